@@ -1,0 +1,80 @@
+# Works on a machine that has nothing but make and Python 3.11 or newer: every
+# target that needs .venv makes it first, once per change of the lock.
+
+PYTHON ?= python3
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+SYNCED := $(VENV)/.synced
+
+# An active environment, or a uv set up for another project, must not redirect the installation.
+unexport VIRTUAL_ENV
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+export UV_PYTHON_DOWNLOADS := never
+export UV_HTTP_TIMEOUT ?= 180
+# The build tool comes from the lock, hash-checked, not from a temporary environment without one.
+export UV_NO_BUILD_ISOLATION := 1
+
+# Prints the uv of uv.lock as a pip requirement with its hashes.
+UV_REQUIREMENT = import tomllib; \
+  packages = tomllib.load(open("uv.lock", "rb"))["package"]; \
+  uv = next(package for package in packages if package["name"] == "uv"); \
+  print("uv==" + uv["version"], *("--hash=" + wheel["hash"] for wheel in uv["wheels"]))
+
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint types unit wheel-test format bench lock clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	  awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
+
+setup: $(SYNCED) ## install the locked dependencies into .venv (the others do it too)
+
+demo: $(SYNCED) ## see it work: an offline gateway, no keys needed
+	@$(BIN)/llmswitch try
+
+test: lint types unit wheel-test ## everything that must pass before a commit lands
+
+lint: $(SYNCED) ## ruff, and that the lock fits pyproject.toml and names only PyPI
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/uv lock --check --quiet
+	@! grep -oE '[a-z]+://[^/"]+/' uv.lock | grep -vxE 'https://(pypi|files\.pythonhosted)\.org/' || \
+	  { echo 'error: uv.lock names another host than PyPI -> unset UV_DEFAULT_INDEX and UV_INDEX, then run: make lock' >&2; exit 1; }
+
+types: $(SYNCED) ## mypy --strict
+	$(BIN)/mypy
+
+unit: $(SYNCED) ## pytest with branch coverage (WORKERS=2, PYTEST_ARGS=...)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --cov $(PYTEST_ARGS)
+
+wheel-test: $(SYNCED) ## build the wheel and use it in a clean environment, far from the checkout
+	sh tests/wheel_smoke.sh
+
+format: $(SYNCED) ## let ruff format and fix what it can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(SYNCED) ## measure start, reload and overhead of the gateway
+	$(BIN)/python -m bench
+
+lock: $(SYNCED) ## renew uv.lock after a change of pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
+	$(BIN)/uv lock $(LOCK_ARGS)
+
+clean: ## remove .venv and everything generated
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(SYNCED): uv.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'error: `$(PYTHON)` is not Python 3.11 or newer -> install one, or name it: make PYTHON=python3.12' >&2; exit 1; }
+	@echo 'Setting up $(VENV) from uv.lock (once per change of the lock) ...'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@$(BIN)/python -c '$(UV_REQUIREMENT)' > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/uv.txt
+	@# Twice, because without isolation the project can only be built once the build tool is there.
+	@$(BIN)/uv sync --frozen --inexact --compile-bytecode --no-install-project
+	@$(BIN)/uv sync --frozen --quiet
+	@touch $@

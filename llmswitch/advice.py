@@ -1,0 +1,65 @@
+"""What a user should know of a profile that is valid: what is left out, unknown, or limits the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from llmswitch.claude import compaction_window, max_context
+from llmswitch.errors import LlmswitchError
+from llmswitch.menu import Menu, Row, format_context, make_menu, make_rows
+from llmswitch.profile import Profile
+
+
+def notes(profile: Profile, keys: Sequence[str]) -> list[str]:
+    """One sentence for each thing, given the names of the keys that are set."""
+    rows = make_rows(profile, keys)
+    found = [*_keys(rows), *_fallbacks(rows), *_unknown(rows), *_address(profile)]
+    try:
+        found += _windows(make_menu(profile, keys))
+    except LlmswitchError as error:
+        found.append(error.message.partition(":")[0])
+    return found
+
+
+def _keys(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.reason:
+            yield f"{row.name} is left out of the menu: {row.reason}"
+        else:
+            yield from (f"{row.name} does without {key}, which is not set" for key in row.missing)
+
+
+def _fallbacks(rows: Sequence[Row]) -> Iterator[str]:
+    left_out = {row.name for row in rows if row.reason}
+    for row in rows:
+        for name in row.model.fallbacks if row.name not in left_out else ():
+            if name in left_out:
+                yield f"{row.name} cannot fall back to {name}, which is left out"
+
+
+def _unknown(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.price is None:
+            yield f"{row.name} has no known price; write `price: {{input: ..., output: ...}}`"
+        if row.context is None:
+            yield f"{row.name} has no known context window, so 200k is assumed; write `context: ...`"
+
+
+def _address(profile: Profile) -> Iterator[str]:
+    host = profile.gateway.host
+    if not (host.startswith("127.") or host in {"localhost", "::1"}):
+        yield f"the gateway listens on {host}: whoever can reach it and has its key can use your keys"
+
+
+def _windows(menu: Menu) -> Iterator[str]:
+    if row := compaction_window(menu, "picker"):
+        yield (
+            f"{row.name} has a window of {format_context(row.context)}, the smallest of the menu, so "
+            "Claude Code compacts every session at that"
+        )
+    small = max_context(menu)
+    if small and small.context:
+        yield (
+            f"{small.name} has a window of {format_context(small.context)}; Claude Code is told so, "
+            "but it takes 20k to 30k for its own tools before the first word"
+        )

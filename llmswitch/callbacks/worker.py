@@ -1,0 +1,52 @@
+"""The worker process: uvicorn under gunicorn, with a word to the outside when it is ready."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import warnings
+from typing import Any
+
+from llmswitch.callbacks.master import FAILED, SERVED, WORKERS
+
+with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from uvicorn.workers import UvicornWorker
+
+_BOOT_ERROR = 3  # gunicorn's: the master gives up altogether
+_EXIT_AND_RETRY = 1
+
+
+class Worker(UvicornWorker):
+    """Writes workers/<pid> once it serves, and leaves when its master has died."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ready = False
+
+    def init_process(self) -> None:
+        """Boot. A worker that cannot stops the gateway only if none has ever served: a bad
+        reload must not take a gateway down that works.
+        """
+        gc.disable()
+        try:
+            super().init_process()
+        except SystemExit as stop:
+            if stop.code == _BOOT_ERROR and SERVED.exists():
+                FAILED.touch(mode=0o600)
+                sys.exit(_EXIT_AND_RETRY)
+            raise
+
+    async def callback_notify(self) -> None:
+        """Called by uvicorn on every tick (0.1 s) from the moment that it serves."""
+        await super().callback_notify()
+        if not self.ready:
+            self.ready = True
+            gc.freeze()
+            gc.enable()
+            (WORKERS / str(os.getpid())).touch(mode=0o600)
+            SERVED.touch(mode=0o600)
+        if os.getppid() != self.ppid:
+            self.log.error("the gunicorn master is gone; leaving")
+            os._exit(_EXIT_AND_RETRY)

@@ -1,0 +1,243 @@
+"""The commands: parse, call one function, print, exit code. No logic."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmswitch import __version__
+from llmswitch.errors import LlmswitchError
+from llmswitch.paths import find_home, find_profile
+
+if TYPE_CHECKING:
+    from llmswitch.paths import Home, ProfileRef
+
+# Each command imports what it uses: `llmswitch --help` and `status` are asked for often.
+app = typer.Typer(
+    help="Every model you pay for, one keypress away in Claude Code's own /model menu.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+wrapper_app = typer.Typer(
+    help="The command claude-multi: Claude Code through the gateway.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(wrapper_app, name="wrapper")
+
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", "-p", help="A profile's name, or the path of its YAML file."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as JSON, for scripts.")]
+NameOption = Annotated[str, typer.Option("--name", help="What the command is called.")]
+DirOption = Annotated[Path, typer.Option("--dir", help="The folder it is in.")]
+BIN = Path("~/.local/bin")
+
+
+def _chosen(profile: str | None) -> tuple[Home, ProfileRef]:
+    home = find_home(os.environ)
+    return home, find_profile(home, profile, os.environ)
+
+
+def _print(lines: Sequence[str], data: Any, as_json: bool) -> None:
+    shown = [json.dumps(data, indent=2, ensure_ascii=False)] if as_json else lines
+    sys.stdout.write("".join(f"{line}\n" for line in shown))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _print([f"llmswitch {__version__}"], None, as_json=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(
+    source: Annotated[
+        str, typer.Option("--from", help="A ready-made profile, or a file of yours.")
+    ] = "claude-glm",
+    as_json: JsonOption = False,
+) -> None:
+    """Write your first profile and make it the default; an existing one is never overwritten."""
+    from llmswitch import report, setup
+
+    done = setup.init(find_home(os.environ), source)
+    data = {"name": done.name, "file": str(done.file), "was_there": done.was_there}
+    _print(report.init(done), data, as_json)
+
+
+@app.command()
+def validate(
+    file: Annotated[str | None, typer.Argument(help="A profile's name or file.")] = None,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a profile: every mistake at once, with its line; then what to know of it."""
+    from llmswitch import advice, plan, report
+    from llmswitch.profile import load_profile
+    from llmswitch.secrets import set_names
+
+    _, ref = _chosen(file or profile)
+    loaded = load_profile(ref.file, plan.shown_path(ref.file))
+    notes = advice.notes(loaded, set_names(os.environ))
+    data = {"profile": ref.name, "valid": True, "notes": notes}
+    _print(report.valid(plan.shown_path(ref.file), len(loaded.models), notes), data, as_json)
+
+
+@app.command()
+def render(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Print what would be written, and write nothing."""
+    from llmswitch import files, report
+
+    home, ref = _chosen(profile)
+    rendered = files.rendered(ref, home, os.environ)
+    _print(report.files(rendered), {"files": rendered}, as_json)
+
+
+@app.command()
+def up(
+    profile: ProfileOption = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay in this terminal until Ctrl-C.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the gateway run with the profile as it stands: start it, or reload it."""
+    from llmswitch import gateway, progress, report
+
+    home, ref = _chosen(profile)
+    if foreground:
+        gateway.run_in_foreground(ref, home, os.environ)
+    with progress.shown() as tell:
+        done = gateway.up(ref, home, os.environ, tell)
+    _print(report.outcome(done), report.outcome_data(done), as_json)
+
+
+@app.command()
+def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Stop the gateway; open requests are given time to finish."""
+    from llmswitch import gateway, progress, report
+
+    home, ref = _chosen(profile)
+    with progress.shown() as tell:
+        stopped = gateway.down(home.run(ref), tell)
+    _print(report.stopped(stopped), {"stopped": stopped is not None}, as_json)
+
+
+@app.command()
+def restart(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Stop the gateway and start it anew, with the keys of this shell."""
+    from llmswitch import gateway, progress, report
+
+    home, ref = _chosen(profile)
+    with progress.shown() as tell:
+        done = gateway.restart(ref, home, os.environ, tell)
+    _print(report.outcome(done), report.outcome_data(done), as_json)
+
+
+@app.command()
+def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Whether the gateway runs, whether it is up to date, and which models it serves."""
+    from llmswitch import report
+    from llmswitch.status import find
+
+    home, ref = _chosen(profile)
+    found = find(ref, home, os.environ)
+    _print(report.status(found), found, as_json)
+
+
+@app.command()
+def logs(
+    profile: ProfileOption = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 100,
+) -> None:
+    """Show the gateway's log."""
+    from llmswitch import gateway_log
+
+    home, ref = _chosen(profile)
+    raise typer.Exit(gateway_log.show(home.run(ref) / gateway_log.NAME, lines, follow))
+
+
+@app.command("try")
+def try_demo(as_json: JsonOption = False) -> None:
+    """Try it without keys and without a network: two offline models, then gone again."""
+    from llmswitch import demo, progress, report
+
+    with progress.shown() as tell, demo.demo_gateway(os.environ, tell) as (state, key):
+        answers = [demo.ask(state, key, row) for row in state.models]
+    data = {"models": state.models, "answers": [answer._asdict() for answer in answers]}
+    _print(report.demo(state, answers), data, as_json)
+
+
+@wrapper_app.command("install")
+def install_wrapper(
+    name: NameOption = "claude-multi",
+    folder: DirOption = BIN,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the command that starts Claude Code with every model of the profile."""
+    from llmswitch import report, wrapper
+
+    _, ref = _chosen(profile)
+    done = wrapper.install(ref, name, folder, os.environ)
+    data = {"file": str(done.file), "did": done.did, "on_path": done.on_path}
+    _print(report.installed(done), data, as_json)
+
+
+@wrapper_app.command("uninstall")
+def uninstall_wrapper(
+    name: NameOption = "claude-multi", folder: DirOption = BIN, as_json: JsonOption = False
+) -> None:
+    """Take the command away again."""
+    from llmswitch import report, wrapper
+
+    file = wrapper.uninstall(name, folder)
+    data = {"removed": str(file) if file else None}
+    _print(report.uninstalled(file, name, folder), data, as_json)
+
+
+@wrapper_app.command("list")
+def list_wrappers(folder: DirOption = BIN, as_json: JsonOption = False) -> None:
+    """List the commands that llmswitch wrote, in the folder and on PATH."""
+    from llmswitch import wrapper
+
+    found = [str(file) for file in wrapper.list_installed(folder, os.environ)]
+    _print(found or ["no wrapper is installed"], {"wrappers": found}, as_json)
+
+
+def main() -> None:
+    """The `llmswitch` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C."""
+    try:
+        app()
+    except LlmswitchError as error:
+        sys.stderr.write(f"{error.message}\n-> {error.hint}\n")
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(
+            f"{error.filename} cannot be used: {error.strerror}\n"
+            "-> make it writable, or move llmswitch's files with LLMSWITCH_HOME\n"
+        )
+        sys.exit(1)

@@ -1,0 +1,316 @@
+"""The gateway's process: start, stop, reload.
+
+A gunicorn master holds the port, and behind it runs one LiteLLM worker. Nothing is said to run
+that has not answered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+from llmswitch import gateway_log, health
+from llmswitch.claude import RUNGS, make_settings, wire_ids
+from llmswitch.errors import LlmswitchError
+from llmswitch.menu import row_data
+from llmswitch.paths import Home, ProfileRef, locked, make_private_folder, write_private
+from llmswitch.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
+from llmswitch.port_owner import describe_owner
+from llmswitch.secrets import gateway_key
+from llmswitch.state import State, is_ours, process_start, read_state, write_state
+from llmswitch.workers import Workers
+
+CONF = "gunicorn.conf.py"
+START_SECONDS = 120.0  # importing LiteLLM takes seconds, on a slow disk many
+STOP_SECONDS = 40.0  # graceful_timeout of gunicorn.conf.py, and a little
+Progress = Callable[[str], None]
+
+
+class Outcome(NamedTuple):
+    """What `up` did, and the gateway as it runs now."""
+
+    did: Literal["started", "reloaded", "restarted", "nothing"]
+    state: State
+
+
+def running(run: Path) -> State | None:
+    """The state of the gateway that runs for a profile; None where none does."""
+    state = read_state(run)
+    return state if is_ours(state) else None
+
+
+def up(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progress) -> Outcome:
+    """Make the gateway run with the profile as it stands: start it, reload it, or do nothing.
+
+    Returns when it has answered. Two at once start one gateway.
+    """
+    run = home.run(ref)
+    with _alone(run, progress):
+        state = _running_or_damaged(run)
+        held = state.keys if state else {}
+        plan = Plan(draw(ref, environ, held), run, gateway_key(home))
+        if state is None:
+            return Outcome("started", _start(plan, environ, progress))
+        if (state.host, state.port, state.version, state.engine) != identity(plan):
+            # A new process holds no keys but those of this shell.
+            plan = plan._replace(drawing=draw(ref, environ))
+            _check_port(plan, state.port)
+            _stop(run, state, progress)
+            return Outcome("restarted", _start(plan, environ, progress))
+        changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
+        if state.config_sha256 == plan.drawing.config_sha256 and not changed:
+            _wait_for_answer(plan, state.pid, 0, progress)
+            fresh = _state(plan, state.pid or 0, state.keys)
+            if fresh != state:  # a comment in the profile, a role: nothing of the engine's
+                write_state(run, fresh)
+            return Outcome("nothing", fresh)
+        return Outcome("reloaded", _reload(plan, state, progress))
+
+
+def down(run: Path, progress: Progress) -> State | None:
+    """Stop the gateway of a profile; returns what ran, None where nothing did."""
+    if not run.is_dir():
+        return None
+    with _alone(run, progress):
+        state = running(run)
+        if state is not None:
+            _stop(run, state, progress)
+        return state
+
+
+def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progress) -> Outcome:
+    """Stop the gateway and start it anew. A profile that cannot start leaves the old one running."""
+    draw(ref, environ)
+    down(home.run(ref), progress)
+    return up(ref, home, environ, progress)
+
+
+def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> NoReturn:
+    """Become the gateway: its output on this terminal, until Ctrl-C. Never returns."""
+    run = home.run(ref)
+    with _alone(run, lambda _text: None):
+        plan = Plan(draw(ref, environ), run, gateway_key(home))
+        if state := _running_or_damaged(run):
+            raise LlmswitchError(
+                f"already running on {state.host}:{state.port}, pid {state.pid}",
+                f"llmswitch down --profile {ref.name}",
+            )
+        _check_port(plan)
+        _write_files(plan)
+        write_state(run, _state(plan, os.getpid(), plan.fingerprints()))
+    os.chdir(run)
+    os.execve(sys.executable, _command(), environment(plan, environ))  # noqa: S606 - no shell
+
+
+@contextmanager
+def _alone(run: Path, progress: Progress) -> Iterator[None]:
+    """One command at a time for one gateway."""
+    progress("waiting for another llmswitch command")
+    with locked(run / "lock"):
+        yield
+
+
+def _state(plan: Plan, pid: int, keys: dict[str, str]) -> State:
+    host, port, own, engine = identity(plan)
+    state = State(
+        pid=pid,
+        started=process_start(pid) or "",
+        host=host,
+        port=port,
+        profile=plan.drawing.ref.name,
+        profile_file=str(plan.drawing.ref.file),
+        profile_sha256=plan.drawing.profile_sha256,
+        config_sha256=plan.drawing.config_sha256,
+        version=own,
+        engine=engine,
+        log=str(plan.run / gateway_log.NAME),
+        models=[row_data(row) for row in plan.drawing.menu.rows],
+        roles=plan.drawing.menu.roles,
+        clients={},
+        keys=keys,
+    )
+    clients: dict[str, dict[str, Any]] = {
+        rung: {
+            "settings": make_settings(plan.drawing.menu, rung, state.url),
+            "ids": wire_ids(plan.drawing.menu, rung),
+        }
+        for rung in RUNGS
+    }
+    return state._replace(clients=clients)
+
+
+def _running_or_damaged(run: Path) -> State | None:
+    """As `running`, but a damaged state file is no state: it is about to be written anew."""
+    try:
+        return running(run)
+    except LlmswitchError:
+        return None
+
+
+def _command() -> list[str]:
+    return [sys.executable, "-E", "-P", "-m", "gunicorn", "-c", CONF]
+
+
+def _write_files(plan: Plan) -> None:
+    make_private_folder(plan.run)
+    workers = plan.run / "workers"
+    shutil.rmtree(workers, ignore_errors=True)
+    make_private_folder(workers)
+    (plan.run / "handover.json").unlink(missing_ok=True)
+    write_private(plan.run / CONFIG, plan.drawing.config)
+    write_private(plan.run / CONF, plan.drawing.conf)
+
+
+def _check_port(plan: Plan, ours: int | None = None) -> None:
+    """Refuse a port that someone else holds, and name who."""
+    gateway = plan.listens
+    if gateway.port == ours:
+        return
+    family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((gateway.host, gateway.port))
+        except PermissionError as error:
+            raise LlmswitchError(
+                f"port {gateway.port} may not be used: {error.strerror}",
+                "set `gateway: {port: 4000}` in the profile (any port from 1024 on)",
+            ) from error
+        except OSError as error:
+            owner = describe_owner(gateway.port, plan.run.parent)
+            raise LlmswitchError(
+                f"{gateway.address} is in use by {owner}"
+                if owner
+                else f"{gateway.address} cannot be used: {error.strerror}",
+                "stop it, or set another `gateway: {port: ...}` in the profile",
+            ) from error
+
+
+def _start(plan: Plan, environ: Mapping[str, str], progress: Progress) -> State:
+    _check_port(plan)
+    _write_files(plan)
+    log = plan.run / gateway_log.NAME
+    gateway_log.rotate(log)
+    progress("starting the gateway")
+    with log.open("ab") as stream:
+        log.chmod(0o600)
+        process = subprocess.Popen(
+            _command(),
+            cwd=plan.run,
+            env=environment(plan, environ),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        state = _state(plan, process.pid, plan.fingerprints())
+        write_state(plan.run, state)
+        _wait_for_answer(plan, process.pid, 0, progress, process)
+    except BaseException:  # also Ctrl-C: nothing of ours is left behind
+        _kill(process.pid)
+        process.wait()
+        (plan.run / "state.json").unlink(missing_ok=True)
+        raise
+    return state
+
+
+def _wait_for_answer(
+    plan: Plan,
+    pid: int | None,
+    offset: int,
+    progress: Progress,
+    process: subprocess.Popen[bytes] | None = None,
+) -> None:
+    gateway = plan.listens
+    host = health.connect_host(gateway.host)
+    log = plan.run / gateway_log.NAME
+
+    def settled() -> bool:
+        ended = process is not None and process.poll() is not None
+        return ended or health.answers(host, gateway.port, 1.0)
+
+    answered = health.wait_until(
+        settled,
+        START_SECONDS,
+        lambda: progress("starting the gateway (LiteLLM takes a few seconds)"),
+    )
+    if process is not None and process.poll() is not None:
+        raise LlmswitchError(
+            f"the gateway stopped while it started: {gateway_log.failure_reason(log, offset)}",
+            f"llmswitch logs --profile {plan.drawing.ref.name}",
+        )
+    if not answered:
+        raise LlmswitchError(
+            f"the gateway (pid {pid}) does not answer on {gateway.address}: "
+            f"{gateway_log.failure_reason(log, offset)}",
+            f"llmswitch restart --profile {plan.drawing.ref.name}",
+        )
+
+
+def _stop(run: Path, state: State, progress: Progress) -> None:
+    """End a gateway that is ours: open streams are given time, then it is killed."""
+    master = state.pid or 0
+    os.kill(master, signal.SIGTERM)
+    gone = health.wait_until(
+        lambda: not is_ours(state), STOP_SECONDS, lambda: progress("waiting for open requests")
+    )
+    if not gone:
+        _kill(master)
+        health.wait_until(lambda: not is_ours(state), 5.0, lambda: None)
+    write_state(run, state._replace(pid=None, started=""))
+
+
+def _kill(pid: int) -> None:
+    """End a gateway at once, workers and all (it leads its own process group)."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+        return
+
+
+def _reload(plan: Plan, state: State, progress: Progress) -> State:
+    """Bring a running gateway to the plan without losing a request.
+
+    A second worker starts with the new configuration; when it serves, the old one finishes what
+    it has and leaves. If the new one cannot start, the old configuration is put back.
+    """
+    progress("reloading the gateway")
+    config = plan.run / CONFIG
+    before = config.read_text(encoding="utf-8")
+    offset = (
+        (plan.run / gateway_log.NAME).stat().st_size
+        if (plan.run / gateway_log.NAME).exists()
+        else 0
+    )
+    held = state.keys | plan.fingerprints()
+    if held != state.keys:
+        write_private(plan.run / "handover.json", json.dumps(secrets_inside(plan)))
+    write_private(config, plan.drawing.config)
+    workers = Workers(plan.run / "workers", state, progress)
+    try:
+        served = workers.replace()
+        if not served:
+            write_private(config, before)
+            workers.wait_for_new()
+    finally:
+        workers.settle()
+    if not served:
+        raise LlmswitchError(
+            "the new configuration does not start, so the gateway goes on with the old one: "
+            + gateway_log.failure_reason(plan.run / gateway_log.NAME, offset),
+            f"correct the profile, then: llmswitch up --profile {plan.drawing.ref.name}",
+        )
+    fresh = _state(plan, state.pid or 0, held)
+    write_private(plan.run / CONF, plan.drawing.conf)
+    write_state(plan.run, fresh)
+    return fresh

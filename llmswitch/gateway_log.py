@@ -1,0 +1,48 @@
+"""The log of the gateway's process: kept from start to start, read for the reason of a failure."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from llmswitch.errors import LlmswitchError
+
+NAME = "gateway.log"
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit)\b.*")
+_TAIL = 256 * 1024  # bytes; a traceback is far smaller
+
+
+def rotate(log: Path) -> None:
+    """Keep the log of the last run as `.1` and begin a new one."""
+    if log.exists():
+        log.replace(log.with_name(log.name + ".1"))
+
+
+def failure_reason(log: Path, offset: int) -> str:
+    """Why the gateway failed, in one line: the last exception after `offset` bytes of its log,
+    else the last line.
+    """
+    try:
+        with log.open("rb") as stream:
+            size = stream.seek(0, 2)
+            stream.seek(max(offset, size - _TAIL))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return "its log cannot be read"
+    lines = [_ANSI.sub("", line).strip() for line in text.splitlines()]
+    exceptions = [line for line in lines if _EXCEPTION.fullmatch(line)]
+    said = exceptions or [line for line in lines if line]
+    return said[-1][:400] if said else "it said nothing"
+
+
+def show(log: Path, lines: int, follow: bool) -> int:
+    """Show the end of a log on this terminal, on and on where `follow` says so; an exit code."""
+    if not log.exists():
+        raise LlmswitchError(f"there is no log yet at {log}", "llmswitch up")
+    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)]
+    try:
+        return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:  # how one stops following
+        return 0

@@ -1,0 +1,160 @@
+"""Every path of llmswitch: what the user writes, what we generate, what we ship.
+
+Standard library only, because the wrapper imports this on every start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from llmswitch.errors import LlmswitchError
+
+LOOPBACK = "127.0.0.1,localhost,::1"  # what NO_PROXY must hold for a gateway on this machine
+PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Home(NamedTuple):
+    """The two folders that hold every file of llmswitch."""
+
+    config: Path
+    state: Path
+
+    @property
+    def profiles(self) -> Path:
+        """The user's profiles, one YAML file each."""
+        return self.config / "profiles"
+
+    @property
+    def default_profile(self) -> Path:
+        """Holds the name of the profile that is used when none is named."""
+        return self.config / "default-profile"
+
+    @property
+    def gateway_key(self) -> Path:
+        """The gateway's own key, made once."""
+        return self.state / "gateway.key"
+
+    def run(self, profile: ProfileRef) -> Path:
+        """The folder of everything generated for one profile and its gateway."""
+        return self.state / "run" / profile.id
+
+
+class ProfileRef(NamedTuple):
+    """Which profile is meant: its name for people, its file, and a folder name for its state."""
+
+    name: str
+    file: Path
+    id: str
+
+
+def find_home(environ: Mapping[str, str]) -> Home:
+    """Where the files are: below LLMSWITCH_HOME, else in the XDG folders (on macOS too)."""
+    if moved := environ.get("LLMSWITCH_HOME"):
+        root = Path(moved).expanduser().absolute()
+        return Home(root, root / "state")
+    user = Path(environ.get("HOME") or Path.home())
+    config = Path(environ.get("XDG_CONFIG_HOME") or user / ".config")
+    state = Path(environ.get("XDG_STATE_HOME") or user / ".local" / "state")
+    return Home(config / "llmswitch", state / "llmswitch")
+
+
+def data_folder(name: str) -> Path:
+    """A folder that ships with llmswitch: in the package, else in the checkout beside it."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+def find_profile(home: Home, wanted: str | None, environ: Mapping[str, str]) -> ProfileRef:
+    """The profile that `--profile`, LLMSWITCH_PROFILE or the default names.
+
+    A value that has a `/` or ends in .yaml or .yml is a file, anything else a name: first of a
+    profile of the user's, then of one that ships with llmswitch.
+    """
+    value = wanted or environ.get("LLMSWITCH_PROFILE") or _default_name(home)
+    if value is None:
+        raise LlmswitchError(
+            "no profile is chosen and no default is set",
+            "llmswitch init --from claude-glm    (or name one: --profile NAME or FILE)",
+        )
+    if "/" in value or value.endswith((".yaml", ".yml")):
+        file = Path(value).expanduser().absolute()
+        if not file.is_file():
+            raise LlmswitchError(f"there is no profile file {value}", "check the path")
+        if file.parent == home.profiles:
+            return ProfileRef(file.stem, file, file.stem)
+        digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", file.stem)
+        return ProfileRef(file.stem, file, f"{stem}@{digest}")
+    return _named_profile(home, value)
+
+
+def _default_name(home: Home) -> str | None:
+    try:
+        return home.default_profile.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def _named_profile(home: Home, name: str) -> ProfileRef:
+    if PROFILE_NAME.fullmatch(name):
+        for folder in (home.profiles, data_folder("profiles")):
+            file = folder / f"{name}.yaml"
+            if file.is_file():
+                return ProfileRef(name, file, name)
+    raise LlmswitchError(
+        f"there is no profile named {name!r}; there are: {', '.join(profile_names(home))}",
+        f"llmswitch init --from claude-glm, or write {home.profiles / 'NAME.yaml'}",
+    )
+
+
+def profile_names(home: Home) -> list[str]:
+    """The names that `--profile` takes: the user's own profiles and the ready-made ones."""
+    folders = (home.profiles, data_folder("profiles"))
+    return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder and its missing parents, all such that only the user can enter (0700)."""
+    for part in reversed([folder, *folder.parents]):
+        if not part.is_dir():
+            part.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_private(file: Path, content: str | bytes, mode: int = 0o600) -> None:
+    """Write a whole file or nothing: a new file beside it, then a rename.
+
+    A reader sees the old content or the new, never a part, also when we are killed.
+    """
+    make_private_folder(file.parent)
+    data = content.encode() if isinstance(content, str) else content
+    scratch = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(file)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; waits for another process that holds it."""
+    import fcntl
+
+    make_private_folder(file.parent)
+    with file.open("a") as stream:
+        file.chmod(0o600)
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

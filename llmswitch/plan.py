@@ -1,0 +1,164 @@
+"""What a gateway is made of, computed before anything is written or started.
+
+From a profile and an environment: the files, the keys, and the environment of the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Container, Mapping
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import NamedTuple
+
+from llmswitch import __version__, health
+from llmswitch.errors import LlmswitchError
+from llmswitch.menu import Menu, make_menu
+from llmswitch.paths import LOOPBACK, ProfileRef
+from llmswitch.profile import Gateway, Profile, load_profile
+from llmswitch.render import (
+    GATEWAY_KEY,
+    named_in_engine,
+    named_variables,
+    render_gunicorn_conf,
+    render_litellm_config,
+)
+from llmswitch.secrets import find_keys, fingerprint, inside_name
+
+CONFIG = "litellm_config.yaml"
+# What a process needs of its surroundings, and no more: no key and no URL of someone else's.
+_PASSED_ON = [
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LOGNAME",
+    "PATH",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "all_proxy",
+    "https_proxy",
+    "http_proxy",
+]
+_LITELLM = {
+    "DISABLE_ADMIN_UI": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_MODE": "PRODUCTION",  # else it loads any .env that it finds above its own folder
+    "NO_DOCS": "True",
+    "NO_OPENAPI": "True",
+    "NO_REDOC": "True",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class Drawing(NamedTuple):
+    """Everything that a profile makes of a gateway, computed before anything is written.
+
+    `keys` are the values of the models' keys by the name of their variable, `named` those of the
+    variables that the engine reads under their own names.
+    """
+
+    ref: ProfileRef
+    profile: Profile
+    menu: Menu
+    config: str
+    conf: str
+    keys: dict[str, str]
+    named: dict[str, str]
+    profile_sha256: str
+
+    @property
+    def config_sha256(self) -> str:
+        """Tells whether a running gateway has this very configuration."""
+        return hashlib.sha256(f"{self.config}\0{self.conf}".encode()).hexdigest()
+
+
+class Plan(NamedTuple):
+    """A drawing, the folder that it is for, and the gateway's own key."""
+
+    drawing: Drawing
+    run: Path
+    own_key: str
+
+    def fingerprints(self) -> dict[str, str]:
+        """One digest for each key and variable that the gateway is given."""
+        given = self.drawing.keys | self.drawing.named
+        return {name: fingerprint(value, self.own_key) for name, value in given.items()}
+
+    @property
+    def listens(self) -> Gateway:
+        """Where the gateway listens."""
+        return self.drawing.profile.gateway
+
+
+def draw(ref: ProfileRef, environ: Mapping[str, str], held: Container[str] = ()) -> Drawing:
+    """Load the profile and render everything, writing nothing. `held` are the names of keys that
+    a running gateway has already: they count as set, so that `up` from another shell takes no
+    model away.
+
+    Raises LlmswitchError for whatever would keep the gateway from starting.
+    """
+    profile = load_profile(ref.file, shown_path(ref.file))
+    wanted = {name for model in profile.models.values() for name in profile.keys_of(model)}
+    keys = find_keys(wanted, environ)
+    menu = make_menu(profile, {name for name in wanted if name in keys or name in held})
+    used = {name for row in menu.served for name in row.keys}
+    named = named_variables(profile, menu)
+    values = find_keys(named, environ)
+    given = {*values, *(name for name in named if name in held)}
+    if lacking := sorted(name for name in named_in_engine(profile) if name not in given):
+        raise LlmswitchError(
+            f"{lacking[0]} is not set, and the `litellm:` part of the profile needs it",
+            f"export {lacking[0]}=...    (or take os.environ/{lacking[0]} out)",
+        )
+    return Drawing(
+        ref=ref,
+        profile=profile,
+        menu=menu,
+        config=render_litellm_config(profile, menu, ref.name),
+        conf=render_gunicorn_conf(profile, ref.name),
+        keys={name: key for name, key in keys.items() if name in used},
+        named=values,
+        profile_sha256=hashlib.sha256(ref.file.read_bytes()).hexdigest(),
+    )
+
+
+def shown_path(file: Path) -> str:
+    """A path as short as a person would write it: below this folder, or below `~`."""
+    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if file.is_relative_to(base):
+            return prefix + str(file.relative_to(base))
+    return str(file)
+
+
+def identity(plan: Plan) -> tuple[str, int, str, str]:
+    """What only a new process can change."""
+    host = health.connect_host(plan.listens.host)
+    return host, plan.listens.port, __version__, installed_version("litellm")
+
+
+def environment(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
+    """The gateway's environment, built from nothing."""
+    result = {name: environ[name] for name in _PASSED_ON if name in environ}
+    ours = environ.get("NO_PROXY") or environ.get("no_proxy")
+    result["NO_PROXY"] = result["no_proxy"] = f"{ours},{LOOPBACK}" if ours else LOOPBACK
+    if sys.platform == "darwin":  # forking after an import is refused there without this
+        result["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"
+    result |= _LITELLM | {"CONFIG_FILE_PATH": str(plan.run / CONFIG)}
+    return result | secrets_inside(plan)
+
+
+def secrets_inside(plan: Plan) -> dict[str, str]:
+    """Every secret of the gateway's environment, under the names that it has in there."""
+    keys = {inside_name(name): key for name, key in plan.drawing.keys.items()}
+    return keys | plan.drawing.named | {GATEWAY_KEY: plan.own_key}

@@ -1,0 +1,22 @@
+"""Tells on a terminal what is going on; says nothing in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def shown() -> Iterator[Callable[[str], None]]:
+    """A function that shows what is done now and for how many seconds, on standard error."""
+    if not sys.stderr.isatty():
+        yield lambda _text: None
+        return
+    from rich.console import Console  # a tenth of a second to import
+    from rich.status import Status
+
+    began = time.monotonic()
+    with Status("", console=Console(stderr=True)) as status:
+        yield lambda text: status.update(f"{text} ... {time.monotonic() - began:.0f} s")

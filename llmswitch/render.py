@@ -1,0 +1,207 @@
+"""From a menu to the text of every generated file. No disk, no clock, no environment.
+
+What is rendered is parsed back before it is returned: a value that would not survive the way into
+the file is an error here, not in the engine.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import jinja2
+import yaml
+
+from llmswitch import __version__
+from llmswitch.claude import MARK
+from llmswitch.engine_rules import ENVIRON
+from llmswitch.menu import Menu, Row
+from llmswitch.paths import data_folder
+from llmswitch.profile import Profile
+from llmswitch.providers import api_base
+from llmswitch.secrets import inside_name
+
+GATEWAY_KEY = "LLMSWITCH_GATEWAY_KEY"
+DEMO_PREFIX = "llmswitch-demo"
+# The engine's own name for each dialect that is spoken to by base URL. `openai/` with
+# supported_endpoints is an untranslated POST to {base}/v1/messages; without, POST {base}/responses.
+_ENGINE_PREFIX = {
+    "anthropic": "anthropic",
+    "messages": "openai",
+    "chat": "hosted_vllm",
+    "responses": "openai",
+}
+_NO_KEY = "none"  # given outright: without any, LiteLLM looks for a key that is meant for others
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(data_folder("templates")),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - no HTML here; each value goes through a filter that quotes
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["yaml"] = _flow_yaml
+    environment.filters["py"] = repr
+    environment.filters["sh"] = lambda value: shlex.quote(str(value))
+    return environment
+
+
+def _flow_yaml(value: Any) -> str:
+    """A value as YAML on one line. JSON would not do: YAML reads its 6e-07 as text."""
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=2**31
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _render(template: str, **values: Any) -> str:
+    return _templates().get_template(template).render(mark=MARK, version=__version__, **values)
+
+
+def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
+    """LiteLLM's configuration as data: ours, then the profile's `litellm:` part merged over it.
+
+    Mappings are merged; lists of the profile replace ours, but `model_list` and `callbacks`, which
+    are added to.
+    """
+    deployments = [item for row in menu.served for item in _deployments(row)]
+    several = max(len(row.keys) for row in menu.served) > 1
+    served = {row.name for row in menu.served}
+    fallbacks = [
+        {row.name: names}
+        for row in menu.served
+        if (names := [name for name in row.model.fallbacks if name in served])
+    ]
+    config: dict[str, Any] = {
+        "model_list": deployments,
+        "litellm_settings": {"callbacks": ["llmswitch.callbacks.names.names"]},
+        "general_settings": {
+            "master_key": ENVIRON + GATEWAY_KEY,
+            "custom_auth": "llmswitch.callbacks.auth.authenticate",
+        },
+        "router_settings": {
+            # Claude Code retries by itself, ten times. Here a try goes to another key or not at all.
+            "num_retries": 1 if several else 0,
+            # A lone deployment that is cooled down answers 429 and hides the real error.
+            "disable_cooldowns": not several,
+            "fallbacks": fallbacks,
+        },
+    }
+    if any(row.provider.prefix == DEMO_PREFIX for row in menu.served):
+        handler = {"provider": DEMO_PREFIX, "custom_handler": "llmswitch.callbacks.demo.demo"}
+        config["litellm_settings"]["custom_provider_map"] = [handler]
+    return _merge(config, profile.litellm)
+
+
+def _merge(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(ours)
+    for key, value in theirs.items():
+        mine = merged.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            merged[key] = _merge(mine, value)
+        elif key in {"model_list", "callbacks"} and isinstance(mine, list):
+            merged[key] = mine + (value if isinstance(value, list) else [value])
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def _deployments(row: Row) -> list[dict[str, Any]]:
+    """One deployment for each key: LiteLLM balances the load over those of one name."""
+    dialect = row.provider.dialect
+    prefix = _ENGINE_PREFIX.get(dialect) or row.provider.prefix or row.provider_name
+    params: dict[str, Any] = {"model": f"{prefix}/{row.model.id}"}
+    if base := api_base(row.provider):
+        params["api_base"] = base
+    info: dict[str, Any] = {"display_name": f"{row.label} · {row.description}"}
+    if dialect == "messages":
+        info["supported_endpoints"] = ["/v1/messages"]
+    if row.context:
+        info["max_input_tokens"] = row.context
+    if row.price:
+        rates = {
+            "input_cost_per_token": row.price.input,
+            "output_cost_per_token": row.price.output,
+            "cache_read_input_token_cost": row.price.cache_read,
+            "cache_creation_input_token_cost": row.price.cache_write,
+        }
+        info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items() if usd is not None}
+    keys = [ENVIRON + inside_name(key) for key in row.keys]
+    if not keys and dialect != "litellm":
+        keys = [_NO_KEY]
+    return [
+        {"model_name": row.name, "litellm_params": params | secret, "model_info": info}
+        for secret in ([{"api_key": key} for key in keys] or [{}])
+    ]
+
+
+def render_litellm_config(profile: Profile, menu: Menu, name: str) -> str:
+    """litellm_config.yaml for a profile called `name`."""
+    config = engine_config(profile, menu)
+    sections = {key: value for key, value in config.items() if key != "model_list"}
+    text = _render(
+        "litellm_config.yaml.j2",
+        profile=name,
+        deployments=config["model_list"],
+        sections=sections,
+    )
+    parsed = yaml.safe_load(text)
+    if parsed != json.loads(json.dumps(config)):
+        raise AssertionError("litellm_config.yaml does not say what it was made from")
+    return text
+
+
+def render_gunicorn_conf(profile: Profile, name: str) -> str:
+    """gunicorn.conf.py for a profile called `name`."""
+    text = _render(
+        "gunicorn.conf.py.j2",
+        profile=name,
+        bind=profile.gateway.address,
+        proc_name=f"llmswitch-{name}",
+    )
+    compile(text, "gunicorn.conf.py", "exec")
+    return text
+
+
+def render_wrapper(
+    *, name: str, profile: str, profile_argument: str, python: str, exports: Mapping[str, str]
+) -> str:
+    """The shell wrapper: everything that it needs is written in it, so it runs from any shell."""
+    return _render(
+        "claude-multi.sh.j2",
+        profile=profile,
+        profile_argument=profile_argument,
+        python=python,
+        exports=exports,
+        uninstall_name="" if name == "claude-multi" else f" --name {shlex.quote(name)}",
+    )
+
+
+def named_variables(profile: Profile, menu: Menu) -> set[str]:
+    """The variables, beside the keys of `models:`, that the engine reads under their own names:
+    the `env` of the providers in use, and those that `litellm:` names.
+    """
+    return {name for row in menu.served for name in row.provider.env} | named_in_engine(profile)
+
+
+def named_in_engine(profile: Profile) -> set[str]:
+    """Every NAME that the `litellm:` part of a profile refers to as os.environ/NAME."""
+    names: set[str] = set()
+    waiting: list[Any] = [profile.litellm]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and value.startswith(ENVIRON):
+            names.add(value.removeprefix(ENVIRON))
+    return names

@@ -1,0 +1,133 @@
+"""Results in the words that a person reads: lines of text, made of data. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmswitch.demo import Answer
+    from llmswitch.gateway import Outcome
+    from llmswitch.setup import Done
+    from llmswitch.state import State
+    from llmswitch.wrapper import Installed
+
+
+def columns(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Cells under each other, as wide as they need to be."""
+    widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def models(rows: Sequence[dict[str, Any]], default: str | None) -> list[str]:
+    """The models: name, label, description; those that are left out with the reason."""
+    cells = [("MODEL", "LABEL", "PROVIDER, CONTEXT, PRICE")]
+    for row in rows:
+        mark = " (default)" if row["name"] == default else ""
+        said = row["description"] if row["available"] else f"left out: {row['reason']}"
+        cells.append((row["name"] + mark, row["label"], said))
+    return columns(cells)
+
+
+def outcome(done: Outcome) -> list[str]:
+    """What `up` did, and the models that are served now."""
+    state = done.state
+    where = f"on {state.url.removeprefix('http://')}, pid {state.pid}"
+    said = {
+        "started": f"started {where}",
+        "restarted": f"restarted {where}",
+        "reloaded": f"reloaded {where}; no request was interrupted",
+        "nothing": f"already running {where}",
+    }[done.did]
+    return [said, "", *models(state.models, state.roles["default"])]
+
+
+def stopped(state: State | None) -> list[str]:
+    """What `down` did."""
+    if state is None:
+        return ["not running"]
+    return [f"stopped {state.url.removeprefix('http://')}, pid {state.pid}"]
+
+
+def status(found: dict[str, Any]) -> list[str]:
+    """The status: one line on the gateway, then the models."""
+    if not found["running"]:
+        line = f"not running (profile {found['profile']})    -> llmswitch up"
+    else:
+        line = f"running on {found['url'].removeprefix('http://')}, pid {found['pid']}"
+        line += f", profile {found['profile']}"
+        if not found["current"]:
+            line += "; the profile has changed since    -> llmswitch up"
+    return [line, "", *models(found["models"], found["default"])]
+
+
+def init(done: Done) -> list[str]:
+    """What `init` did, and what comes next."""
+    first = (
+        f"{done.file} is there already and was left as it is"
+        if done.was_there
+        else f"wrote {done.file}: edit it as you like"
+    )
+    return [
+        first,
+        f"{done.name} is now the default profile",
+        "",
+        "next:  llmswitch validate           what the profile needs",
+        "       llmswitch wrapper install    writes the command claude-multi",
+        "       claude-multi                 Claude Code, with every model in /model",
+    ]
+
+
+def installed(done: Installed) -> list[str]:
+    """What `wrapper install` did."""
+    said = {
+        "installed": f"installed {done.file}",
+        "updated": f"updated {done.file}",
+        "nothing": f"{done.file} is up to date",
+    }[done.did]
+    if done.on_path:
+        return [said, f"run it: {done.file.name}"]
+    return [said, f"{done.file.parent} is not on your PATH; until it is, run {done.file}"]
+
+
+def uninstalled(file: Path | None, name: str, folder: Path) -> list[str]:
+    """What `wrapper uninstall` did."""
+    return [f"removed {file}"] if file else [f"there is no {name} in {folder}"]
+
+
+def valid(shown: str, models: int, notes: Sequence[str]) -> list[str]:
+    """What `validate` says of a profile without mistakes."""
+    counted = "1 model" if models == 1 else f"{models} models"
+    return [f"{shown} is valid: {counted}", *(f"note: {note}" for note in notes)]
+
+
+def files(rendered: dict[str, str]) -> list[str]:
+    """What `render` shows: each file under its name."""
+    shown = (f"==> {name} <==\n{text}" for name, text in rendered.items())
+    return "\n".join(shown).splitlines()
+
+
+def outcome_data(done: Outcome) -> dict[str, Any]:
+    """What `up --json` says."""
+    state = done.state
+    return {"did": done.did, "url": state.url, "pid": state.pid, "models": state.models}
+
+
+def demo(state: State, answers: Sequence[Answer]) -> list[str]:
+    """What `try` shows: the models, what each said, how to go on."""
+    lines = [f"a gateway ran on {state.url} with two offline models:", ""]
+    lines += [*models(state.models, state.roles["default"]), ""]
+    for said in answers:
+        lines.append(f"{said.model} said, streamed in {said.pieces} pieces:")
+        lines += [f"  {said.text}", ""]
+    return [
+        *lines,
+        "it is stopped again, and nothing is left behind. With your own keys:",
+        "  llmswitch init --from claude-glm    your first profile",
+        "  llmswitch wrapper install           the command claude-multi",
+        "  claude-multi                        Claude Code, with every model in /model",
+    ]

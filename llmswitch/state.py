@@ -1,0 +1,97 @@
+"""What runs: one JSON file for each profile's gateway, and whether its process is still ours.
+
+Standard library only: the wrapper reads it on every start.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmswitch.errors import LlmswitchError
+from llmswitch.health import url_of
+from llmswitch.paths import write_private
+
+STATE_FILE = "state.json"
+
+
+class State(NamedTuple):
+    """A gateway as it was started or last reloaded.
+
+    `started` identifies the process together with `pid` (see process_start). `models` are the rows
+    of the menu as `status --json` shows them, each with the `keys` that it needs, `clients` the
+    settings and the model ids for each rung of clients, `keys` a fingerprint of each key that the
+    gateway holds.
+    """
+
+    pid: int | None
+    started: str
+    host: str
+    port: int
+    profile: str
+    profile_file: str
+    profile_sha256: str
+    config_sha256: str
+    version: str
+    engine: str
+    log: str
+    models: list[dict[str, Any]]
+    roles: dict[str, str]
+    clients: dict[str, dict[str, Any]]
+    keys: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return url_of(self.host, self.port)
+
+
+def read_state(run: Path) -> State | None:
+    """The state of a profile's gateway; None where it was never started.
+
+    Raises LlmswitchError when the file is damaged.
+    """
+    file = run / STATE_FILE
+    try:
+        return State(**json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise LlmswitchError(
+            f"the state file {file} is damaged", "llmswitch up    (writes it anew)"
+        ) from error
+
+
+def write_state(run: Path, state: State) -> None:
+    """Replace the state file as a whole."""
+    write_private(run / STATE_FILE, json.dumps(state._asdict(), indent=1, ensure_ascii=False))
+
+
+def process_start(pid: int) -> str | None:
+    """When a process started, as a text that another process of the same pid will not have.
+
+    None where there is no such process. On Linux in ticks since boot, which a change of the clock
+    does not move, with the boot it was; elsewhere what `ps` says.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+        answer = subprocess.run(
+            ["ps", "-o", "state=,lstart=", "-p", str(pid)],  # noqa: S607 - macOS
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        line = answer.stdout.strip()
+        return None if not line or line.startswith("Z") else line.partition(" ")[2].strip()
+    return None if fields[0] == "Z" else f"{boot}:{fields[19]}"
+
+
+def is_ours(state: State | None) -> bool:
+    """Whether the process of a state is alive and the very one that was started."""
+    return state is not None and state.pid is not None and process_start(state.pid) == state.started

@@ -1,0 +1,75 @@
+"""The workers behind a gunicorn master, and how one takes over from another."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from llmswitch import health
+from llmswitch.state import State, is_ours
+
+START_SECONDS = 120.0  # a worker is there in a quarter of a second, on a machine that has air
+
+
+class Workers:
+    """The workers behind a master, seen through the files that its hooks leave in `folder`."""
+
+    def __init__(self, folder: Path, state: State, progress: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.state = state
+        self.progress = progress
+        self.before = self._serving()
+
+    def replace(self) -> bool:
+        """Start one more worker; tells whether it came to serve.
+
+        A worker that still finishes old requests counts for the master, so it is told to keep one
+        more until it has really forked one.
+        """
+        (self.folder / "failed").unlink(missing_ok=True)
+        forked = self._number("forked")
+        for _ in range(20):
+            self._tell(signal.SIGTTIN, self._number("wanted") + 1)
+            if health.wait_until(lambda: self._number("forked") > forked, 0.5, lambda: None):
+                break
+        return self.wait_for_new()
+
+    def wait_for_new(self) -> bool:
+        """Wait until a worker serves that did not before; False when it could not start."""
+        failed = self.folder / "failed"
+        seen = failed.exists()
+
+        def settled() -> bool:
+            return (
+                bool(self._serving() - self.before)
+                or (failed.exists() and not seen)
+                or not self._alive()
+            )
+
+        health.wait_until(settled, START_SECONDS, lambda: self.progress("reloading the gateway"))
+        return bool(self._serving() - self.before)
+
+    def settle(self) -> None:
+        """Back to one worker: the master lets the oldest go, which finish what they have."""
+        while (wanted := self._number("wanted")) > 1 and self._alive():
+            self._tell(signal.SIGTTOU, wanted - 1)
+
+    def _tell(self, number: signal.Signals, wanted: int) -> None:
+        os.kill(self.state.pid or 0, number)
+        health.wait_until(
+            lambda: self._number("wanted") == wanted or not self._alive(), 10.0, lambda: None
+        )
+
+    def _alive(self) -> bool:
+        return is_ours(self.state)
+
+    def _serving(self) -> set[str]:
+        return {file.name for file in self.folder.iterdir() if file.name.isdigit()}
+
+    def _number(self, name: str) -> int:
+        try:
+            return int((self.folder / name).read_text() or 0)
+        except (FileNotFoundError, ValueError):
+            return 0 if name == "forked" else 1

@@ -1,0 +1,1 @@
+"""The tests of llmswitch, and the harness they run on."""
