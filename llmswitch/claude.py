@@ -185,6 +185,9 @@ def make_settings(menu: Menu, rung: Rung, url: str) -> dict[str, Any]:
         "ANTHROPIC_BASE_URL": url,
         # This block at the head of the system prompt defeats prompt caching at other providers.
         "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
+        # Behind a gateway auto mode cannot use Anthropic's server; 2.1.330 says so in a dialog that
+        # blocks the first action of a session.
+        "CLAUDE_CODE_AUTO_MODE_SERVER": "0",
     }
     rows = {row.name: row for row in menu.served}
     ids = wire_ids(menu, rung)

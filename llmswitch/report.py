@@ -40,7 +40,7 @@ def outcome(done: Outcome) -> list[str]:
     said = {
         "started": f"started {where}",
         "restarted": f"restarted {where}",
-        "reloaded": f"reloaded {where}; no request was interrupted",
+        "reloaded": f"reloaded {where}; open requests finish as they began",
         "nothing": f"already running {where}",
     }[done.did]
     return [said, "", *models(state.models, state.roles["default"])]

@@ -7,7 +7,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 uv=$root/.venv/bin/uv
-work=$(mktemp -d)
+work=$(cd "$(mktemp -d)" && pwd -P)
 mkdir "$work/dist" "$work/home" "$work/elsewhere"
 
 # A user's shell, and nothing of ours: no PYTHONPATH, no settings, another folder.

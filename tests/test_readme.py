@@ -1,0 +1,119 @@
+"""What the README shows is what the program prints today."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmswitch.profile import parse_profile
+from tests.clients import client_env, make_home, newest
+from tests.conftest import CHECKOUT, User, free_port
+from tests.terminal import Terminal, type_command
+
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+_BLOCK = re.compile(r"<!-- (shows|checked): (.*?) -->\n```\w*\n(.*?)```", re.DOTALL)
+BLOCKS = {title: text for _, title, text in _BLOCK.findall(README)}
+WRONG = """\
+models:
+  glm-4.7: {model: zai/glm-4.7,
+    contxt: 200000}
+  fast: zia/glm-4.5-air
+roles: {default: glm}
+"""
+
+
+def shown(title: str) -> str:
+    """What the README shows under a title, without the command."""
+    lines = BLOCKS[title].splitlines()
+    return "\n".join(line for line in lines if not line.startswith("$ ")).strip("\n")
+
+
+def printed(text: str, user: User) -> str:
+    """Output as the README writes it: the home folder as `~`, ports and pids by name."""
+    text = text.replace(str(user.home), "~").strip("\n")
+    return re.sub(r"pid \d+", "pid PID", re.sub(r"(127\.0\.0\.1:)\d+", r"\1PORT", text))
+
+
+@pytest.fixture
+def reader(user: User) -> Iterator[User]:
+    """Someone who follows the README: the standard folders, one wrapper folder on PATH."""
+    (user.home / ".local/bin").mkdir(parents=True)
+    user.keys = {"ANTHROPIC_API_KEY": "dummy", "ZAI_API_KEY": "dummy"}
+    yield user
+    user.run("down", env=_folders(user))
+
+
+def _folders(user: User) -> dict[str, str]:
+    return {"LLMSWITCH_HOME": "", "PATH": f"{user.home}/.local/bin:/usr/bin:/bin"}
+
+
+def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
+    """A block that shows output stands under a title that a test knows."""
+    assert set(BLOCKS) == {
+        "llmswitch try",
+        "llmswitch init",
+        "llmswitch wrapper install",
+        "the /model menu of Claude Code 2.1.330",
+        "a profile",
+        "llmswitch validate wrong.yaml",
+        "llmswitch status",
+    }
+
+
+def test_the_profile_of_the_readme_is_valid() -> None:
+    """The profile that shows every field is read without a complaint, and really has them all."""
+    profile = parse_profile(BLOCKS["a profile"], "README.md")
+    assert profile.models["glm-4.5"].model_dump(exclude_defaults=True).keys() == (
+        type(profile.models["glm-4.5"]).model_fields.keys()
+    )
+
+
+def test_the_demo_prints_what_the_readme_shows(user: User) -> None:
+    """`llmswitch try`, which `make demo` runs."""
+    done = user.run("try")
+    assert done.returncode == 0, done.stderr
+    assert printed(done.stdout, user) == shown("llmswitch try")
+
+
+def test_mistakes_are_shown_as_in_the_readme(user: User) -> None:
+    """The profile with mistakes gives the messages that the README shows."""
+    (user.home / "wrong.yaml").write_text(WRONG)
+    done = user.run("validate", "wrong.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip() == shown("llmswitch validate wrong.yaml")
+
+
+@pytest.mark.timeout(900)  # the first run fetches the client
+def test_the_way_from_nothing_to_the_menu_is_as_the_readme_shows(reader: User) -> None:
+    """init, wrapper install, claude-multi, /model and status, one after the other."""
+    for command in ("llmswitch init --from claude-glm", "llmswitch wrapper install"):
+        done = reader.run(*shlex.split(command)[1:], env=_folders(reader))
+        assert done.returncode == 0, done.stderr
+        assert printed(done.stdout, reader) == shown(command.removesuffix(" --from claude-glm"))
+    profile = reader.home / ".config/llmswitch/profiles/claude-glm.yaml"
+    profile.write_text(profile.read_text() + f"gateway: {{port: {free_port()}}}\n")
+
+    menu = _menu(reader)
+    assert menu == shown("the /model menu of Claude Code 2.1.330")
+
+    done = reader.run("status", env=_folders(reader))
+    assert printed(done.stdout, reader) == shown("llmswitch status")
+
+
+def _menu(reader: User) -> str:
+    """The `/model` menu, from its title to its last row, as the real client draws it."""
+    make_home(reader.home, reader.home)
+    env = client_env(reader.home, **reader.keys, LLMSWITCH_CLAUDE=str(newest()))
+    wrapper = Path(reader.home, ".local/bin/claude-multi")
+    with Terminal([str(wrapper)], env, cwd=reader.home, columns=120) as terminal:
+        terminal.wait_for("? for shortcuts", timeout=120)
+        type_command(terminal, "/model")
+        terminal.wait_for("Enter to save")
+        screen = [line.rstrip() for line in terminal.lines()]
+    first = next(index for index, line in enumerate(screen) if "Select model" in line)
+    rows = [index for index, line in enumerate(screen) if re.match(r"\s+(❯ )?\d+\. ", line)]
+    return "\n".join(screen[first : rows[-1] + 1]).strip("\n")
