@@ -87,11 +87,12 @@ def find_profile(home: Home, wanted: str | None, environ: Mapping[str, str]) -> 
         file = Path(value).expanduser().absolute()
         if not file.is_file():
             raise LlmswitchError(f"there is no profile file {value}", "check the path")
-        if file.parent == home.profiles:
+        if file.parent == home.profiles and PROFILE_NAME.fullmatch(file.stem):
             return ProfileRef(file.stem, file, file.stem)
         digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
-        stem = re.sub(r"[^A-Za-z0-9._-]", "_", file.stem)
-        return ProfileRef(file.stem, file, f"{stem}@{digest}")
+        # The name stands in comments of generated files, so it must not end a line there.
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", file.stem)
+        return ProfileRef(name, file, f"{name}@{digest}")
     return _named_profile(home, value)
 
 

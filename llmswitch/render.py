@@ -86,6 +86,8 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
         "general_settings": {
             "master_key": ENVIRON + GATEWAY_KEY,
             "custom_auth": "llmswitch.callbacks.auth.authenticate",
+            # Else it asks every provider for its models, with your key, every five minutes.
+            "disable_model_info_refresh": True,
         },
         "router_settings": {
             # Claude Code retries by itself, ten times. Here a try goes to another key or not at all.
