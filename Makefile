@@ -75,6 +75,6 @@ $(SYNCED): uv.lock pyproject.toml
 	@$(BIN)/python -c '$(UV_REQUIREMENT)' > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/uv.txt
 	@# Twice, because without isolation the project can only be built once the build tool is there.
-	@$(BIN)/uv sync --frozen --inexact --compile-bytecode --no-install-project
+	@$(BIN)/uv sync --frozen --inexact --compile-bytecode --no-install-project $$([ -t 2 ] || echo --quiet)
 	@$(BIN)/uv sync --frozen --quiet
 	@touch $@

@@ -1,4 +1,4 @@
-"""What a user should know of a profile that is valid: what is left out, unknown, or limits the rest."""
+"""What to know of a profile that is valid: what is left out, unknown, or limits the rest."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def _unknown(rows: Sequence[Row]) -> Iterator[str]:
         if row.price is None:
             yield f"{row.name} has no known price; write `price: {{input: ..., output: ...}}`"
         if row.context is None:
-            yield f"{row.name} has no known context window, so 200k is assumed; write `context: ...`"
+            yield f"{row.name} has no known context window, so 200k is assumed; write `context:`"
 
 
 def _address(profile: Profile) -> Iterator[str]:
     host = profile.gateway.host
     if not (host.startswith("127.") or host in {"localhost", "::1"}):
-        yield f"the gateway listens on {host}: whoever can reach it and has its key can use your keys"
+        yield f"the gateway listens on {host}: who reaches it and has its key can use your keys"
 
 
 def _windows(menu: Menu) -> Iterator[str]:
     if row := compaction_window(menu, "picker"):
         yield (
-            f"{row.name} has a window of {format_context(row.context)}, the smallest of the menu, so "
-            "Claude Code compacts every session at that"
+            f"{row.name} has a window of {format_context(row.context)}, the smallest of the menu, "
+            "so Claude Code compacts every session at that"
         )
     small = max_context(menu)
     if small and small.context:
         yield (
-            f"{small.name} has a window of {format_context(small.context)}; Claude Code is told so, "
+            f"{small.name} has a window of {format_context(small.context)}; Claude Code is told, "
             "but it takes 20k to 30k for its own tools before the first word"
         )

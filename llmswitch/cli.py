@@ -108,8 +108,8 @@ def render(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Print what would be written, and write nothing."""
     from llmswitch import files, report
 
-    home, ref = _chosen(profile)
-    rendered = files.rendered(ref, home, os.environ)
+    _, ref = _chosen(profile)
+    rendered = files.rendered(ref, os.environ)
     _print(report.files(rendered), {"files": rendered}, as_json)
 
 

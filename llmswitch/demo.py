@@ -5,12 +5,15 @@ from __future__ import annotations
 import http
 import http.client
 import json
+import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
 
 from llmswitch import gateway
 from llmswitch.errors import LlmswitchError
@@ -19,6 +22,8 @@ from llmswitch.secrets import gateway_key
 from llmswitch.state import State
 
 QUESTION = "Hello from Claude Code"
+# Its log is gone with the gateway, and nothing of the user's has a part in it.
+_REPORT = "this is a fault of llmswitch: please report it"
 
 
 class Answer(NamedTuple):
@@ -38,7 +43,7 @@ def demo_gateway(
 
     Yields its state and its key.
     """
-    with tempfile.TemporaryDirectory(prefix="llmswitch-try-") as folder:
+    with _ended_cleanly(), tempfile.TemporaryDirectory(prefix="llmswitch-try-") as folder:
         home = Home(Path(folder), Path(folder) / "state")
         ready_made = (data_folder("profiles") / "demo.yaml").read_text(encoding="utf-8")
         file = home.profiles / "demo.yaml"
@@ -50,6 +55,21 @@ def demo_gateway(
             yield outcome.state, gateway_key(home)
         finally:
             gateway.down(home.run(ref), progress)
+
+
+@contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """Clean up also when told to end, or when the terminal is closed."""
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _free_port() -> int:
@@ -92,10 +112,8 @@ def ask(state: State, key: str, row: dict[str, Any]) -> Answer:
         connection.request("POST", "/v1/messages?beta=true", json.dumps(body), headers)
         response = connection.getresponse()
         if response.status != http.HTTPStatus.OK:
-            raise LlmswitchError(
-                f"{row['name']} answered {response.status}: {response.read().decode(errors='replace')[:300]}",
-                "llmswitch logs",
-            )
+            said = response.read().decode(errors="replace")[:300]
+            raise LlmswitchError(f"{row['name']} answered {response.status}: {said}", _REPORT)
         pieces = [event["delta"]["text"] for event in _events(response) if _is_text(event)]
         return Answer(row["name"], row["label"], "".join(pieces), len(pieces))
     finally:
@@ -107,7 +125,7 @@ def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
         if line.startswith(b"data: ") and line.strip() != b"data: [DONE]":
             event: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
             if event.get("type") == "error":
-                raise LlmswitchError(f"the stream broke: {event['error']}", "llmswitch logs")
+                raise LlmswitchError(f"the stream broke: {event['error']}", _REPORT)
             yield event
 
 

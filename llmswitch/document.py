@@ -5,6 +5,7 @@ PyYAML alone forgets where a value stood and lets the second of two equal keys w
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
 import yaml
@@ -12,6 +13,12 @@ import yaml
 Path = tuple[str | int, ...]
 
 _MAX_NODES = 20_000
+_MAX_DEPTH = 100
+_LARGEST = 2**63  # beyond it a number can neither be shown nor written
+_TAG = "tag:yaml.org,2002:"
+# A date has no place in a profile: what YAML would make one of stays text.
+_TEXT = ("str", "timestamp")
+_NUMBERS = ("bool", "float", "int", "null")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -39,6 +46,7 @@ class Document(NamedTuple):
 def read_document(text: str) -> Document:
     """Parse a YAML text; a text that is not YAML gives a document with one problem."""
     try:
+        _check_depth(text)
         loader = _LOADER(text)
         try:
             root = loader.get_single_node()
@@ -49,7 +57,10 @@ def read_document(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        return Document(None, {}, [Problem(line, f"is not YAML: {error.problem or error.context}")])
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        if mark and text[mark.index : mark.index + 1] == "\t":
+            reason = "a tab stands where only spaces may"
+        return Document(None, {}, [Problem(line, f"is not YAML: {reason}")])
     except yaml.YAMLError as error:
         return Document(None, {}, [Problem(1, f"is not YAML: {str(error).splitlines()[0]}")])
     except (RecursionError, ValueError) as error:
@@ -58,25 +69,49 @@ def read_document(text: str) -> Document:
     return Document(data, walk.lines, walk.problems)
 
 
+def _check_depth(text: str) -> None:
+    """Raise RecursionError for a nesting that would overflow libyaml's stack (a crash)."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise RecursionError
+
+
 class _Walk:
-    """Turns nodes into plain data; notes lines, doubled keys and keys that are not text."""
+    """Turns nodes into plain data; notes lines, doubled keys and what cannot be read."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
         self.lines: dict[Path, int] = {}
         self.problems: list[Problem] = []
         self.seen = 0
+        self.checked: set[yaml.MappingNode] = set()  # an alias leads to the same node again
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         self.seen += 1
         if self.seen > _MAX_NODES:  # aliases of aliases can stand for billions of values
             raise ValueError(f"more than {_MAX_NODES} values")
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self.mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self.loader.construct_object(node)
+        kind, scalar = node.tag.removeprefix(_TAG), isinstance(node, yaml.ScalarNode)
+        if scalar and kind in _TEXT:
+            return node.value
+        if scalar and kind in _NUMBERS:
+            with contextlib.suppress(ValueError, KeyError, IndexError):  # `!!bool x`, 0x_
+                value = self.loader.construct_object(node)
+                if value is None or -_LARGEST < value < _LARGEST:  # NaN is neither
+                    return value
+        self.complain(node, path, f"cannot be read as {kind}; put it in quotes if it is text")
+        return node.value if scalar else None
+
+    def complain(self, node: yaml.Node, path: Path, text: str) -> None:
+        where = dotted(path) or "the file"
+        self.problems.append(Problem(node.start_mark.line + 1, f"{where} {text}"))
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         written: set[str] = set()
@@ -85,27 +120,16 @@ class _Walk:
                 raise yaml.constructor.ConstructorError(
                     None, None, "a list or a mapping stands where a name belongs", key.start_mark
                 )
-            if key.value in written:
-                self.problems.append(
-                    Problem(
-                        key.start_mark.line + 1, f"{dotted((*path, key.value))} stands here twice"
-                    )
-                )
+            if key.value in written and node not in self.checked:
+                self.complain(key, (*path, key.value), "stands here twice")
             written.add(key.value)
+        self.checked.add(node)
         self.loader.flatten_mapping(node)  # `<<: *base`
         result: dict[str, Any] = {}
         for key, item in node.value:
-            name = (
-                self.loader.construct_object(key) if key.tag != "tag:yaml.org,2002:null" else None
-            )
-            if not isinstance(name, str):
-                self.problems.append(
-                    Problem(
-                        key.start_mark.line + 1,
-                        f"{dotted((*path, key.value))} is not text; write it in quotes",
-                    )
-                )
-                name = str(key.value)
+            name = str(key.value)
+            if key.tag.removeprefix(_TAG) not in _TEXT:
+                self.complain(key, (*path, name), "is not text; put it in quotes")
             self.lines[(*path, name)] = key.start_mark.line + 1
             result[name] = self.value(item, (*path, name))
         return result
@@ -115,5 +139,10 @@ def dotted(path: Path) -> str:
     """A path as people write it: `models.glm-4.5.keys[1]`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            plain = part and part.isprintable() and part == part.strip()
+            name = part if plain else repr(part)
+            text += f".{name}" if text else name
     return text

@@ -7,15 +7,26 @@ Each rule comes from a measurement or from LiteLLM's own source (1.106.2).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 from llmswitch.document import Path, dotted
 
 ANTHROPIC_BASE = "https://api.anthropic.com"
 ENVIRON = "os.environ/"
-_FALLBACKS = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+NO_KEY = "none"  # given outright: without any, LiteLLM looks for a key that is meant for others
+_SECTIONS = ("general_settings", "litellm_settings", "router_settings")  # ours, merged with theirs
+_SECRETS = ("_key", "_secret", "_token", "_password")
+_ABSENT = object()
+FALLBACKS = (
+    "fallbacks",
+    "context_window_fallbacks",
+    "content_policy_fallbacks",
+    "default_fallbacks",
+)
 
 _OURS = "is set by llmswitch; take it out"
+_NAMES_THE_HOST = "would let a request name the host that receives your key; take it out"
 _REFUSED: dict[Path, str] = {
     ("general_settings", "master_key"): _OURS,
     ("general_settings", "custom_auth"): _OURS,
@@ -28,11 +39,12 @@ _REFUSED: dict[Path, str] = {
     ("general_settings", "pass_through_endpoints"): (
         "would answer without the gateway's key; add a provider under `providers:` instead"
     ),
-    ("general_settings", "allow_client_side_credentials"): (
-        "would let a request name the host that receives your key; take it out"
-    ),
+    ("general_settings", "allow_client_side_credentials"): _NAMES_THE_HOST,
     ("general_settings", "public_routes"): (
         "would open the gateway to anyone on this machine; take it out"
+    ),
+    ("litellm_settings", "model_group_settings", "forward_client_headers_to_llm_api"): (
+        "would send a client's headers to the provider; take it out"
     ),
     ("environment_variables",): (
         "would set variables that redirect LiteLLM's requests; use `providers:` instead"
@@ -46,13 +58,21 @@ def engine_problems(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     engine = data.get("litellm")
     if not isinstance(engine, dict):
         return
+    for section in _SECTIONS:
+        if not isinstance(engine.get(section, {}), dict):  # would replace ours, its lock included
+            yield ("litellm", section), f"litellm.{section} must be a mapping"
     for rule, reason in _REFUSED.items():
         here: Any = engine
         for part in rule:
-            here = here.get(part) if isinstance(here, dict) else None
-        if here is not None and here is not False:
+            here = here.get(part, _ABSENT) if isinstance(here, dict) else _ABSENT
+        switched_off = here is None or here is False
+        if here is not _ABSENT and (reason == _OURS or not switched_off):
             path = ("litellm", *rule)
             yield path, f"{dotted(path)} {reason}"
+    callbacks = _section(engine, "litellm_settings").get("callbacks", [])
+    if not isinstance(callbacks, list | str):
+        path = ("litellm", "litellm_settings", "callbacks")
+        yield path, f"{dotted(path)} must be a list of names"
     deployments = engine.get("model_list", [])
     models = data.get("models")
     names = set(models) if isinstance(models, dict) else set()
@@ -71,37 +91,66 @@ def _deployments(deployments: list[Any], names: set[str]) -> Iterator[tuple[Path
         if not isinstance(params, dict) or not isinstance(item.get("model_name"), str):
             yield path, f"{dotted(path)} needs a model_name and litellm_params"
             continue
-        if item["model_name"] in names:
-            yield path, f"{dotted(path)} has the name of a model of `models:`: {item['model_name']}"
-        key = params.get("api_key")
-        if key is not None and not str(key).startswith(ENVIRON):
-            where = (*path, "litellm_params", "api_key")
-            yield where, f"{dotted(where)} must be {ENVIRON}NAME, never the key itself"
-        base = str(params.get("api_base", ""))
-        if str(params.get("model", "")).startswith("anthropic/") and base != ANTHROPIC_BASE:
-            where = (*path, "litellm_params", "api_base")
-            yield (
-                where,
-                f"{dotted(where)} must be {ANTHROPIC_BASE}: LiteLLM would send Anthropic's "
-                "credentials there; use a provider with `dialect: messages`",
-            )
+        if (name := item["model_name"]) in names:
+            yield path, f"{dotted(path)} has the name of a model of `models:`: {name!r}"
+        for field, reason in _parameters(params):
+            where = (*path, "litellm_params", field)
+            yield where, f"{dotted(where)} {reason}"
+
+
+def _parameters(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for field, value in params.items():
+        named = value in (None, NO_KEY) or str(value).startswith(ENVIRON)
+        if field.endswith(_SECRETS) and not named:
+            yield field, f"must be {ENVIRON}NAME, never the key itself"
+    if params.get("configurable_clientside_auth_params"):
+        yield "configurable_clientside_auth_params", _NAMES_THE_HOST
+    provider, slash, _ = str(params.get("model", "")).partition("/")
+    if not slash:
+        yield "model", "must be provider/model; LiteLLM guesses the provider of others, or drops it"
+    bases = {str(params[name]) for name in ("api_base", "base_url") if name in params}
+    if "anthropic" in (provider, params.get("custom_llm_provider")) and bases != {ANTHROPIC_BASE}:
+        reason = f"must be {ANTHROPIC_BASE}: LiteLLM would send Anthropic's credentials there; "
+        yield "api_base", reason + "use a provider with `dialect: messages`"
+    if provider == "openai" and bases and not params.get("api_key"):
+        reason = f"is missing, and LiteLLM would send OPENAI_API_KEY there; write {ENVIRON}NAME"
+        yield "api_key", f"{reason}, or {NO_KEY}"
 
 
 def _fallbacks(engine: dict[str, Any], names: set[str]) -> Iterator[tuple[Path, str]]:
     for section in ("router_settings", "litellm_settings"):
-        settings = engine.get(section) or {}
-        if not isinstance(settings, dict):
-            continue
-        for field in _FALLBACKS:
+        settings = _section(engine, section)
+        known = {*names, *_section(settings, "model_group_alias")}
+        for field in FALLBACKS:
             path: Path = ("litellm", section, field)
+            form = "models" if field == "default_fallbacks" else "{model: [models]}"
             rules = settings.get(field, [])
-            for rule in rules if isinstance(rules, list) else [rules]:
-                if not isinstance(rule, dict):
-                    yield path, f"{dotted(path)} must be a list of {{model: [models]}}"
-                    continue
-                targets = [
-                    target for group in rule.values() if isinstance(group, list) for target in group
-                ]
-                for name in [*rule, *targets]:
-                    if isinstance(name, str) and name != "*" and name not in names:
+            for rule in rules if isinstance(rules, list) else [None]:
+                named = _named(rule, form)
+                if named is None:
+                    yield path, f"{dotted(path)} must be a list of {form}"
+                for name in named or ():
+                    if name != "*" and not any(fnmatchcase(name, one) for one in known):
                         yield path, f"{dotted(path)} names {name!r}, which is no model here"
+
+
+def _named(rule: Any, form: str) -> list[str] | None:
+    """The names in one rule of fallbacks; None where LiteLLM would not start with it."""
+    if form == "models":
+        return [rule] if isinstance(rule, str) else None
+    if not isinstance(rule, dict) or len(rule) != 1:
+        return None
+    [(name, targets)] = rule.items()
+    if not isinstance(targets, list):
+        return None
+    return [name, *(str(fallback_name(target)) for target in targets)]
+
+
+def fallback_name(target: Any) -> Any:
+    """The model that a fallback names: LiteLLM takes `{model: x, temperature: 0}` besides `x`."""
+    return target.get("model") if isinstance(target, dict) else target
+
+
+def _section(data: dict[str, Any], name: str) -> dict[str, Any]:
+    value = data.get(name)
+    return value if isinstance(value, dict) else {}

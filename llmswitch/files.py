@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from llmswitch.claude import find_claude, make_settings, rung_of, version_of
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import CONF
 from llmswitch.health import url_of
-from llmswitch.paths import Home, ProfileRef
+from llmswitch.paths import ProfileRef
 from llmswitch.plan import CONFIG, draw
 
 
-def rendered(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:
     """The text of each file by its name. Writes nothing and holds no secret: the gateway's key
     comes into the client's settings only when a session starts.
     """
     drawing = draw(ref, environ)
     try:
-        rung = rung_of(version_of(find_claude(environ), home.state / "claude-version.json"))
+        with TemporaryDirectory() as folder:  # asking for the version leaves a note of it
+            rung = rung_of(version_of(find_claude(environ), Path(folder, "claude-version.json")))
     except LlmswitchError:  # no client here: as for the newest
         rung = "picker"
     gateway = drawing.profile.gateway

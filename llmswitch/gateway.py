@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -26,10 +27,13 @@ from llmswitch.paths import Home, ProfileRef, locked, make_private_folder, write
 from llmswitch.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
 from llmswitch.port_owner import describe_owner
 from llmswitch.secrets import gateway_key
-from llmswitch.state import State, is_ours, process_start, read_state, write_state
+from llmswitch.state import STATE_FILE, State, is_ours, process_start, read_state, write_state
 from llmswitch.workers import Workers
 
 CONF = "gunicorn.conf.py"
+WORKERS = "workers"  # both are named in callbacks/master.py too
+HANDOVER = "handover.json"
+_UMASK = 0o077  # also for what gunicorn and LiteLLM write
 START_SECONDS = 120.0  # importing LiteLLM takes seconds, on a slow disk many
 STOP_SECONDS = 40.0  # graceful_timeout of gunicorn.conf.py, and a little
 Progress = Callable[[str], None]
@@ -68,7 +72,7 @@ def up(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progre
             return Outcome("restarted", _start(plan, environ, progress))
         changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
         if state.config_sha256 == plan.drawing.config_sha256 and not changed:
-            _wait_for_answer(plan, state.pid, 0, progress)
+            _wait_for_answer(plan, state.pid, progress)
             fresh = _state(plan, state.pid or 0, state.keys)
             if fresh != state:  # a comment in the profile, a role: nothing of the engine's
                 write_state(run, fresh)
@@ -88,10 +92,19 @@ def down(run: Path, progress: Progress) -> State | None:
 
 
 def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progress) -> Outcome:
-    """Stop the gateway and start it anew. A profile that cannot start leaves the old one running."""
-    draw(ref, environ)
-    down(home.run(ref), progress)
-    return up(ref, home, environ, progress)
+    """Stop the gateway and start it anew, with the keys of this shell alone.
+
+    A profile that cannot be used, or a port that is taken, leaves the old one running.
+    """
+    run = home.run(ref)
+    with _alone(run, progress):
+        plan = Plan(draw(ref, environ), run, gateway_key(home))
+        state = _running_or_damaged(run)
+        if state is None:
+            return Outcome("started", _start(plan, environ, progress))
+        _check_port(plan, state.port)
+        _stop(run, state, progress)
+        return Outcome("restarted", _start(plan, environ, progress))
 
 
 def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> NoReturn:
@@ -101,12 +114,13 @@ def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -
         plan = Plan(draw(ref, environ), run, gateway_key(home))
         if state := _running_or_damaged(run):
             raise LlmswitchError(
-                f"already running on {state.host}:{state.port}, pid {state.pid}",
-                f"llmswitch down --profile {ref.name}",
+                f"already running on {state.url.removeprefix('http://')}, pid {state.pid}",
+                f"llmswitch down --profile {_argument(ref)}",
             )
         _check_port(plan)
         _write_files(plan)
         write_state(run, _state(plan, os.getpid(), plan.fingerprints()))
+    os.umask(_UMASK)
     os.chdir(run)
     os.execve(sys.executable, _command(), environment(plan, environ))  # noqa: S606 - no shell
 
@@ -156,16 +170,23 @@ def _running_or_damaged(run: Path) -> State | None:
         return None
 
 
+def _argument(ref: ProfileRef) -> str:
+    """What `--profile` takes to name this profile."""
+    return ref.name if ref.id == ref.name else shlex.quote(str(ref.file))
+
+
 def _command() -> list[str]:
     return [sys.executable, "-E", "-P", "-m", "gunicorn", "-c", CONF]
 
 
 def _write_files(plan: Plan) -> None:
     make_private_folder(plan.run)
-    workers = plan.run / "workers"
+    workers = plan.run / WORKERS
+    # Compiled from gunicorn.conf.py: one that was rewritten within a second would not be noticed.
+    shutil.rmtree(plan.run / "__pycache__", ignore_errors=True)
     shutil.rmtree(workers, ignore_errors=True)
     make_private_folder(workers)
-    (plan.run / "handover.json").unlink(missing_ok=True)
+    (plan.run / HANDOVER).unlink(missing_ok=True)
     write_private(plan.run / CONFIG, plan.drawing.config)
     write_private(plan.run / CONF, plan.drawing.conf)
 
@@ -201,25 +222,28 @@ def _start(plan: Plan, environ: Mapping[str, str], progress: Progress) -> State:
     log = plan.run / gateway_log.NAME
     gateway_log.rotate(log)
     progress("starting the gateway")
-    with log.open("ab") as stream:
-        log.chmod(0o600)
-        process = subprocess.Popen(
-            _command(),
-            cwd=plan.run,
-            env=environment(plan, environ),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
+    process = None
     try:
+        with log.open("ab") as stream:
+            log.chmod(0o600)
+            process = subprocess.Popen(
+                _command(),
+                cwd=plan.run,
+                env=environment(plan, environ),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                umask=_UMASK,
+            )
         state = _state(plan, process.pid, plan.fingerprints())
         write_state(plan.run, state)
-        _wait_for_answer(plan, process.pid, 0, progress, process)
+        _wait_for_answer(plan, process.pid, progress, process)
     except BaseException:  # also Ctrl-C: nothing of ours is left behind
-        _kill(process.pid)
-        process.wait()
-        (plan.run / "state.json").unlink(missing_ok=True)
+        if process is not None:
+            _kill(process.pid)
+            process.wait()
+        (plan.run / STATE_FILE).unlink(missing_ok=True)
         raise
     return state
 
@@ -227,17 +251,19 @@ def _start(plan: Plan, environ: Mapping[str, str], progress: Progress) -> State:
 def _wait_for_answer(
     plan: Plan,
     pid: int | None,
-    offset: int,
     progress: Progress,
     process: subprocess.Popen[bytes] | None = None,
 ) -> None:
     gateway = plan.listens
-    host = health.connect_host(gateway.host)
     log = plan.run / gateway_log.NAME
+    served = plan.run / WORKERS / "served"
+    offset = 0 if process else gateway_log.size(log)
 
     def settled() -> bool:
-        ended = process is not None and process.poll() is not None
-        return ended or health.answers(host, gateway.port, 1.0)
+        if process is not None and process.poll() is not None:
+            return True
+        # Who answers may be another gateway that took the port between our look and our start.
+        return served.exists() and health.answers(gateway.host, gateway.port, 1.0)
 
     answered = health.wait_until(
         settled,
@@ -247,20 +273,21 @@ def _wait_for_answer(
     if process is not None and process.poll() is not None:
         raise LlmswitchError(
             f"the gateway stopped while it started: {gateway_log.failure_reason(log, offset)}",
-            f"llmswitch logs --profile {plan.drawing.ref.name}",
+            f"llmswitch logs --profile {_argument(plan.drawing.ref)}",
         )
     if not answered:
         raise LlmswitchError(
             f"the gateway (pid {pid}) does not answer on {gateway.address}: "
             f"{gateway_log.failure_reason(log, offset)}",
-            f"llmswitch restart --profile {plan.drawing.ref.name}",
+            f"llmswitch restart --profile {_argument(plan.drawing.ref)}",
         )
 
 
 def _stop(run: Path, state: State, progress: Progress) -> None:
     """End a gateway that is ours: open streams are given time, then it is killed."""
     master = state.pid or 0
-    os.kill(master, signal.SIGTERM)
+    with suppress(ProcessLookupError):
+        os.kill(master, signal.SIGTERM)
     gone = health.wait_until(
         lambda: not is_ours(state), STOP_SECONDS, lambda: progress("waiting for open requests")
     )
@@ -271,11 +298,15 @@ def _stop(run: Path, state: State, progress: Progress) -> None:
 
 
 def _kill(pid: int) -> None:
-    """End a gateway at once, workers and all (it leads its own process group)."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
-        return
+    """End a gateway at once, workers and all: it leads its own process group.
+
+    One in the foreground may not; its workers leave when it is gone.
+    """
+    with suppress(ProcessLookupError, PermissionError):  # macOS: the latter of a group of zombies
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
 
 
 def _reload(plan: Plan, state: State, progress: Progress) -> State:
@@ -287,28 +318,33 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
     progress("reloading the gateway")
     config = plan.run / CONFIG
     before = config.read_text(encoding="utf-8")
-    offset = (
-        (plan.run / gateway_log.NAME).stat().st_size
-        if (plan.run / gateway_log.NAME).exists()
-        else 0
-    )
+    log = plan.run / gateway_log.NAME
+    offset = gateway_log.size(log)
     held = state.keys | plan.fingerprints()
     if held != state.keys:
-        write_private(plan.run / "handover.json", json.dumps(secrets_inside(plan)))
+        write_private(plan.run / HANDOVER, json.dumps(secrets_inside(plan)))
     write_private(config, plan.drawing.config)
-    workers = Workers(plan.run / "workers", state, progress)
+    workers = Workers(plan.run / WORKERS, state, progress)
+    served = False
+    reason = ""
     try:
         served = workers.replace()
+        reason = gateway_log.failure_reason(log, offset)
+    finally:  # also on Ctrl-C: one worker stays, with a configuration that starts
+        (plan.run / HANDOVER).unlink(missing_ok=True)
         if not served:
             write_private(config, before)
-            workers.wait_for_new()
-    finally:
+            workers.give_up()
         workers.settle()
     if not served:
+        said = (
+            "the new configuration does not start, so the gateway goes on with the old one"
+            if is_ours(state)
+            else "the gateway stopped while it was reloaded"
+        )
         raise LlmswitchError(
-            "the new configuration does not start, so the gateway goes on with the old one: "
-            + gateway_log.failure_reason(plan.run / gateway_log.NAME, offset),
-            f"correct the profile, then: llmswitch up --profile {plan.drawing.ref.name}",
+            f"{said}: {reason}",
+            f"correct the profile, then: llmswitch up --profile {_argument(plan.drawing.ref)}",
         )
     fresh = _state(plan, state.pid or 0, held)
     write_private(plan.run / CONF, plan.drawing.conf)

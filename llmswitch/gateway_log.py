@@ -11,6 +11,7 @@ from llmswitch.errors import LlmswitchError
 NAME = "gateway.log"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit)\b.*")
+_OUR_CLASS = re.compile(r"llmswitch(\.\w+)+: ")
 _TAIL = 256 * 1024  # bytes; a traceback is far smaller
 
 
@@ -34,7 +35,12 @@ def failure_reason(log: Path, offset: int) -> str:
     lines = [_ANSI.sub("", line).strip() for line in text.splitlines()]
     exceptions = [line for line in lines if _EXCEPTION.fullmatch(line)]
     said = exceptions or [line for line in lines if line]
-    return said[-1][:400] if said else "it said nothing"
+    return _OUR_CLASS.sub("", said[-1])[:400] if said else "it said nothing"
+
+
+def size(log: Path) -> int:
+    """How long the log is, in bytes: what comes after it is new."""
+    return log.stat().st_size if log.exists() else 0
 
 
 def show(log: Path, lines: int, follow: bool) -> int:

@@ -11,20 +11,11 @@ from collections.abc import Callable
 LIVELINESS = "/health/liveliness"  # LiteLLM's own; asks no model and needs no key
 
 
-def accepts(host: str, port: int, timeout: float = 1.0) -> bool:
-    """Whether anything listens there."""
-    try:
-        with socket.create_connection((host, port), timeout):
-            return True
-    except OSError:
-        return False
-
-
 def answers(host: str, port: int, timeout: float = 2.0) -> bool:
     """Whether a gateway answers there within `timeout` seconds."""
     request = f"GET {LIVELINESS} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
     try:
-        with socket.create_connection((host, port), timeout) as connection:
+        with socket.create_connection((connect_host(host), port), timeout) as connection:
             connection.settimeout(timeout)
             connection.sendall(request.encode())
             return connection.recv(64).startswith(b"HTTP/1.1 200")

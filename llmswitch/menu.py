@@ -1,4 +1,4 @@
-"""The rows of the menu: every model of a profile, what is known of it, and whether it can be served."""
+"""The rows of the menu: each model of a profile, what is known of it, and if it can be served."""
 
 from __future__ import annotations
 

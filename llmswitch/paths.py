@@ -87,7 +87,10 @@ def find_profile(home: Home, wanted: str | None, environ: Mapping[str, str]) -> 
         file = Path(value).expanduser().absolute()
         if not file.is_file():
             raise LlmswitchError(f"there is no profile file {value}", "check the path")
-        if file.parent == home.profiles and PROFILE_NAME.fullmatch(file.stem):
+        if re.search(r"[\udc80-\udcff]", str(file)):  # bytes that could not be decoded
+            raise LlmswitchError(f"the path {value} is not UTF-8 text", "rename the file")
+        named = file.suffix == ".yaml" and PROFILE_NAME.fullmatch(file.stem)
+        if named and file.parent.resolve() == home.profiles.resolve():
             return ProfileRef(file.stem, file, file.stem)
         digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
         # The name stands in comments of generated files, so it must not end a line there.
@@ -98,7 +101,7 @@ def find_profile(home: Home, wanted: str | None, environ: Mapping[str, str]) -> 
 
 def _default_name(home: Home) -> str | None:
     try:
-        return home.default_profile.read_text().strip() or None
+        return home.default_profile.read_text(errors="replace").strip() or None
     except FileNotFoundError:
         return None
 

@@ -12,7 +12,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import NamedTuple
 
-from llmswitch import __version__, health
+from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
 from llmswitch.menu import Menu, make_menu
 from llmswitch.paths import LOOPBACK, ProfileRef
@@ -91,8 +91,8 @@ class Plan(NamedTuple):
     own_key: str
 
     def fingerprints(self) -> dict[str, str]:
-        """One digest for each key and variable that the gateway is given."""
-        given = self.drawing.keys | self.drawing.named
+        """One digest for each secret that the gateway is given."""
+        given = self.drawing.keys | self.drawing.named | {GATEWAY_KEY: self.own_key}
         return {name: fingerprint(value, self.own_key) for name, value in given.items()}
 
     @property
@@ -112,7 +112,6 @@ def draw(ref: ProfileRef, environ: Mapping[str, str], held: Container[str] = ())
     wanted = {name for model in profile.models.values() for name in profile.keys_of(model)}
     keys = find_keys(wanted, environ)
     menu = make_menu(profile, {name for name in wanted if name in keys or name in held})
-    used = {name for row in menu.served for name in row.keys}
     named = named_variables(profile, menu)
     values = find_keys(named, environ)
     given = {*values, *(name for name in named if name in held)}
@@ -127,7 +126,7 @@ def draw(ref: ProfileRef, environ: Mapping[str, str], held: Container[str] = ())
         menu=menu,
         config=render_litellm_config(profile, menu, ref.name),
         conf=render_gunicorn_conf(profile, ref.name),
-        keys={name: key for name, key in keys.items() if name in used},
+        keys=keys,
         named=values,
         profile_sha256=hashlib.sha256(ref.file.read_bytes()).hexdigest(),
     )
@@ -143,8 +142,7 @@ def shown_path(file: Path) -> str:
 
 def identity(plan: Plan) -> tuple[str, int, str, str]:
     """What only a new process can change."""
-    host = health.connect_host(plan.listens.host)
-    return host, plan.listens.port, __version__, installed_version("litellm")
+    return plan.listens.host, plan.listens.port, __version__, installed_version("litellm")
 
 
 def environment(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:

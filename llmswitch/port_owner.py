@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from llmswitch.errors import LlmswitchError
@@ -28,11 +29,24 @@ def describe_owner(port: int, runs: Path) -> str | None:
     except psutil.Error:  # macOS shows only root the sockets of others
         return "another program"
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+        bound = connection.laddr.port if connection.laddr else None
+        if connection.status == psutil.CONN_LISTEN and bound == port:
             if connection.pid is None:
                 return "another user's program"
-            try:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-            except psutil.Error:
-                return f"pid {connection.pid}"
+            return _describe(connection.pid, runs)
     return None
+
+
+def _describe(pid: int, runs: Path) -> str:
+    import psutil
+
+    name = "another program"
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        name = process.name()
+        folder, parent = Path(process.cwd()), process.parent()
+        if folder.parent == runs.resolve():
+            # Master and worker share the port; the master is the one to stop.
+            master = parent if parent and Path(parent.cwd()) == folder else process
+            return f"a gateway whose state file was lost (pid {master.pid})"
+    return f"{name} (pid {pid})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from llmswitch import document
 from llmswitch.document import Document, Problem, dotted
 from llmswitch.engine_rules import engine_problems
 from llmswitch.errors import ProfileError
-from llmswitch.providers import Provider, Strict, Variable, catalogue_data
+from llmswitch.providers import Provider, Strict, Variable, catalogue_data, one_line
 
 ROLES = ("default", "opus", "sonnet", "haiku", "fable", "subagent")
 # What Claude Code itself makes of a typed name: these four are roles, the rest it resolves alone.
@@ -27,18 +28,23 @@ _PLANNED = ("budget", "budgets", "cache", "clients", "idle_timeout")
 
 _SHOWN = 60  # characters of a wrong value
 
-NonEmpty = Annotated[str, Field(min_length=1)]
+_TARGET = "must be provider/model, such as zai/glm-4.7"
 
 
-def _one_line(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must be one line of printable text")
+def _address(value: str) -> str:
+    try:
+        if ":" in value:
+            ipaddress.IPv6Address(value)
+    except ValueError:
+        value = ""
+    if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", value):
+        raise ValueError("must be an address to listen on, such as 127.0.0.1")
     return value
 
 
-def _loopback_or_address(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", value):
-        raise ValueError("must be an address to listen on, such as 127.0.0.1")
+def _claude_model(value: str) -> str:
+    if not re.fullmatch(r"claude-[a-z0-9.-]+", value):
+        raise ValueError("must be the id of a Claude model, such as claude-sonnet-4-5")
     return value
 
 
@@ -54,15 +60,15 @@ class Price(Strict):
 class Model(Strict):
     """One row of the menu. `model` is provider/model id upstream, `context` is in tokens."""
 
-    model: NonEmpty
-    label: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_one_line)] | None = (
+    model: Annotated[str, Field(min_length=1), AfterValidator(one_line)]
+    label: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(one_line)] | None = (
         None
     )
     keys: Annotated[list[Variable], Field(min_length=1)] | None = None
     fallbacks: list[str] = Field(default_factory=list)
     context: Annotated[int, Field(ge=1000, le=100_000_000)] | None = None
     price: Price | None = None
-    behaves_as: Annotated[str, Field(pattern=r"^claude-[a-z0-9.-]+$")] | None = None
+    behaves_as: Annotated[str, AfterValidator(_claude_model)] | None = None
 
     @property
     def provider(self) -> str:
@@ -89,7 +95,7 @@ class Roles(Strict):
 class Gateway(Strict):
     """Where the gateway listens."""
 
-    host: Annotated[str, AfterValidator(_loopback_or_address)] = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 4000
 
     @property
@@ -117,7 +123,7 @@ class Profile(Strict):
         return model.keys or ([key] if key else [])
 
     def role(self, name: str) -> str:
-        """The model that serves a role: as written, else the model of that name, else the default."""
+        """The model that serves a role: as written, else of that name, else the default."""
         written: str | None = getattr(self.roles, name)
         if written:
             return written
@@ -166,7 +172,7 @@ def parse_profile(text: str, shown: str) -> Profile:
 
 
 def _long_forms(data: dict[str, Any]) -> dict[str, Any]:
-    """The same profile with every short form written out and the catalogue's providers filled in."""
+    """The same profile with its short forms written out and the catalogue's providers filled in."""
     data = dict(data)
     models = data.get("models")
     if isinstance(models, dict):
@@ -197,7 +203,7 @@ def _named_providers(models: Any) -> Iterator[str]:
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean ...?`, or what there is."""
-    known = list(known)
+    known = [dotted((item,)) for item in known]
     match = difflib.get_close_matches(word.lower(), [item.lower() for item in known], 1, 0.6)
     if match:
         right = next(item for item in known if item.lower() == match[0])
@@ -215,17 +221,17 @@ def _explain(doc: Document, data: dict[str, Any], error: Any) -> Problem:
         if field in _PLANNED:
             return Problem(line, f"{where} is not built yet in this version of llmswitch, and "
                            "would promise what nothing keeps; take it out")  # fmt: skip
-        fields = [
-            name
-            for name in _model_at(path[:-1]).model_fields
-            if name != "providers" or len(path) == 1
-        ]
+        fields = _model_at(path[:-1]).model_fields
         return Problem(line, f"{where} is not a field{_nearest(field, fields)}")
     if kind == "missing":
         return Problem(line, f"{where} is missing")
-    value = _value_at(data, path)
-    shown = "" if _may_be_secret(path) else f" is {_short(value)}, but"
-    return Problem(line, f"{where}{shown} {_rule(error)}")
+    value, rule = _value_at(data, path), _rule(error)
+    if _may_be_secret(path, value) or rule == _NOT_EMPTY:
+        return Problem(line, f"{where} {rule}")
+    return Problem(line, f"{where} is {_short(value)}, but {rule}")
+
+
+_NOT_EMPTY = "must not be empty"
 
 
 def _rule(error: Any) -> str:
@@ -239,10 +245,12 @@ def _rule(error: Any) -> str:
         "dict_type": "must be a mapping",
         "model_type": "must be a mapping",
         "tuple_type": "must be a list",
-        "too_short": "must not be empty",
-        "string_too_short": "must not be empty",
-        "finite_number": "must be a finite number",
+        "too_short": _NOT_EMPTY,
+        "string_too_short": _NOT_EMPTY,
+        "string_too_long": f"must have at most {context.get('max_length')} characters",
     }
+    if error["type"] == "model_type" and error["loc"][:-1] == ("models",):
+        return _TARGET
     if error["type"] in named:
         return named[error["type"]]
     if error["type"] == "value_error":
@@ -250,7 +258,7 @@ def _rule(error: Any) -> str:
     if error["type"] == "literal_error":
         return f"must be one of {context['expected']}"
     message: str = error["msg"]
-    return "must be " + message.removeprefix("Input should be ").removeprefix("String should ")
+    return "must be " + message.removeprefix("Input should be ")
 
 
 def _model_at(path: document.Path) -> type[BaseModel]:
@@ -269,16 +277,17 @@ def _model_at(path: document.Path) -> type[BaseModel]:
 
 def _value_at(data: Any, path: document.Path) -> Any:
     for part in path:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            return None
+        data = data[part]
     return data
 
 
-def _may_be_secret(path: document.Path) -> bool:
-    """Whether someone may have pasted a key where its name belongs; such a value is not shown."""
-    return any(part in {"keys", "key", "env"} for part in path[-2:])
+def _may_be_secret(path: document.Path, value: Any) -> bool:
+    """Whether someone may have pasted a key where its name belongs, or put one into a URL; such a
+    value is not shown.
+    """
+    if path[0] == "providers" and isinstance(value, str) and re.search(r"[@?#]", value):
+        return True
+    return path[:-1] == ("providers",) or any(part in {"keys", "key", "env"} for part in path[-2:])
 
 
 def _short(value: Any) -> str:
@@ -327,10 +336,8 @@ def _model_references(models: dict[str, Any], data: dict[str, Any]) -> Iterator[
         if isinstance(target, str) and target:
             provider, slash, rest = target.partition("/")
             where: document.Path = ("models", name, "model")
-            if not slash or not rest:
-                yield _Where(
-                    where, f"is {target!r}, but must be provider/model, such as zai/glm-4.7"
-                )
+            if not slash or not rest.strip():
+                yield _Where(where, f"is {_short(target)}, but {_TARGET}")
             elif provider not in known:
                 yield _Where(where, f"names no provider: {provider!r}{_nearest(provider, known)}")
         fallbacks = model.get("fallbacks")
@@ -364,9 +371,9 @@ def _provider_needs(providers: Any) -> Iterator[_Where]:
         if not isinstance(spec, dict):
             continue
         dialect = spec.get("dialect")
-        if dialect in {"anthropic", "messages", "chat", "responses"} and not spec.get("base_url"):
+        if dialect in ("anthropic", "messages", "chat", "responses") and not spec.get("base_url"):
             yield _Where(("providers", name), f"has the dialect {dialect} and so needs a base_url")
         if "prefix" in spec and dialect != "litellm":
             yield _Where(("providers", name, "prefix"), "goes only with `dialect: litellm`")
-        if "/" in name or not name:
-            yield _Where(("providers", name), "must have a name without `/`")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            yield _Where(("providers", name), "is not a name: use letters, digits and . _ -")

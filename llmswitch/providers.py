@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from llmswitch.document import read_document
 
@@ -29,9 +30,22 @@ def _normal_url(value: str) -> str:
         raise ValueError(f"is not a URL ({error})") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be a URL that starts with http:// or https://")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must be a plain URL: no user, password, `?` or `#` in it")
+    if not re.fullmatch(r"[!-~]+", value) or re.search(r"[@?#]", value):
+        raise ValueError("must be a plain URL: no user, password, space, `?` or `#` in it")
     return value.rstrip("/")
+
+
+def one_line(value: str) -> str:
+    """Text that cannot end a line, nor move a terminal's cursor, wherever it is shown."""
+    if not value.isprintable():
+        raise ValueError("must be one line of printable text")
+    return value
+
+
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]+", value):
+        raise ValueError("must be LiteLLM's own name of the provider, such as vertex_ai")
+    return value
 
 
 def _variable(value: str) -> str:
@@ -55,13 +69,13 @@ class Provider(Strict):
     that such a provider reads by itself (cloud credentials).
     """
 
-    label: str = ""
+    label: Annotated[str, AfterValidator(one_line)] = ""
     dialect: Dialect
     base_url: Url | None = None
     key: Variable | None = None
     key_page: str | None = None
     prices: str | None = None
-    prefix: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")
+    prefix: Annotated[str, AfterValidator(_prefix)] | None = None
     env: tuple[Variable, ...] = ()
     source: str | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,7 @@ import yaml
 
 from llmswitch import __version__
 from llmswitch.claude import MARK
-from llmswitch.engine_rules import ENVIRON
+from llmswitch.engine_rules import ENVIRON, FALLBACKS, NO_KEY, fallback_name
 from llmswitch.menu import Menu, Row
 from llmswitch.paths import data_folder
 from llmswitch.profile import Profile
@@ -35,7 +35,7 @@ _ENGINE_PREFIX = {
     "chat": "hosted_vllm",
     "responses": "openai",
 }
-_NO_KEY = "none"  # given outright: without any, LiteLLM looks for a key that is meant for others
+_ADDED_TO = ("model_list", "callbacks", "custom_provider_map")
 
 
 @cache
@@ -54,10 +54,27 @@ def _templates() -> jinja2.Environment:
     return environment
 
 
+class _OneLine(yaml.SafeDumper):
+    """Writes text that holds an end of a line with an escape in its place."""
+
+
+_OneLine.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    ),
+)
+
+
 def _flow_yaml(value: Any) -> str:
     """A value as YAML on one line. JSON would not do: YAML reads its 6e-07 as text."""
-    text: str = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=2**31
+    text: str = yaml.dump(
+        value,
+        Dumper=_OneLine,
+        default_flow_style=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=2**31,
     )
     return text.removesuffix("\n").removesuffix("\n...")
 
@@ -69,17 +86,12 @@ def _render(template: str, **values: Any) -> str:
 def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
     """LiteLLM's configuration as data: ours, then the profile's `litellm:` part merged over it.
 
-    Mappings are merged; lists of the profile replace ours, but `model_list` and `callbacks`, which
-    are added to.
+    Mappings are merged; lists of the profile replace ours, but those of _ADDED_TO.
     """
     deployments = [item for row in menu.served for item in _deployments(row)]
     several = max(len(row.keys) for row in menu.served) > 1
     served = {row.name for row in menu.served}
-    fallbacks = [
-        {row.name: names}
-        for row in menu.served
-        if (names := [name for name in row.model.fallbacks if name in served])
-    ]
+    fallbacks = [{row.name: row.model.fallbacks} for row in menu.served if row.model.fallbacks]
     config: dict[str, Any] = {
         "model_list": deployments,
         "litellm_settings": {"callbacks": ["llmswitch.callbacks.names.names"]},
@@ -90,7 +102,7 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
             "disable_model_info_refresh": True,
         },
         "router_settings": {
-            # Claude Code retries by itself, ten times. Here a try goes to another key or not at all.
+            # Claude Code retries by itself, ten times. Here a try goes to another key or nowhere.
             "num_retries": 1 if several else 0,
             # A lone deployment that is cooled down answers 429 and hides the real error.
             "disable_cooldowns": not several,
@@ -100,7 +112,29 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
     if any(row.provider.prefix == DEMO_PREFIX for row in menu.served):
         handler = {"provider": DEMO_PREFIX, "custom_handler": "llmswitch.callbacks.demo.demo"}
         config["litellm_settings"]["custom_provider_map"] = [handler]
-    return _merge(config, profile.litellm)
+    merged = _merge(config, profile.litellm)
+    left_out = [row.name for row in menu.rows if row.name not in served]
+    for section in ("litellm_settings", "router_settings"):
+        for field in FALLBACKS:
+            if rules := merged[section].get(field):
+                merged[section][field] = _without(rules, left_out)
+    return merged
+
+
+def _without(rules: list[Any], left_out: Sequence[str]) -> list[Any]:
+    """Fallbacks without the models that are left out: LiteLLM takes such a name in silence, and
+    then answers with an error about it that hides the real one.
+    """
+    kept = []
+    for rule in rules:
+        if isinstance(rule, dict):
+            [(name, targets)] = rule.items()
+            targets = [to for to in targets if fallback_name(to) not in left_out]
+            if targets and name not in left_out:
+                kept.append({name: targets})
+        elif rule not in left_out:
+            kept.append(rule)
+    return kept
 
 
 def _merge(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +143,7 @@ def _merge(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
         mine = merged.get(key)
         if isinstance(mine, dict) and isinstance(value, dict):
             merged[key] = _merge(mine, value)
-        elif key in {"model_list", "callbacks"} and isinstance(mine, list):
+        elif key in _ADDED_TO and isinstance(mine, list):
             merged[key] = mine + (value if isinstance(value, list) else [value])
         else:
             merged[key] = copy.deepcopy(value)
@@ -138,7 +172,7 @@ def _deployments(row: Row) -> list[dict[str, Any]]:
         info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items() if usd is not None}
     keys = [ENVIRON + inside_name(key) for key in row.keys]
     if not keys and dialect != "litellm":
-        keys = [_NO_KEY]
+        keys = [NO_KEY]
     return [
         {"model_name": row.name, "litellm_params": params | secret, "model_info": info}
         for secret in ([{"api_key": key} for key in keys] or [{}])

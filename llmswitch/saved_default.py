@@ -9,9 +9,10 @@ Standard library only: the wrapper imports this on every start.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +22,15 @@ from llmswitch.state import process_start
 _ABSENT = None  # a settings file without a saved default
 
 
-class Before(NamedTuple):
-    """The user's settings file as a session found it. `own` is the user's own saved default."""
+class _Seen(NamedTuple):
+    """A settings file at one moment; `content` is None where there is none. `stamp` changes with
+    every writing, also of the same content (the client makes a new file each time). `fault` says
+    why nothing is known of it.
+    """
 
-    file: Path
     content: bytes | None
-    own: str | None
-    record: Path
+    stamp: tuple[int, int] | None
+    fault: str | None = None
 
 
 class After(NamedTuple):
@@ -39,6 +42,20 @@ class After(NamedTuple):
     warning: str | None
 
 
+class Before(NamedTuple):
+    """The user's settings file as a session found it. `own` is the user's own saved default,
+    `names` is every value that a pick can leave in its place, `left` what a session that was
+    killed had left there.
+    """
+
+    file: Path
+    seen: _Seen
+    own: str | None
+    names: frozenset[str]
+    record: Path
+    left: After = After(None, None)
+
+
 def settings_file(environ: Mapping[str, str]) -> Path:
     """Claude Code's own settings of the user."""
     folder = environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME") or Path.home(), ".claude")
@@ -48,133 +65,175 @@ def settings_file(environ: Mapping[str, str]) -> Path:
 def note(file: Path, records: Path, names: Collection[str]) -> Before:
     """Before a session: find out which default is the user's own, and write it down in `records`.
 
-    A value out of `names` may stand there because another session is still open, or was killed
-    before it could put the user's back: then that session's record says which was theirs.
+    A pick may stand there: of a session that is still open, which will put the user's value back,
+    or of one that was killed before it could. Then that is done here.
     """
     with locked(records / "lock"):
-        content = _read(file)
-        own = _model(content)
-        if own in names:
-            own = _recorded(file, records, own)
-        _drop_dead(records)
-        record = records / f"{os.getpid()}.json"
-        entry = {"file": str(file), "own": own, "started": process_start(os.getpid())}
-        write_private(record, json.dumps(entry))
-    return Before(file, content, own, record)
+        seen = _look(file)
+        before = Before(file, seen, _model(seen), frozenset(names), records / f"{os.getpid()}.json")
+        for earlier, alive in _recorded(file, records):
+            if seen.fault or not _stands_there(earlier, before.own):
+                continue
+            left = before.left if alive else _put_back(earlier)
+            names = before.names | earlier.names
+            before = before._replace(seen=_look(file), own=earlier.own, names=names, left=left)
+            break
+        for record in _dead(records):
+            record.unlink(missing_ok=True)
+        write_private(before.record, _as_json(before))
+    return before
 
 
-def put_back(before: Before, names: Collection[str]) -> After:
+def put_back(before: Before) -> After:
     """After a session: put the user's own default back where the session changed it."""
     with locked(before.record.with_name("lock")):
         try:
-            return _put_back(before, names)
+            return _put_back(before)
         finally:
             before.record.unlink(missing_ok=True)
 
 
-def _put_back(before: Before, names: Collection[str]) -> After:
-    content = _read(before.file)
-    if content == before.content:
+def _put_back(before: Before) -> After:
+    seen = _look(before.file)
+    if seen == before.seen:
         return After(None, None)
-    try:
-        data = _parse(content)
-    except ValueError:
-        return After(None, f"{before.file} is no longer JSON, so it was left as it is")
-    now = data.get("model", _ABSENT)
-    if now is not _ABSENT and now not in names:
+    if fault := before.seen.fault or seen.fault:
+        return After(None, f"{before.file} {fault}, so it was left as it is")
+    if seen.content is None:
+        return After(None, None)  # taken away meanwhile
+    now = _model(seen)
+    if now not in {_ABSENT, before.own, *before.names}:
         return After(None, None)  # set from elsewhere meanwhile, to something of the user's own
-    picked = "" if now is _ABSENT and before.own is not _ABSENT else now
-    if now == before.own:
-        return After(None, None)
-    restored = _restored(before, content, data)
-    if restored is None:
+    only_model = _rest(seen) == _rest(before.seen)
+    # The client writes the file for every pick, also of what stands there already.
+    again = only_model and now == _model(before.seen) and now in {_ABSENT, *before.names}
+    picked = (now or "") if now != before.own or again else None
+    try:
+        restored = _restored(before, seen) if only_model or now != before.own else seen.content
+    except ValueError:
         return After(
             picked,
             f'"model" in {before.file} is now {now!r}, which plain `claude` does not know, and the '
             "file's layout is not the client's own, so it was left; set it back with /model",
         )
-    target = before.file.resolve()  # people link it into their dotfiles
+    return After(picked, _write(before.file, seen.content, restored))
+
+
+def _restored(before: Before, seen: _Seen) -> bytes | None:
+    """The file with the user's own default, None for no file. Where nothing else has changed that
+    is the file of before, byte for byte. Else only the one key is changed.
+
+    Raises ValueError for a file that is not laid out as the client writes it.
+    """
+    if _rest(seen) == _rest(before.seen) and _model(before.seen) == before.own:
+        return before.seen.content
+    if _model(seen) == before.own:
+        return seen.content
+    data, text = _data(seen), (seen.content or b"").decode()
+    if text.rstrip("\n") != _laid_out(data):
+        raise ValueError("not the client's layout")
+    data = {**data, "model": before.own}
+    if before.own is _ABSENT:
+        del data["model"]
+    return (_laid_out(data) + text[len(text.rstrip("\n")) :]).encode()
+
+
+def _write(file: Path, content: bytes | None, restored: bytes | None) -> str | None:
+    """Replace the content, where it is another; returns what went wrong."""
+    target = file.resolve()  # people link it into their dotfiles
     try:
-        if restored == b"":
-            target.unlink()
-        else:
+        if restored is None:
+            target.unlink(missing_ok=True)
+        elif restored != content:
             write_private(target, restored, target.stat().st_mode & 0o777)
     except OSError as error:
-        return After(picked, f"{before.file} could not be put back: {error.strerror}")
-    return After(picked, None)
+        return f"{file} could not be put back: {error.strerror}"
+    return None
 
 
-def _restored(before: Before, content: bytes | None, data: dict[str, Any]) -> bytes | None:
-    """The file with the user's own default: b"" for no file, None where it cannot be done safely.
-
-    Where nothing else has changed that is the file of before, byte for byte. Else only the one key
-    is changed, and only in a file that is laid out as the client writes it.
-    """
-    rest = {key: value for key, value in data.items() if key != "model"}
-    if before.content is None and not rest:
-        return b""
+def _look(file: Path) -> _Seen:
     try:
-        earlier = _parse(before.content)
+        status = file.stat()
+        stamp = (status.st_ino, status.st_mtime_ns)
+    except FileNotFoundError:
+        return _Seen(None, None)
+    except OSError as error:
+        return _Seen(None, None, f"cannot be read ({error.strerror})")
+    try:
+        seen = _Seen(file.read_bytes(), stamp)
+        _data(seen)
+    except OSError as error:
+        return _Seen(None, stamp, f"cannot be read ({error.strerror})")
     except ValueError:
-        return None
-    same = {key: value for key, value in earlier.items() if key != "model"} == rest
-    if before.content is not None and same and earlier.get("model", _ABSENT) == before.own:
-        return before.content
-    text = (content or b"").decode()
-    if text.rstrip("\n") != _laid_out(data):
-        return None
-    fixed = rest if before.own is _ABSENT else {**data, "model": before.own}
-    return (_laid_out(fixed) + text[len(text.rstrip("\n")) :]).encode()
+        return _Seen(None, stamp, "is or was not JSON")
+    return seen
+
+
+def _data(seen: _Seen) -> dict[str, Any]:
+    """The settings, {} for none. Raises ValueError for what is no JSON object."""
+    if seen.content is None or not seen.content.strip():
+        return {}
+    data = json.loads(seen.content.decode())
+    if not isinstance(data, dict):
+        raise ValueError("not a JSON object")
+    return data
+
+
+def _model(seen: _Seen) -> str | None:
+    model = _data(seen).get("model", _ABSENT)
+    return model if isinstance(model, str) else _ABSENT
+
+
+def _rest(seen: _Seen) -> dict[str, Any]:
+    return {key: value for key, value in _data(seen).items() if key != "model"}
 
 
 def _laid_out(data: dict[str, Any]) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False)
 
 
-def _read(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return None
+def _stands_there(earlier: Before, current: str | None) -> bool:
+    """Whether the saved default of now is what an earlier session left, and not the user's own."""
+    return current != earlier.own and (current is _ABSENT or current in earlier.names)
 
 
-def _parse(content: bytes | None) -> dict[str, Any]:
-    """The settings as data, {} for none. Raises ValueError for what is no JSON object."""
-    if content is None or not content.strip():
-        return {}
-    data = json.loads(content.decode())
-    if not isinstance(data, dict):
-        raise ValueError("not a JSON object")
-    return data
+def _as_json(before: Before) -> str:
+    content = before.seen.content
+    return json.dumps(
+        {
+            "pid": os.getpid(),
+            "started": process_start(os.getpid()),
+            "file": str(before.file),
+            "content": None if content is None else base64.b64encode(content).decode(),
+            "own": before.own,
+            "names": [] if before.seen.fault else sorted(before.names),
+        }
+    )
 
 
-def _model(content: bytes | None) -> str | None:
-    try:
-        model = _parse(content).get("model", _ABSENT)
-    except ValueError:
-        return _ABSENT
-    return model if isinstance(model, str) else _ABSENT
-
-
-def _recorded(file: Path, records: Path, current: str | None) -> str | None:
-    """What an earlier session wrote down as the user's own default for this file."""
+def _recorded(file: Path, records: Path) -> Iterator[tuple[Before, bool]]:
+    """The earlier sessions with this settings file, and whether each is still open."""
     for record in sorted(records.glob("*.json")):
-        try:
-            entry = json.loads(record.read_text())
-        except (OSError, ValueError):
-            continue
+        entry = _entry(record)
         if entry.get("file") == str(file):
-            own: str | None = entry.get("own")
-            return own
-    return current
+            content = entry["content"]
+            seen = _Seen(None if content is None else base64.b64decode(content), None)
+            names = frozenset(entry["names"])
+            yield Before(file, seen, entry["own"], names, record), _is_open(entry)
 
 
-def _drop_dead(records: Path) -> None:
-    """Forget the records of sessions that were killed; their knowledge is in the new record."""
-    for record in records.glob("*.json"):
-        try:
-            entry = json.loads(record.read_text())
-        except (OSError, ValueError):
-            entry = {}
-        if process_start(int(record.stem)) != entry.get("started"):
-            record.unlink(missing_ok=True)
+def _dead(records: Path) -> Iterator[Path]:
+    """The records of sessions that were killed."""
+    return (record for record in records.glob("*.json") if not _is_open(_entry(record)))
+
+
+def _entry(record: Path) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return {}
+    return entry
+
+
+def _is_open(entry: dict[str, Any]) -> bool:
+    return "pid" in entry and process_start(entry["pid"]) == entry["started"]

@@ -20,30 +20,31 @@ from pathlib import Path
 from typing import Any
 
 from llmswitch import __version__, health, saved_default
-from llmswitch.claude import ALIASES, find_claude, plain_name, rung_of, version_of
+from llmswitch.arguments import (
+    GOES_ON,
+    WITHOUT_MODEL,
+    change_model,
+    command_of,
+    split_settings,
+)
+from llmswitch.claude import (
+    ALIASES,
+    DISCOVERY_FROM,
+    Version,
+    cannot_run,
+    client_environment,
+    find_claude,
+    missing_rows,
+    plain_name,
+    rung_of,
+    shown,
+    version_of,
+)
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import LOOPBACK, ProfileRef, find_home, find_profile, write_private
-from llmswitch.secrets import find_key, gateway_key
+from llmswitch.secrets import find_key, fingerprint, gateway_key
 from llmswitch.state import State, is_ours, read_state
 
-# What the client does without a model: nothing of ours is needed, so nothing is started.
-_WITHOUT_MODEL = [
-    "auth",
-    "config",
-    "doctor",
-    "install",
-    "mcp",
-    "migrate-installer",
-    "plugin",
-    "plugins",
-    "setup-token",
-    "update",
-    "upgrade",
-    "-v",
-    "--version",
-    "-h",
-    "--help",
-]
 _QUIET = (
     "DISABLE_AUTOUPDATER",
     "DISABLE_BUG_COMMAND",
@@ -79,35 +80,60 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run the client; returns its exit code, negative for a signal."""
     claude = find_claude(environ)
-    if arguments and arguments[0] in _WITHOUT_MODEL:
-        os.execv(claude, [str(claude), *arguments])  # noqa: S606 - no shell wanted
+    command = command_of(arguments)
+    if command in WITHOUT_MODEL:
+        try:
+            os.execve(claude, [str(claude), *arguments], environ)  # noqa: S606 - no shell wanted
+        except OSError as error:
+            raise cannot_run(claude, error) from error
     home = find_home(environ)
     ref = find_profile(home, profile or None, environ)
     run = home.run(ref)
-    state = _ensure_gateway(ref, run, environ)
-    rung = rung_of(version_of(claude, home.state / "claude-version.json"))
+    theirs, rest = split_settings(arguments)  # a mistake there is told before anything is started
+    version = version_of(claude, home.state / "claude-version.json")
+    key = gateway_key(home)
+    state = _ensure_gateway(ref, run, key, environ)
+    rung = rung_of(version)
     client = state.clients[rung]
     user_file = saved_default.settings_file(environ)
     pick = _Pick(run / "pick.json", state, client["ids"])
-    settings = _for_this_session(
-        client["settings"], gateway_key(home), pick.model(), rung, user_file, environ
-    )
-    theirs, rest = _split_settings(arguments)
-    written = _write_settings(run, _merge(theirs, settings))
-    names = pick.names()
-    before = saved_default.note(user_file, home.state / "sessions", names)
-    code = _run(claude, ["--settings", str(written), *rest], environ)
-    after = saved_default.put_back(before, names)
+    rest = change_model(rest, lambda name: pick.listed(name, rung))
+    before = saved_default.note(user_file, home.state / "sessions", pick.names())
+    _settle(before.left, pick)
+    if command not in GOES_ON:
+        settings = _for_this_session(client, key, pick.model(), rung, user_file, environ)
+        if _are_listed(theirs, user_file):
+            # The client puts such lists together. Without one it answers a mistyped name better.
+            settings.setdefault("availableModels", [*client["ids"].values()])
+        written = _write_settings(run, _merge(theirs, settings))
+        rest = ["--settings", str(written), *rest]
+        if rung == "rows" and not {"-p", "--print"} & set(arguments):
+            _tell_what_is_missed(version, client)
+    code = _run(claude, rest, client_environment(environ))
+    _settle(saved_default.put_back(before), pick)
+    return code
+
+
+def _settle(after: saved_default.After, pick: _Pick) -> None:
+    """Keep what was picked, and tell what could not be put back."""
     if after.picked is not None:
         pick.remember(after.picked)
     if after.warning:
         sys.stderr.write(f"llmswitch: {after.warning}\n")
-    return code
 
 
-def _ensure_gateway(ref: ProfileRef, run: Path, environ: Mapping[str, str]) -> State:
+def _tell_what_is_missed(version: Version, client: dict[str, Any]) -> None:
+    missing = missing_rows(client["settings"]["env"], client["ids"])
+    if missing:
+        sys.stderr.write(
+            f"llmswitch: Claude Code {shown(version)} cannot list {', '.join(missing)} in /model "
+            f"({shown(DISCOVERY_FROM)} and newer can); start with one: --model {missing[0]}\n"
+        )
+
+
+def _ensure_gateway(ref: ProfileRef, run: Path, key: str, environ: Mapping[str, str]) -> State:
     """The state of a gateway that answers and is up to date; `llmswitch up` makes it so if not."""
-    state = _current(ref, run, environ)
+    state = _current(ref, run, key, environ)
     if state is None:
         name = ref.name if ref.id == ref.name else str(ref.file)
         command = [sys.executable, "-E", "-P", "-m", "llmswitch", "up", "--profile", name]
@@ -121,7 +147,7 @@ def _ensure_gateway(ref: ProfileRef, run: Path, environ: Mapping[str, str]) -> S
     return state
 
 
-def _current(ref: ProfileRef, run: Path, environ: Mapping[str, str]) -> State | None:
+def _current(ref: ProfileRef, run: Path, key: str, environ: Mapping[str, str]) -> State | None:
     try:
         state = read_state(run)
     except LlmswitchError:
@@ -130,14 +156,16 @@ def _current(ref: ProfileRef, run: Path, environ: Mapping[str, str]) -> State | 
         return None
     if hashlib.sha256(ref.file.read_bytes()).hexdigest() != state.profile_sha256:
         return None
-    lacking = {name for row in state.models for name in row["missing"]} - state.keys.keys()
-    if any(find_key(name, environ) for name in lacking):
-        return None  # a key that was missing is set now: its model can be had
+    names = {name for row in state.models for name in row["missing"]} | state.keys.keys()
+    for name in names:  # a key that was missing or another is set now
+        value = find_key(name, environ)
+        if value and state.keys.get(name) != fingerprint(value, key):
+            return None
     return state if health.answers(state.host, state.port) else None
 
 
 class _Pick:
-    """The model that was picked in the last session of a profile, for the next one to start with."""
+    """The model picked in the last session of a profile: the next one starts with it."""
 
     def __init__(self, file: Path, state: State, ids: dict[str, str]) -> None:
         self.file = file
@@ -156,13 +184,27 @@ class _Pick:
         """Keep a pick; "" is the row Default."""
         write_private(self.file, json.dumps({"model": plain_name(wire)}))
 
+    def listed(self, name: str, rung: str) -> str:
+        """A name after `--model` as the menu has it: with the mark of a million tokens.
+
+        Raises LlmswitchError where the client would take its default instead, without a word.
+        """
+        if rung == "discovery" and name != "default" and name not in self.names():
+            raise LlmswitchError(
+                f"the profile has no model {name!r}; it has: {', '.join(self.ids)}",
+                f"--model {next(iter(self.ids))}",
+            )
+        wire = self.ids.get(name, name)
+        return wire if wire.endswith("[1m]") else name
+
     def names(self) -> set[str]:
         """Every value that a pick of this menu can leave in the user's settings."""
-        return {*self.ids, *self.ids.values(), *(f"{name}[1m]" for name in self.ids), *ALIASES}
+        plain = {*self.ids, *self.ids.values(), *ALIASES}
+        return plain | {f"{name}[1m]" for name in plain}
 
 
 def _for_this_session(
-    menu: dict[str, Any],
+    client: dict[str, Any],
     key: str,
     model: str | None,
     rung: str,
@@ -172,7 +214,8 @@ def _for_this_session(
     """The menu's settings with what only a session knows: the gateway's key, the model to start
     with, and a way around the user's proxy.
     """
-    settings = {**menu, "env": {**menu["env"], "ANTHROPIC_AUTH_TOKEN": key}}
+    settings = {**client["settings"], "env": {**client["settings"]["env"]}}
+    settings["env"]["ANTHROPIC_AUTH_TOKEN"] = key
     if model:
         settings["model"] = model
     surroundings = {**environ, **_env_of(user_file)}
@@ -184,41 +227,27 @@ def _for_this_session(
     return settings
 
 
+def _are_listed(theirs: dict[str, Any], user_file: Path) -> bool:
+    """Whether any settings of the user's or the project's say which models there are."""
+    here = Path.cwd()
+    folders = [folder / ".claude" for folder in (here, *here.parents)]
+    names = ("settings.json", "settings.local.json")
+    files = [user_file, *(folder / name for folder in folders for name in names)]
+    return any("availableModels" in given for given in (theirs, *map(_settings_in, files)))
+
+
+def _settings_in(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def _env_of(user_file: Path) -> dict[str, str]:
     """The `env` block of the user's own settings; it beats exported variables."""
-    try:
-        env = json.loads(user_file.read_text())["env"]
-        return {str(name): str(value) for name, value in env.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _split_settings(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The user's own `--settings` (a file or JSON, as the client takes it) and the other arguments."""
-    rest: list[str] = []
-    given: str | None = None
-    waiting = iter(arguments)
-    for argument in waiting:
-        if argument == "--":
-            rest += ["--", *waiting]
-        elif argument == "--settings":
-            given = next(waiting, None)
-        elif argument.startswith("--settings="):
-            given = argument.partition("=")[2]
-        else:
-            rest.append(argument)
-    if given is None:
-        return {}, rest
-    try:
-        text = given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8")
-        data = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise LlmswitchError(
-            f"--settings {given[:80]} cannot be read: {error}", "give a JSON file or a JSON object"
-        ) from error
-    if not isinstance(data, dict):
-        raise LlmswitchError(f"--settings {given[:80]} is no JSON object", "give a JSON object")
-    return data, rest
+    env = _settings_in(user_file).get("env")
+    return {name: str(value) for name, value in env.items()} if isinstance(env, dict) else {}
 
 
 def _merge(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
@@ -247,10 +276,18 @@ def _run(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run the client in our place: its terminal, its signals, its stops; returns as run_session."""
     for number in (signal.SIGINT, signal.SIGQUIT):  # Ctrl-C is the client's to answer
         signal.signal(number, signal.SIG_IGN)
-    passed = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
-    pid = os.posix_spawn(claude, [str(claude), *arguments], dict(environ), setsigdef=passed)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    ended = (signal.SIGTERM, signal.SIGHUP)
+    passed = (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, *ended)
+    waiting = signal.pthread_sigmask(signal.SIG_BLOCK, ended)  # until there is whom to pass it to
+    try:
+        pid = os.posix_spawn(
+            claude, [str(claude), *arguments], environ, setsigmask=waiting, setsigdef=passed
+        )
+    except OSError as error:
+        raise cannot_run(claude, error) from error
+    for number in ended:
         signal.signal(number, lambda received, _frame: os.kill(pid, received))
+    signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
     while True:
         _, status = os.waitpid(pid, os.WUNTRACED)
         if os.WIFSTOPPED(status):  # Ctrl-Z: the shell waits for us, so stop with it

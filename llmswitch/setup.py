@@ -25,7 +25,12 @@ def init(home: Home, source: str) -> Done:
     """
     is_file = "/" in source or source.endswith((".yaml", ".yml"))
     origin = Path(source).expanduser() if is_file else data_folder("profiles") / f"{source}.yaml"
-    if not origin.is_file() or not PROFILE_NAME.fullmatch(origin.stem):
+    if origin.is_file() and not PROFILE_NAME.fullmatch(origin.stem):
+        raise LlmswitchError(
+            f"{source!r} has a name that no profile can have",
+            "rename the file: letters, digits and . _ -",
+        )
+    if not origin.is_file():
         ready_made = ", ".join(sorted(file.stem for file in data_folder("profiles").glob("*.yaml")))
         raise LlmswitchError(
             f"there is no profile {source!r} to start from",
@@ -33,7 +38,7 @@ def init(home: Home, source: str) -> Done:
         )
     load_profile(origin, source)  # a profile that is not valid is refused here, with its mistakes
     file = home.profiles / f"{origin.stem}.yaml"
-    was_there = file.exists()
+    was_there = file.exists() or file.is_symlink()
     if not was_there:
         write_private(file, origin.read_bytes())
     write_private(home.default_profile, f"{origin.stem}\n")

@@ -78,18 +78,22 @@ def process_start(pid: int) -> str | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
-        answer = subprocess.run(
-            ["ps", "-o", "state=,lstart=", "-p", str(pid)],  # noqa: S607 - macOS
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        line = answer.stdout.strip()
-        return None if not line or line.startswith("Z") else line.partition(" ")[2].strip()
+    except (FileNotFoundError, ProcessLookupError):  # the latter when it ends while it is read
+        return None if Path("/proc/self/stat").exists() else start_by_ps(pid)
     return None if fields[0] == "Z" else f"{boot}:{fields[19]}"
+
+
+def start_by_ps(pid: int) -> str | None:
+    """As process_start, where there is no /proc (macOS)."""
+    answer = subprocess.run(
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)],  # noqa: S607 - found in PATH below
+        env={"PATH": "/bin:/usr/bin", "LC_ALL": "C", "TZ": "UTC"},  # the same from every shell
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = answer.stdout.strip()
+    return None if not line or line.startswith("Z") else line.partition(" ")[2].strip()
 
 
 def is_ours(state: State | None) -> bool:

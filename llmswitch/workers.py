@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from llmswitch import health
@@ -34,29 +35,48 @@ class Workers:
             self._tell(signal.SIGTTIN, self._number("wanted") + 1)
             if health.wait_until(lambda: self._number("forked") > forked, 0.5, lambda: None):
                 break
-        return self.wait_for_new()
+        return self._wait_for_new()
 
-    def wait_for_new(self) -> bool:
+    def give_up(self) -> None:
+        """Have the new worker start again, after its configuration was put back."""
+        import psutil
+
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self.state.pid).children() if self._alive() else []
+            # These start with the wrong configuration, or hang in it.
+            lost = [child for child in children if str(child.pid) not in self._serving()]
+            for child in lost:
+                child.kill()
+            psutil.wait_procs(lost, 5.0)
+        (self.folder / "failed").unlink(missing_ok=True)
+        self._wait_for_new()
+
+    def _wait_for_new(self) -> bool:
         """Wait until a worker serves that did not before; False when it could not start."""
         failed = self.folder / "failed"
-        seen = failed.exists()
 
         def settled() -> bool:
-            return (
-                bool(self._serving() - self.before)
-                or (failed.exists() and not seen)
-                or not self._alive()
-            )
+            return bool(self._new()) or failed.exists() or not self._alive()
 
         health.wait_until(settled, START_SECONDS, lambda: self.progress("reloading the gateway"))
-        return bool(self._serving() - self.before)
+        return bool(self._new())
+
+    def _new(self) -> set[str]:
+        return self._serving() - self.before
 
     def settle(self) -> None:
-        """Back to one worker: the master lets the oldest go, which finish what they have."""
+        """Back to one worker: the master lets the oldest go, which finish what they have.
+
+        Where no new one serves, the old ones stay: they are all there is.
+        """
+        if self.before and not self._new():
+            return
         while (wanted := self._number("wanted")) > 1 and self._alive():
             self._tell(signal.SIGTTOU, wanted - 1)
 
     def _tell(self, number: signal.Signals, wanted: int) -> None:
+        if not self._alive():
+            return
         os.kill(self.state.pid or 0, number)
         health.wait_until(
             lambda: self._number("wanted") == wanted or not self._alive(), 10.0, lambda: None

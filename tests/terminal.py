@@ -254,7 +254,7 @@ class MenuRow:
 MENU_ROW = re.compile(r"\s*([❯↑↓]?)\s+(\d+)\.\s+(\S.*?)(\s✔)?(?:\s{2,}(\S.*))?")
 CONTINUED = " " * 12
 """At least so far in is the second line of a wrapped description."""
-RULE = re.compile(r"─{10}")
+RULE = re.compile(r"[─▔]{10}")  # the latter in the full-screen view
 
 
 def menu_rows(screen: str) -> list[MenuRow]:

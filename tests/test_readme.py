@@ -115,5 +115,5 @@ def _menu(reader: User) -> str:
         terminal.wait_for("Enter to save")
         screen = [line.rstrip() for line in terminal.lines()]
     first = next(index for index, line in enumerate(screen) if "Select model" in line)
-    rows = [index for index, line in enumerate(screen) if re.match(r"\s+(❯ )?\d+\. ", line)]
+    rows = [index for index, line in enumerate(screen) if re.match(r"\s+(. )?\d+\. ", line)]
     return "\n".join(screen[first : rows[-1] + 1]).strip("\n")

@@ -1,1 +1,1 @@
-"""The only code of llmswitch that runs inside gunicorn and LiteLLM. Nothing of the CLI imports it."""
+"""The only code of llmswitch that runs inside gunicorn and LiteLLM; the CLI imports none of it."""

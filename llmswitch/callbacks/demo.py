@@ -7,8 +7,9 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from litellm import CustomLLM, ModelResponse
-from litellm.types.utils import Choices, GenericStreamingChunk, Message, Usage
+from litellm.llms.custom_llm import CustomLLM, CustomLLMError
+from litellm.types.llms.openai import ChatCompletionUsageBlock
+from litellm.types.utils import Choices, GenericStreamingChunk, Message, ModelResponse, Usage
 
 _PAUSE = 0.02  # seconds between words, so that one sees it stream
 _VOICES = {
@@ -17,18 +18,21 @@ _VOICES = {
 }
 
 
-class Demo(CustomLLM):  # type: ignore[misc]  # litellm is not imported by the type checker
+class Demo(CustomLLM):
     """Answers with a fixed phrase around the last thing said."""
 
     def completion(self, *args: Any, **kwargs: Any) -> ModelResponse:
         """The whole answer at once."""
-        said = kwargs["messages"]
-        words = _answer(kwargs["model"], said)
+        words, used = _answer(kwargs["model"], kwargs["messages"])
         return ModelResponse(
             model=kwargs["model"],
             created=int(time.time()),
             choices=[Choices(message=Message(content=" ".join(words)), finish_reason="stop")],
-            usage=Usage(**_usage(said, words)),
+            usage=Usage(
+                prompt_tokens=used["prompt_tokens"],
+                completion_tokens=used["completion_tokens"],
+                total_tokens=used["total_tokens"],
+            ),
         )
 
     async def acompletion(self, *args: Any, **kwargs: Any) -> ModelResponse:
@@ -37,35 +41,51 @@ class Demo(CustomLLM):  # type: ignore[misc]  # litellm is not imported by the t
 
     def streaming(self, *args: Any, **kwargs: Any) -> Iterator[GenericStreamingChunk]:
         """The answer word by word."""
-        words = _answer(kwargs["model"], kwargs["messages"])
-        yield from (_chunk(word + " ") for word in words[:-1])
-        yield _chunk(words[-1], _usage(kwargs["messages"], words))
+        words, used = _answer(kwargs["model"], kwargs["messages"])
+        return iter([*(_chunk(word + " ") for word in words[:-1]), _chunk(words[-1], used)])
 
-    async def astreaming(self, *args: Any, **kwargs: Any) -> AsyncIterator[GenericStreamingChunk]:
+    def astreaming(  # type: ignore[override]  # an async iterator, as LiteLLM's guide has it
+        self, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[GenericStreamingChunk]:
         """The answer word by word, at the pace of someone who speaks fast."""
-        for chunk in self.streaming(*args, **kwargs):
-            yield chunk
-            await asyncio.sleep(_PAUSE)
+        return _paced(self.streaming(*args, **kwargs))
 
 
-def _answer(model: str, messages: list[dict[str, Any]]) -> list[str]:
-    said = [message for message in messages if message["role"] == "user"][-1]["content"]
-    if isinstance(said, list):
-        said = " ".join(part["text"] for part in said if part.get("type") == "text")
-    return _VOICES[model].format(said=str(said).strip()).split()
+async def _paced(chunks: Iterator[GenericStreamingChunk]) -> AsyncIterator[GenericStreamingChunk]:
+    for chunk in chunks:
+        yield chunk
+        await asyncio.sleep(_PAUSE)
 
 
-def _usage(messages: list[dict[str, Any]], words: list[str]) -> dict[str, int]:
-    """Words for tokens: nothing here is billed."""
-    read = sum(len(str(message["content"]).split()) for message in messages)
-    return {
+def _answer(
+    model: str, messages: list[dict[str, Any]]
+) -> tuple[list[str], ChatCompletionUsageBlock]:
+    """The words of an answer, and the usage with words for tokens: nothing here is billed."""
+    if model not in _VOICES:
+        known = ", ".join(_VOICES)
+        said = f"there is no demo model {model!r}; there are: {known}"
+        raise CustomLLMError(404, said)  # type: ignore[no-untyped-call]  # as LiteLLM has it
+    spoken = [_text(message) for message in messages if message["role"] == "user"]
+    last = next((text for text in reversed(spoken) if text), "")
+    words = _VOICES[model].format(said=last).split()
+    read = sum(len(_text(message).split()) for message in messages)
+    used: ChatCompletionUsageBlock = {
         "prompt_tokens": read,
         "completion_tokens": len(words),
         "total_tokens": read + len(words),
     }
+    return words, used
 
 
-def _chunk(text: str, usage: dict[str, int] | None = None) -> GenericStreamingChunk:
+def _text(message: dict[str, Any]) -> str:
+    """What a message says; nothing where it is a picture or a call of a tool."""
+    content = message.get("content") or ""
+    if isinstance(content, list):
+        content = " ".join(part["text"] for part in content if part.get("type") == "text")
+    return str(content).strip()
+
+
+def _chunk(text: str, usage: ChatCompletionUsageBlock | None = None) -> GenericStreamingChunk:
     return {
         "text": text,
         "is_finished": usage is not None,

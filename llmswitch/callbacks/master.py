@@ -26,7 +26,7 @@ FAILED = WORKERS / "failed"  # there when the newest worker could not start
 
 
 def when_ready(server: Any) -> None:
-    """Import LiteLLM in the master, with the garbage collector off: it costs a quarter of the time."""
+    """Import LiteLLM in the master, with the garbage collector off (a quarter of the time)."""
     gc.disable()
     from litellm.rust_bridge.fork_guard import (
         reserve_process_for_forking,
@@ -34,6 +34,8 @@ def when_ready(server: Any) -> None:
 
     reserve_process_for_forking("the gunicorn master")  # refuses threads that a fork would lose
     importlib.import_module("litellm.proxy.proxy_server")
+    # The tokenizer, which else each worker loads during its first request.
+    importlib.import_module("litellm.litellm_core_utils.default_encoding")
 
     gc.freeze()  # the workers share these objects; collecting them would copy every page
     gc.enable()

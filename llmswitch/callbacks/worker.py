@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import warnings
 from typing import Any
 
+from llmswitch.callbacks.door import guard
 from llmswitch.callbacks.master import FAILED, SERVED, WORKERS
 
 with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
@@ -37,6 +39,17 @@ class Worker(UvicornWorker):
                 FAILED.touch(mode=0o600)
                 sys.exit(_EXIT_AND_RETRY)
             raise
+
+    def load_wsgi(self) -> None:
+        """LiteLLM's application, behind the door."""
+        self.wsgi = guard(self.app.wsgi())
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGQUIT: the master was told to stop at once (Ctrl-C). uvicorn itself does not listen to
+        it and would be killed after graceful_timeout; it leaves at its second SIGINT.
+        """
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     async def callback_notify(self) -> None:
         """Called by uvicorn on every tick (0.1 s) from the moment that it serves."""

@@ -1,0 +1,121 @@
+"""The door of the gateway: what stands between its port and LiteLLM's application.
+
+LiteLLM answers some forty of its routes without a key (sign-in pages, catalogues, code exchanges),
+and leaves out models that it cannot make sense of. Here nothing but the two health probes is open,
+and a worker that lacks a model does not start.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
+# Every header that LiteLLM takes a key from; any of them may carry the gateway's.
+_KEYS = (
+    b"x-litellm-api-key",
+    b"authorization",
+    b"x-api-key",
+    b"api-key",
+    b"x-goog-api-key",
+    b"ocp-apim-subscription-key",
+)
+CREDENTIALS = frozenset((*_KEYS, b"cookie", b"proxy-authorization"))
+
+
+class ModelError(Exception):
+    """LiteLLM does not serve a model that its configuration has."""
+
+
+def guard(app: App) -> App:
+    """The application behind the door."""
+
+    async def door(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, _checked(send))
+            return
+        headers = [(name.lower(), value) for name, value in scope["headers"]]
+        if not (scope["path"] in OPEN and scope["type"] == "http"):
+            reason = refusal(headers)
+            if reason:
+                await _refuse(scope, send, reason)
+                return
+        await app({**scope, "headers": _with_our_key_alone(headers)}, receive, send)
+
+    return door
+
+
+def refusal(headers: Headers) -> str | None:
+    """Why a request is not let in; None for one that carries the gateway's key."""
+    wanted = os.environ["LLMSWITCH_GATEWAY_KEY"].encode()
+    sent = [_bare(value) for name, value in headers if name in _KEYS and value.strip()]
+    if not sent:
+        return "llmswitch: no key was sent; the gateway's key is in llmswitch's file gateway.key"
+    if not any(hmac.compare_digest(key, wanted) for key in sent):
+        return "llmswitch: this is not the gateway's key"
+    return None
+
+
+def _bare(value: bytes) -> bytes:
+    scheme, _, rest = value.strip().partition(b" ")
+    return rest.strip() if scheme.lower() == b"bearer" else value.strip()
+
+
+def _with_our_key_alone(headers: Headers) -> Headers:
+    """The same headers without any credential but the gateway's own key.
+
+    LiteLLM would send a Claude subscription's token to every `anthropic/` deployment in place of
+    the configured key.
+    """
+    own = b"Bearer " + os.environ["LLMSWITCH_GATEWAY_KEY"].encode()
+    kept = [header for header in headers if header[0] not in CREDENTIALS]
+    return [*kept, (b"x-litellm-api-key", own)]
+
+
+async def _refuse(scope: Message, send: Send, reason: str) -> None:
+    """401 in a form that clients of Anthropic and of OpenAI understand."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        return
+    error = {"type": "authentication_error", "message": reason, "param": None, "code": "401"}
+    body = json.dumps({"type": "error", "error": error}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _checked(send: Send) -> Send:
+    """The same `send`, but a start that lacks a model fails."""
+
+    async def checked(message: Message) -> None:
+        if message["type"] == "lifespan.startup.complete" and (lacking := _lacking()):
+            raise ModelError(f"LiteLLM cannot serve {', '.join(lacking)}; its log says why")
+        await send(message)
+
+    return checked
+
+
+def _lacking() -> list[str]:
+    """The deployments of the configuration that LiteLLM has left out (it goes on without)."""
+    from litellm.proxy.proxy_server import llm_router
+
+    config = yaml.safe_load(Path(os.environ["CONFIG_FILE_PATH"]).read_text(encoding="utf-8"))
+    wanted = Counter(item["model_name"] for item in config["model_list"])
+    served = Counter(item["model_name"] for item in llm_router.model_list) if llm_router else {}
+    return [name for name, number in wanted.items() if served.get(name, 0) < number]

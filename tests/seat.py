@@ -1,0 +1,193 @@
+"""Someone at a terminal with one version of the real Claude Code and `claude-multi`, and what a
+test wants to know of their session.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests import clients
+from tests.conftest import Mission, User
+from tests.terminal import MenuRow, Terminal, menu_rows, type_command
+from tests.upstream import FakeUpstream, Request
+
+PATIENCE = 60.0
+"""Seconds to wait for what takes two on an idle machine."""
+
+
+@dataclass
+class Seat:
+    """A home of one's own and a project; the gateway is the mission's."""
+
+    user: User
+    claude: Path
+    home: Path
+    project: Path
+    more: dict[str, str] = field(default_factory=dict)
+    """Exported in this shell, over everything else."""
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of this shell."""
+        own = {"PATH": self.user.env["PATH"], "LLMSWITCH_CLAUDE": str(self.claude)}
+        return {**clients.client_env(self.home), **self.user.env, "HOME": str(self.home)} | (
+            own | self.more
+        )
+
+    @property
+    def settings(self) -> Path:
+        """The user's own settings of Claude Code."""
+        return self.home / ".claude" / "settings.json"
+
+    @property
+    def pick(self) -> str | None:
+        """The model that is remembered for the next session."""
+        file = self.user.run_folder() / "pick.json"
+        return str(json.loads(file.read_text())["model"]) if file.exists() else None
+
+    def open(self, *arguments: str) -> Terminal:
+        """`claude-multi ...` in a terminal."""
+        return Terminal(["claude-multi", *arguments], self.env, self.project)
+
+    def open_plain(self, env: Mapping[str, str]) -> Terminal:
+        """`claude` without llmswitch in a terminal, with `env` on top of the shell's."""
+        return Terminal([self.claude], {**self.env, **env}, self.project)
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """`claude-multi ...` without a terminal."""
+        return subprocess.run(
+            ["claude-multi", *arguments],
+            env=self.env,
+            cwd=self.project,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+
+def take_seat(
+    mission: Mission, claude: Path, root: Path, settings: Mapping[str, Any] | None = None
+) -> Seat:
+    """A seat below `root` with the wrapper on PATH, no remembered pick and nothing recorded yet."""
+    project = root / "project"
+    project.mkdir(parents=True)
+    home = clients.make_home(root / "home", project, settings)
+    wrapper = mission.user.root / "bin" / "claude-multi"
+    if not wrapper.exists():
+        done = mission.user.run("wrapper", "install", "--dir", str(wrapper.parent))
+        assert done.returncode == 0, done.stderr
+    (mission.user.run_folder() / "pick.json").unlink(missing_ok=True)
+    for upstream in mission.upstreams:
+        upstream.clear()
+    return Seat(mission.user, claude, home, project)
+
+
+def open_menu(terminal: Terminal) -> list[MenuRow]:
+    """Type `/model` and read the menu once it has come to rest."""
+    type_command(terminal, "/model")
+    terminal.wait_for("Select model", PATIENCE)
+    return menu_rows(terminal.wait_idle(0.4))
+
+
+def choose(terminal: Terminal, keys: str) -> None:
+    """Press keys in the open menu until it closes, and say yes when asked whether to switch."""
+    terminal.send(keys)
+    terminal.wait_gone("Select model", PATIENCE)
+    confirm_switch(terminal)
+
+
+def confirm_switch(terminal: Terminal) -> None:
+    """Say yes to the question that is asked when a session already has an answer."""
+    if "Switch model?" in terminal.wait_idle(0.4):
+        terminal.enter()
+        terminal.wait_gone("Switch model?", PATIENCE)
+
+
+def switch(terminal: Terminal, name: str) -> None:
+    """Type `/model NAME`, and say yes when asked."""
+    type_command(terminal, f"/model {name}")
+    terminal.wait_until(
+        lambda screen: "Switch model?" in screen or bool(re.search("⎿.*model", screen)),
+        f"no answer to /model {name}",
+        PATIENCE,
+    )
+    confirm_switch(terminal)
+
+
+def leave(terminal: Terminal) -> int:
+    """End the session by its own command; its exit code."""
+    type_command(terminal, "/exit")
+    return terminal.wait_exit(PATIENCE)
+
+
+class Asked(NamedTuple):
+    """A request of a conversation as an upstream received it."""
+
+    upstream: str
+    model: str
+    session: str | None
+    body: dict[str, Any]
+
+
+def ask(terminal: Terminal, mission: Mission, text: str) -> Asked:
+    """Say something that was not said before in this test; returns what an upstream received, once
+    the client has shown the answer.
+    """
+    type_command(terminal, text)
+    asked = wait_for_request(mission, text)
+    terminal.wait_idle(0.4)
+    return asked
+
+
+def wait_for_request(mission: Mission, text: str) -> Asked:
+    """The first request with this text that carries tools: the conversation's, not a title's."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for upstream, request in conversation(mission.upstreams):
+            if text in json.dumps((request.body or {}).get("messages")):
+                return asked_of(upstream, request)
+        time.sleep(0.05)
+    raise AssertionError(f"no upstream was asked {text!r}")
+
+
+def conversation(upstreams: Sequence[FakeUpstream]) -> Iterator[tuple[FakeUpstream, Request]]:
+    """The recorded requests that offer tools."""
+    for upstream in upstreams:
+        for request in tuple(upstream.requests):
+            if request.body and request.body.get("tools"):
+                yield upstream, request
+
+
+def asked_of(upstream: FakeUpstream, request: Request) -> Asked:
+    """Who was asked for what. Providers that speak OpenAI's dialects are not told the session."""
+    body = request.body or {}
+    user = (body.get("metadata") or {}).get("user_id")
+    session = json.loads(user)["session_id"] if user else None
+    return Asked(upstream.name, body["model"], session, body)
+
+
+def gateway_answers(mission: Mission, offset: int = 0) -> list[tuple[str, int]]:
+    """Method and path of each request in the gateway's log from `offset` on, and its status."""
+    text = (mission.user.run_folder() / "gateway.log").read_text()[offset:]
+    found = re.findall(r'"([A-Z]+ /\S*) HTTP/1\.1" (\d+)', text)
+    return [(line.partition("?")[0], int(status)) for line, status in found]
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder and its content; a link counts as where it points to."""
+    return {
+        str(file.relative_to(folder)): (
+            str(file.readlink()).encode() if file.is_symlink() else file.read_bytes()
+        )
+        for file in sorted(folder.rglob("*"))
+        if file.is_symlink() or file.is_file()
+    }

@@ -1,0 +1,225 @@
+"""`llmswitch try`, and the two offline models behind it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import User, free_port, make_user
+from tests.gateways import NO_WAY_OUT, Gateway, running_below, wait_for
+from tests.terminal import Terminal
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> User:
+    """Someone without any key, whose proxy is dead, and with an own folder for temporary files."""
+    someone = make_user(tmp_path)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    someone.keys = {**NO_WAY_OUT, "TMPDIR": str(temporary)}
+    return someone
+
+
+def nothing_left(user: User) -> bool:
+    """No process and no file: neither temporary, nor in the home, nor where llmswitch keeps its."""
+    below = [*(user.root / "tmp").iterdir(), *user.home.iterdir()]
+    return not (below or running_below(user.root) or (user.root / "llmswitch").exists())
+
+
+def test_try(stranger: User) -> None:
+    """`try` starts a gateway, sends each of two models a message as Claude Code would, shows the
+    answers that came streamed, and leaves nothing: no key, no network, no file, no process.
+    """
+    done = stranger.run("try")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, rest = done.stdout.split("\n", 1)
+    assert first.startswith("a gateway ran on http://127.0.0.1:")
+    assert first.endswith(" with two offline models:")
+    assert rest.startswith(
+        """
+MODEL             LABEL   PROVIDER, CONTEXT, PRICE
+parrot (default)  Parrot  offline demo · 200k · free
+butler            Butler  offline demo · 200k · free
+
+parrot said, streamed in 6 pieces:
+  You said: Hello from Claude Code
+
+butler said, streamed in 16 pieces:
+  Certainly. Hello from Claude Code has been noted, and both of us run without a network.
+
+it is stopped again, and nothing is left behind."""
+    )
+    assert nothing_left(stranger)
+
+
+def test_try_json(stranger: User) -> None:
+    """`try --json` is the same as data, and needs nothing of the shell but a PATH and a home."""
+    done = stranger.json("try", env={"LLMSWITCH_HOME": "", "LANG": ""})
+    assert [row["name"] for row in done["models"]] == ["parrot", "butler"]
+    assert done["answers"] == [
+        {
+            "model": "parrot",
+            "label": "Parrot",
+            "text": "You said: Hello from Claude Code",
+            "pieces": 6,
+        },
+        {
+            "model": "butler",
+            "label": "Butler",
+            "text": "Certainly. Hello from Claude Code has been noted, and both of us run without a"
+            " network.",
+            "pieces": 16,
+        },
+    ]
+    assert nothing_left(stranger)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["Ctrl-C", "told to end", "terminal closed"],
+)
+def test_interrupted(stranger: User, number: signal.Signals, code: int) -> None:
+    """However it is ended before its end, `try` leaves nothing."""
+    trying = subprocess.Popen(
+        [sys.executable, "-m", "llmswitch", "try"],
+        env=stranger.env,
+        cwd=stranger.home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: len(running_below(stranger.root / "tmp")) >= 1)
+    trying.send_signal(number)
+    out, error = trying.communicate(timeout=60)
+    assert (trying.returncode, out) == (code, "")
+    assert "Traceback" not in error
+    assert nothing_left(stranger)
+
+
+def test_progress_on_a_terminal(stranger: User) -> None:
+    """On a terminal one sees what takes so long; Ctrl-C there leaves nothing either."""
+    command = [sys.executable, "-m", "llmswitch", "try"]
+    with Terminal(command, {**stranger.env, "TERM": "xterm"}, stranger.home) as terminal:
+        terminal.wait_for("starting the gateway (LiteLLM takes a few seconds) ... ", timeout=60)
+        wait_for(lambda: running_below(stranger.root / "tmp"))
+        terminal.interrupt()
+        assert terminal.wait_exit(60) == 130
+    assert nothing_left(stranger)
+
+
+# ------------------------------------------------------------------ the models themselves
+
+
+ENGINE = """
+litellm:
+  router_settings:
+    model_group_alias: {polly: parrot, jeeves: {model: butler, hidden: true}}
+  model_list:
+  - model_name: any-*
+    litellm_params: {model: llmswitch-demo/*}
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with the two demo models, one that does not exist, and LiteLLM's own ways to name
+    a model.
+    """
+    user = make_user(tmp_path_factory.mktemp("demo"))
+    user.keys = {}
+    port = free_port()
+    user.write_profile(
+        "models: {parrot: demo/parrot, butler: demo/butler, odd: demo/odd}\n"
+        f"gateway: {{port: {port}}}\n" + ENGINE
+    )
+    done = user.run("up")
+    assert done.returncode == 0, done.stderr
+    yield Gateway(f"http://127.0.0.1:{port}", user.gateway_key())
+    user.run("down")
+    user.stop_everything()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answer(gateway: Gateway, stream: bool) -> None:
+    """The parrot repeats the last thing said, braces and all, and counts words for tokens."""
+    messages = [
+        {"role": "user", "content": "first"},
+        {"role": "assistant", "content": "You said: first"},
+        {"role": "user", "content": [{"type": "text", "text": "a {b} {} ü"}]},
+    ]
+    answer = gateway.ask("parrot", stream=stream, messages=messages)
+    assert answer.said == "You said: a {b} {} ü"
+    usage = answer.events[-2]["usage"] if stream else answer.json["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"]) == (8, 6)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_history_of_another_model(gateway: Gateway, stream: bool) -> None:
+    """A session that used tools, pictures and thinking with another model goes on with this one."""
+    picture = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+    }
+    use = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"command": "ls"}}
+    thinking = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "look"}, picture]},
+        {"role": "assistant", "content": [thinking, use]},
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "a-file"}],
+        },
+    ]
+    tools = [{"name": "Bash", "input_schema": {"type": "object", "properties": {}}}]
+    answer = gateway.ask("parrot", stream=stream, messages=messages, tools=tools, system="s")
+    assert answer.said == "You said: look"
+
+
+def test_empty_message(gateway: Gateway) -> None:
+    """An empty question has an answer too."""
+    assert gateway.ask("parrot", messages=[{"role": "user", "content": " "}]).said == "You said:"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_voice_that_does_not_exist(gateway: Gateway, stream: bool) -> None:
+    """A third demo model is an error that names the two that there are."""
+    answer = gateway.ask("odd", stream=stream)
+    assert answer.status == 404
+    assert "there is no demo model 'odd'; there are: parrot, butler" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("polly", "You said: hi"), ("jeeves", "Certainly. hi"), ("any-parrot", "You said: hi")],
+    ids=["an alias", "a hidden alias", "a pattern"],
+)
+def test_names_of_litellm(gateway: Gateway, name: str, said: str) -> None:
+    """What `litellm:` adds by an alias or a pattern is served: only other names are 404."""
+    assert gateway.ask(name).said.startswith(said)
+    assert gateway.ask(name, stream=True).said.startswith(said)
+    answer = gateway.ask(name.upper())
+    assert (answer.status, answer.error["message"]) == (
+        404,
+        f"llmswitch: the profile has no model {name.upper()!r}; "
+        "it has: polly, parrot, butler, odd, any-*",
+    )
+
+
+def test_openai_clients(gateway: Gateway) -> None:
+    """The same models answer over Chat Completions."""
+    body = {"model": "butler", "messages": [{"role": "user", "content": "tea"}]}
+    answer = gateway.send("POST", "/v1/chat/completions", json=body).json()
+    assert answer["choices"][0]["message"]["content"].startswith("Certainly. tea has been noted")
+
+
+def test_counting(gateway: Gateway) -> None:
+    """Tokens are counted without a network."""
+    assert gateway.count("parrot").json()["input_tokens"] > 0

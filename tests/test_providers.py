@@ -1,0 +1,77 @@
+"""The catalogue of providers, and the base URL in the form that LiteLLM wants."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import pytest
+
+from llmswitch.document import read_document
+from llmswitch.errors import ProfileError
+from llmswitch.profile import parse_profile
+from llmswitch.providers import Dialect, Provider, api_base, catalogue_data
+
+
+def test_the_catalogue_has_the_providers_of_this_version() -> None:
+    """Anthropic, Z.ai, OpenRouter, Ollama and the demo; each line is valid, none stands twice."""
+    text = (files("llmswitch") / "providers.yaml").read_text(encoding="utf-8")
+    assert read_document(text).problems == []
+    assert list(catalogue_data()) == ["anthropic", "zai", "openrouter", "ollama", "demo"]
+    for data in catalogue_data().values():
+        Provider.model_validate(data)
+
+
+def test_the_catalogue_says_where_it_was_read_and_where_to_get_a_key() -> None:
+    """A user can check every line, and open the page of the key that is missing."""
+    for name, data in catalogue_data().items():
+        assert data["label"]
+        assert data["source"]
+        assert bool(data["key"]) == ("key_page" in data), name
+
+
+def test_only_anthropic_speaks_the_dialect_that_carries_its_credentials() -> None:
+    """LiteLLM sends Anthropic's keys to every `anthropic/` deployment, so there is one host."""
+    dialects = {name: data["dialect"] for name, data in catalogue_data().items()}
+    assert [name for name, dialect in dialects.items() if dialect == "anthropic"] == ["anthropic"]
+    assert catalogue_data()["anthropic"]["base_url"] == "https://api.anthropic.com"
+
+
+def test_no_two_providers_share_a_key() -> None:
+    """A key belongs to one host."""
+    keys = [data["key"] for data in catalogue_data().values() if data["key"]]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "base_url", "expected"),
+    [
+        ("anthropic", "https://api.anthropic.com/", "https://api.anthropic.com"),
+        ("anthropic", "https://api.anthropic.com/v1", "https://api.anthropic.com"),
+        ("anthropic", "https://api.anthropic.com/v1//", "https://api.anthropic.com"),
+        ("messages", "https://h/anthropic", "https://h/anthropic"),
+        ("messages", "https://h/anthropic/v1/", "https://h/anthropic"),
+        ("messages", "https://h/anthropicv1", "https://h/anthropicv1"),
+        ("chat", "http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000/v1"),
+        ("responses", "https://h/v1", "https://h/v1"),
+        ("litellm", "https://h/v1/", "https://h/v1"),
+    ],
+)
+def test_a_base_url_is_brought_into_the_form_that_litellm_wants(
+    dialect: Dialect, base_url: str, expected: str
+) -> None:
+    """LiteLLM appends /v1/messages, so neither `/` nor `/v1` may stand there twice."""
+    assert api_base(Provider(dialect=dialect, base_url=base_url)) == expected
+
+
+def test_a_provider_of_litellms_own_needs_no_base_url() -> None:
+    """LiteLLM knows the hosts of the providers that it has by prefix."""
+    assert api_base(Provider(dialect="litellm", prefix="gemini")) is None
+
+
+def test_a_provider_cannot_be_changed_or_hold_more_than_it_has_fields() -> None:
+    """What was validated stays as it was."""
+    provider = Provider(dialect="chat", base_url="http://h")
+    with pytest.raises(ValueError, match="frozen"):
+        provider.key = "X"  # type: ignore[misc]
+    with pytest.raises(ProfileError, match=r"^p:1: providers\.zai\.kee is not a field"):
+        parse_profile("{models: {a: zai/x}, providers: {zai: {kee: X}}}", "p")

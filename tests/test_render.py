@@ -1,0 +1,717 @@
+"""From a menu to the text of the generated files: exact, parsed back, and never injected into.
+
+The golden files in tests/golden/ hold everything that is generated for each ready-made profile.
+After a change that is meant, write them anew and read the difference:
+
+    REWRITE_GOLDEN=1 python -m pytest tests/test_render.py && git diff tests/golden
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from llmswitch import __version__
+from llmswitch.claude import RUNGS, make_settings
+from llmswitch.errors import LlmswitchError, ProfileError
+from llmswitch.health import url_of
+from llmswitch.menu import make_menu
+from llmswitch.paths import Home, data_folder, find_profile
+from llmswitch.plan import draw
+from llmswitch.profile import Profile, load_profile, parse_profile
+from llmswitch.render import (
+    engine_config,
+    named_in_engine,
+    named_variables,
+    render_gunicorn_conf,
+    render_litellm_config,
+    render_wrapper,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+PROFILES = sorted(file.stem for file in data_folder("profiles").glob("*.yaml"))
+VALUES = {
+    "ANTHROPIC_API_KEY": "sk-ant-GOLD1",
+    "ZAI_API_KEY": "GOLD2",
+    "OPENROUTER_API_KEY": "GOLD3",
+}
+ZAI = "https://api.z.ai/api/anthropic"
+
+
+def profile(text: str) -> Profile:
+    """A profile that must be valid."""
+    return parse_profile(text, "p.yaml")
+
+
+def all_keys(found: Profile) -> set[str]:
+    """The names of every key that a profile can use."""
+    return {name for model in found.models.values() for name in found.keys_of(model)}
+
+
+def config(text: str, keys: Iterable[str] | None = None) -> dict[str, Any]:
+    """litellm_config.yaml of a profile, as LiteLLM reads it; with all keys set, or with these."""
+    found = profile(text)
+    menu = make_menu(found, set(all_keys(found) if keys is None else keys))
+    loaded: dict[str, Any] = yaml.safe_load(render_litellm_config(found, menu, "p"))
+    return loaded
+
+
+def deployments(text: str, keys: Iterable[str] | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """The name and the litellm_params of each deployment."""
+    listed = config(text, keys)["model_list"]
+    return [(item["model_name"], item["litellm_params"]) for item in listed]
+
+
+# ------------------------------------------------------------------ golden files
+
+
+def generated(name: str) -> dict[str, str]:
+    """Everything that is generated for a ready-made profile, with all its keys set."""
+    ref = find_profile(Home(Path("/nowhere"), Path("/nowhere")), name, {})
+    drawing = draw(ref, VALUES)
+    url = url_of(drawing.profile.gateway.host, drawing.profile.gateway.port)
+    files = {"litellm_config.yaml": drawing.config, "gunicorn.conf.py": drawing.conf}
+    for rung in RUNGS:
+        text = json.dumps(make_settings(drawing.menu, rung, url), indent=2, ensure_ascii=False)
+        files[f"claude-settings.{rung}.json"] = text + "\n"
+    return {
+        file: text.replace(f"llmswitch {__version__} ", "llmswitch VERSION ")
+        for file, text in files.items()
+    }
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_each_ready_made_profile_renders_to_its_golden_files(name: str) -> None:
+    """Byte for byte; and the same again when both are read."""
+    files = generated(name)
+    folder = GOLDEN / name
+    if os.environ.get("REWRITE_GOLDEN") == "1":
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8")
+    assert sorted(file.name for file in folder.iterdir()) == sorted(files)
+    for file, text in files.items():
+        golden = (folder / file).read_text(encoding="utf-8")
+        assert text == golden, f"{name}/{file}: if this is meant, see the top of this file"
+        if not file.endswith(".py"):
+            assert yaml.safe_load(text) == yaml.safe_load(golden)
+
+
+def test_the_golden_files_are_those_of_the_profiles_that_there_are() -> None:
+    """A profile that is added or taken away is noticed."""
+    assert sorted(folder.name for folder in GOLDEN.iterdir()) == PROFILES
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_ready_made_profile_is_valid_and_served_as_a_whole(name: str) -> None:
+    """With its keys set every model of it is in the menu, in the order of the file."""
+    found = load_profile(data_folder("profiles") / f"{name}.yaml")
+    menu = make_menu(found, all_keys(found))
+    assert [row.name for row in menu.served] == list(found.models)
+    listed = yaml.safe_load((GOLDEN / name / "litellm_config.yaml").read_text(encoding="utf-8"))
+    assert [item["model_name"] for item in listed["model_list"]] == list(found.models)
+
+
+def test_no_golden_file_and_no_ready_made_profile_holds_a_key() -> None:
+    """Keys come from the environment; files name their variables."""
+    files = [*GOLDEN.rglob("*.*"), *data_folder("profiles").iterdir()]
+    assert len(files) >= 5 * len(PROFILES)
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert not [value for value in VALUES.values() if value in text], file
+        assert "sk-" not in text, file
+
+
+# ------------------------------------------------------------------ deployments
+
+DIALECTS = {
+    "anthropic": (
+        "{dialect: anthropic, base_url: 'https://api.anthropic.com/v1/', key: K}",
+        {
+            "model": "anthropic/x/y",
+            "api_base": "https://api.anthropic.com",
+            "api_key": "os.environ/LLMSWITCH_KEY_K",
+        },
+        {},
+    ),
+    "messages": (
+        "{dialect: messages, base_url: 'https://h/anthropic/v1', key: K}",
+        {
+            "model": "openai/x/y",
+            "api_base": "https://h/anthropic",
+            "api_key": "os.environ/LLMSWITCH_KEY_K",
+        },
+        {"supported_endpoints": ["/v1/messages"]},
+    ),
+    "chat": (
+        "{dialect: chat, base_url: 'https://h/v1/', key: K}",
+        {
+            "model": "hosted_vllm/x/y",
+            "api_base": "https://h/v1",
+            "api_key": "os.environ/LLMSWITCH_KEY_K",
+        },
+        {},
+    ),
+    "responses": (
+        "{dialect: responses, base_url: 'https://h/v1', key: K}",
+        {
+            "model": "openai/x/y",
+            "api_base": "https://h/v1",
+            "api_key": "os.environ/LLMSWITCH_KEY_K",
+        },
+        {},
+    ),
+    "litellm": (
+        "{dialect: litellm, prefix: vertex_ai, env: [GOOGLE_APPLICATION_CREDENTIALS]}",
+        {"model": "vertex_ai/x/y"},
+        {},
+    ),
+    "litellm with a key and a host": (
+        "{dialect: litellm, prefix: gemini, base_url: 'https://h/', key: K}",
+        {
+            "model": "gemini/x/y",
+            "api_base": "https://h",
+            "api_key": "os.environ/LLMSWITCH_KEY_K",
+        },
+        {},
+    ),
+    "litellm by the provider's own name": ("{dialect: litellm}", {"model": "mine/x/y"}, {}),
+}
+
+
+@pytest.mark.parametrize(("spec", "params", "info"), DIALECTS.values(), ids=DIALECTS)
+def test_each_dialect_has_its_deployment(
+    spec: str, params: dict[str, Any], info: dict[str, Any]
+) -> None:
+    """LiteLLM's prefix, the base in the form that it wants, the key by the name it has inside."""
+    assert config(f"models: {{m: mine/x/y}}\nproviders: {{mine: {spec}}}\n")["model_list"] == [
+        {
+            "model_name": "m",
+            "litellm_params": params,
+            "model_info": {
+                "display_name": "m (y) · mine · context unknown · price unknown",
+                **info,
+            },
+        }
+    ]
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "messages", "chat", "responses"])
+def test_a_host_without_a_key_is_given_none_outright(dialect: str) -> None:
+    """Left to itself LiteLLM would look for a key that is meant for another host."""
+    text = f"models: {{m: mine/x}}\nproviders: {{mine: {{dialect: {dialect}, base_url: 'http://h'}}}}\n"
+    [(_, params)] = deployments(text)
+    assert params["api_key"] == "none"
+
+
+def test_several_keys_are_several_deployments_that_differ_in_the_key_alone() -> None:
+    """LiteLLM balances over the deployments of one name; a failing key is left for the next."""
+    text = "models: {m: {model: zai/glm-4.7, keys: [K1, K2, K3]}}\n"
+    params = {"model": "openai/glm-4.7", "api_base": ZAI}
+    expected = [
+        ("m", params | {"api_key": f"os.environ/LLMSWITCH_KEY_{key}"}) for key in ("K1", "K3")
+    ]
+    assert deployments(text, {"K1", "K3"}) == expected
+    assert config(text, {"K1", "K3"})["router_settings"] == {
+        "num_retries": 1,
+        "disable_cooldowns": False,
+        "fallbacks": [],
+    }
+    assert config(text, {"K2"})["router_settings"] == {
+        "num_retries": 0,
+        "disable_cooldowns": True,
+        "fallbacks": [],
+    }
+
+
+def test_price_and_context_are_written_exactly_per_token() -> None:
+    """LiteLLM counts in USD per token; a price that nobody knows is not written, least of all 0."""
+    text = """\
+models:
+  a:
+    model: ollama/x
+    label: A
+    context: 64000
+    price: {input: 0.07, output: 1.1, cache_read: 0, cache_write: 3.3}
+  b: ollama/y
+"""
+    first, second = (item["model_info"] for item in config(text)["model_list"])
+    assert first == {
+        "display_name": "A · Ollama · 64k · $0.07/$1.10 per Mtok",
+        "supported_endpoints": ["/v1/messages"],
+        "max_input_tokens": 64000,
+        "input_cost_per_token": 7e-08,
+        "output_cost_per_token": 1.1e-06,
+        "cache_read_input_token_cost": 0.0,
+        "cache_creation_input_token_cost": 3.3e-06,
+    }
+    assert second == {
+        "display_name": "b (y) · Ollama · context unknown · price unknown",
+        "supported_endpoints": ["/v1/messages"],
+    }
+
+
+def test_a_model_without_its_key_is_in_no_deployment() -> None:
+    """LiteLLM would take an unset os.environ/X in silence."""
+    text = "models: {a: zai/x, b: anthropic/y}\n"
+    assert [name for name, _ in deployments(text, {"ZAI_API_KEY"})] == ["a"]
+
+
+def test_fallbacks_to_models_that_are_left_out_are_dropped() -> None:
+    """Those of `fallbacks:` and those of `litellm:`, whole rules where nothing is left of them."""
+    text = """\
+models:
+  a: {model: ollama/x, fallbacks: [gone, b]}
+  b: {model: ollama/y, fallbacks: [gone]}
+  gone: {model: zai/z, fallbacks: [a]}
+litellm:
+  router_settings:
+    context_window_fallbacks: [{a: [gone, b]}, {b: [gone]}, {gone: [a]}]
+    default_fallbacks: [gone, a]
+  litellm_settings:
+    content_policy_fallbacks: [{a: [{model: b, temperature: 0}, gone]}]
+"""
+    loaded = config(text, ())
+    assert loaded["router_settings"]["fallbacks"] == [{"a": ["b"]}]
+    assert loaded["router_settings"]["context_window_fallbacks"] == [{"a": ["b"]}]
+    assert loaded["router_settings"]["default_fallbacks"] == ["a"]
+    assert loaded["litellm_settings"]["content_policy_fallbacks"] == [
+        {"a": [{"model": "b", "temperature": 0}]}
+    ]
+    complete = config(text, {"ZAI_API_KEY"})
+    assert complete["router_settings"]["fallbacks"] == [
+        {"a": ["gone", "b"]},
+        {"b": ["gone"]},
+        {"gone": ["a"]},
+    ]
+
+
+def test_the_gateway_is_locked_and_asks_nobody_for_models() -> None:
+    """The key by name only, our own check of it, our own answer to unknown names."""
+    loaded = config("models: {a: ollama/x}\n")
+    assert loaded["general_settings"] == {
+        "master_key": "os.environ/LLMSWITCH_GATEWAY_KEY",
+        "custom_auth": "llmswitch.callbacks.auth.authenticate",
+        "disable_model_info_refresh": True,
+    }
+    assert loaded["litellm_settings"] == {"callbacks": ["llmswitch.callbacks.names.names"]}
+    assert sorted(loaded) == [
+        "general_settings",
+        "litellm_settings",
+        "model_list",
+        "router_settings",
+    ]
+
+
+def test_the_demos_provider_is_named_only_where_it_is_used() -> None:
+    """LiteLLM loads the module that serves the offline models."""
+    handler = {
+        "provider": "llmswitch-demo",
+        "custom_handler": "llmswitch.callbacks.demo.demo",
+    }
+    loaded = config("models: {a: demo/parrot}\n")
+    assert loaded["litellm_settings"]["custom_provider_map"] == [handler]
+    assert loaded["model_list"][0]["litellm_params"] == {"model": "llmswitch-demo/parrot"}
+    assert "custom_provider_map" not in config("models: {a: ollama/x}\n")["litellm_settings"]
+
+
+def test_the_profiles_own_part_is_merged_last() -> None:
+    """Mappings are merged, lists replaced, but those that ours must stay in are added to."""
+    text = """\
+models: {a: demo/parrot, b: {model: demo/butler, fallbacks: [a]}}
+litellm:
+  router_settings: {num_retries: 7, fallbacks: [{a: [b]}], routing_strategy: simple-shuffle}
+  litellm_settings:
+    callbacks: prometheus
+    custom_provider_map: [{provider: own, custom_handler: own.module.handler}]
+    cache: true
+    cache_params: {type: local}
+  general_settings: {max_parallel_requests: 5}
+  model_list:
+  - model_name: c
+    litellm_params: {model: openai/gpt-5, api_key: os.environ/OPENAI_API_KEY}
+    model_id: mine
+  callback_settings: {otel: {"message\\nlogging": "a: b\\n# c"}}
+"""
+    loaded = config(text)
+    assert loaded["router_settings"] == {
+        "num_retries": 7,
+        "disable_cooldowns": True,
+        "fallbacks": [{"a": ["b"]}],
+        "routing_strategy": "simple-shuffle",
+    }
+    assert loaded["litellm_settings"] == {
+        "callbacks": ["llmswitch.callbacks.names.names", "prometheus"],
+        "custom_provider_map": [
+            {"provider": "llmswitch-demo", "custom_handler": "llmswitch.callbacks.demo.demo"},
+            {"provider": "own", "custom_handler": "own.module.handler"},
+        ],
+        "cache": True,
+        "cache_params": {"type": "local"},
+    }
+    assert loaded["general_settings"]["max_parallel_requests"] == 5
+    assert loaded["general_settings"]["custom_auth"] == "llmswitch.callbacks.auth.authenticate"
+    assert [item["model_name"] for item in loaded["model_list"]] == ["a", "b", "c"]
+    assert loaded["model_list"][2] == {
+        "model_name": "c",
+        "litellm_params": {"model": "openai/gpt-5", "api_key": "os.environ/OPENAI_API_KEY"},
+        "model_id": "mine",
+    }
+    assert loaded["callback_settings"] == {"otel": {"message\nlogging": "a: b\n# c"}}
+
+
+def test_merging_changes_neither_the_profile_nor_the_next_rendering() -> None:
+    """The same profile renders to the same text, any number of times."""
+    found = profile(
+        "models: {a: ollama/x}\nlitellm: {x: {y: [1]}, litellm_settings: {callbacks: [p]}}\n"
+    )
+    menu = make_menu(found, ())
+    texts = set()
+    for _ in range(3):
+        texts.add(render_litellm_config(found, menu, "p"))
+        engine_config(found, menu)["x"]["y"].append(2)
+    assert len(texts) == 1
+    assert found.litellm == {"x": {"y": [1]}, "litellm_settings": {"callbacks": ["p"]}}
+
+
+def test_the_variables_that_the_engine_reads_by_name_are_found_wherever_they_stand() -> None:
+    """Those of `litellm:` at any depth, and the `env` of providers that are served."""
+    found = profile(
+        """\
+models: {a: cloud/x, b: {model: other/y, keys: [K]}}
+providers:
+  cloud: {dialect: litellm, prefix: bedrock, env: [AWS_REGION, AWS_PROFILE]}
+  other: {dialect: litellm, prefix: vertex_ai, env: [GOOGLE]}
+litellm:
+  router_settings: {redis_password: os.environ/REDIS, x: [{y: os.environ/DEEP}]}
+  z: see os.environ/NOT_THIS
+"""
+    )
+    assert named_in_engine(found) == {"REDIS", "DEEP"}
+    left_out = make_menu(found, ())
+    assert named_variables(found, left_out) == {"REDIS", "DEEP", "AWS_REGION", "AWS_PROFILE"}
+    assert named_variables(found, make_menu(found, {"K"})) == {
+        *("REDIS", "DEEP", "AWS_REGION", "AWS_PROFILE", "GOOGLE")
+    }
+
+
+# ------------------------------------------------------------------ gunicorn.conf.py
+
+
+def test_gunicorn_listens_where_the_profile_says() -> None:
+    """And is called after the profile, so that `ps` tells which gateway it is."""
+    found = profile("models: {a: ollama/x}\ngateway: {host: '::1', port: 4321}\n")
+    settings_of: dict[str, Any] = {}
+    text = render_gunicorn_conf(found, "work")
+    exec(compile(text, "gunicorn.conf.py", "exec"), settings_of)  # noqa: S102 - as gunicorn does
+    assert settings_of["bind"] == ["[::1]:4321"]
+    assert settings_of["proc_name"] == "llmswitch-work"
+    assert settings_of["workers"] == 1
+    assert settings_of["wsgi_app"] == "litellm.proxy.proxy_server:app"
+
+
+# ------------------------------------------------------------------ properties
+
+FAST = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+META = st.text(st.sampled_from("ab1 \t\n\r'\"`$(){}[]<>|&;:,#!*?~%@^=+-_./\\\x00\x1b\x85\u2028é🚀"))
+NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,12}", fullmatch=True)
+PRINTABLE = META.map(lambda text: "".join(c for c in text if c.isprintable())).filter(len)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(-1e15, 1e15) | META,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(META, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def check(text: str) -> bool:
+    """Whether a text is a profile; if so, every file of it must say what it was made from."""
+    found, said = None, ""
+    try:
+        found = parse_profile(text, "p.yaml")
+    except ProfileError as error:
+        said = error.message
+    if found is None:
+        assert said
+        assert all(re.match(r"p\.yaml:[1-9]\d*: \S", line) for line in said.splitlines())
+        return False
+    menu = make_menu(found, all_keys(found))
+    rendered = render_litellm_config(found, menu, "p")
+    assert yaml.safe_load(rendered) == engine_config(found, menu)
+    compile(render_gunicorn_conf(found, "p"), "gunicorn.conf.py", "exec")
+    for rung in RUNGS:
+        json.loads(json.dumps(make_settings(menu, rung, "http://127.0.0.1:4000")))
+    return True
+
+
+@FAST
+@given(st.text() | META)
+def test_any_text_is_refused_with_sentences_or_is_a_profile(text: str) -> None:
+    """Nothing that a file can hold ends in a traceback."""
+    check(text)
+
+
+@FAST
+@given(st.data())
+def test_a_damaged_profile_is_refused_with_sentences_or_still_is_one(data: st.DataObject) -> None:
+    """Letters lost, doubled and added in the ready-made profiles."""
+    name = data.draw(st.sampled_from(PROFILES))
+    text = (data_folder("profiles") / f"{name}.yaml").read_text(encoding="utf-8")
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = min(len(text), start + data.draw(st.integers(0, 6)))
+        text = text[:start] + data.draw(META | st.just(text[start:end] * 2)) + text[end:]
+    check(text)
+
+
+FULL = """\
+models:
+  opus: anthropic/claude-opus-4-5-20251101
+  a:
+    model: mine/x
+    label: A
+    keys: [K1, K2]
+    fallbacks: [opus]
+    context: 128000
+    price: {input: 1, output: 2.5, cache_read: 0.1, cache_write: 3}
+    behaves_as: claude-sonnet-4-5
+roles: {default: a, haiku: a, subagent: opus}
+providers:
+  mine: {label: M, dialect: chat, base_url: "http://h/v1", key: K}
+  cloud: {dialect: litellm, prefix: bedrock, env: [AWS_REGION], prices: bedrock/}
+gateway: {host: 127.0.0.1, port: 4000}
+litellm:
+  router_settings: {fallbacks: [{a: [opus]}], model_group_alias: {x: a}, default_fallbacks: [a]}
+  litellm_settings: {callbacks: [x], model_group_settings: {y: 1}}
+  model_list:
+  - model_name: c
+    litellm_params: {model: openai/x, api_key: os.environ/K, custom_llm_provider: openai}
+"""
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every place in plain data as (what holds it, its key there)."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    found: list[tuple[Any, Any]] = []
+    for key, inner in items:
+        found.append((value, key))
+        if isinstance(inner, dict | list):
+            found += places(inner)
+    return found
+
+
+@FAST
+@given(st.data())
+def test_any_value_in_any_place_is_refused_with_sentences_or_is_a_profile(
+    data: st.DataObject,
+) -> None:
+    """A number for a list, a list for a mapping, a field too many: never a traceback."""
+    content = yaml.safe_load(FULL)
+    for _ in range(data.draw(st.integers(1, 3))):
+        holder, key = data.draw(st.sampled_from(places(content)))
+        wrong = data.draw(JSON | st.sampled_from(["a", "zai/x", 5, "os.environ/K", []]))
+        holder[
+            data.draw(META) if isinstance(holder, dict) and data.draw(st.booleans()) else key
+        ] = wrong
+    check(yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
+
+
+def test_the_profile_that_is_changed_there_is_valid() -> None:
+    """So every refusal is that of the change."""
+    assert check(FULL)
+
+
+@FAST
+@given(
+    st.dictionaries(NAME, PRINTABLE, min_size=1, max_size=4),
+    PRINTABLE,
+    st.from_regex(r"[A-Z_][A-Z0-9_]{0,20}", fullmatch=True),
+    st.text(st.sampled_from("abc/$'\"`;|&(){}[]<>*~!%:,=+-"), max_size=20),
+    st.dictionaries(META, JSON, max_size=3),
+)
+def test_no_name_label_url_or_setting_injects_into_a_generated_file(
+    names: dict[str, str], label: str, key: str, path: str, engine: dict[str, Any]
+) -> None:
+    """Text full of YAML's and the shell's own characters arrives as that very text."""
+    url = f"http://127.0.0.1:8000/{path}"
+    data = {
+        "models": {
+            name: {"model": f"mine/x{upstream}", "label": f"{label[:50]}.", "keys": [key]}
+            for name, upstream in names.items()
+        },
+        "providers": {"mine": {"dialect": "chat", "base_url": url, "label": label}},
+        "litellm": {f"x{name}": value for name, value in engine.items()},
+    }
+    text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
+    lowered = {name.lower() for name in names}
+    assume(len(lowered) == len(names))
+    assume(not lowered & {"default", "inherit", "opusplan", "best"})
+    assert check(text)
+    found = profile(text)
+    loaded = config(text)
+    for item, (name, upstream) in zip(loaded["model_list"], names.items(), strict=True):
+        assert item["model_name"] == name
+        assert item["litellm_params"] == {
+            "model": f"hosted_vllm/x{upstream}",
+            "api_base": url.rstrip("/"),
+            "api_key": f"os.environ/LLMSWITCH_KEY_{key}",
+        }
+        assert item["model_info"]["display_name"].startswith(f"{label[:50]}. · {label} · ")
+    assert {name: value for name, value in loaded.items() if name[:1] == "x"} == found.litellm
+
+
+# ------------------------------------------------------------------ the wrapper
+
+FAKE = f"""#!{sys.executable}
+import json, os, sys
+json.dump([sys.argv[1:], dict(os.environ)], sys.stdout)
+"""
+HOSTILE = 'it\'s $HOME `id` "$(touch pwned)"\n;touch pwned #\\ %s é'
+
+
+def run_wrapper(
+    folder: Path,
+    python: str,
+    profile_argument: str,
+    exports: dict[str, str],
+    *arguments: str,
+    profile: str = "work",
+) -> tuple[list[str], dict[str, str]]:
+    """What an interpreter of this name is started with, and the environment that it finds."""
+    interpreter = folder / python
+    interpreter.parent.mkdir(parents=True, exist_ok=True)
+    interpreter.write_text(FAKE, encoding="utf-8")
+    interpreter.chmod(0o755)
+    text = render_wrapper(
+        name="claude-multi",
+        profile=profile,
+        profile_argument=profile_argument,
+        python=str(interpreter),
+        exports=exports,
+    )
+    wrapper = folder / "claude-multi"
+    wrapper.write_text(text, encoding="utf-8")
+    subprocess.run(["sh", "-n", str(wrapper)], check=True)
+    done = subprocess.run(
+        ["sh", str(wrapper), *arguments],
+        env={"PATH": "/usr/bin:/bin", "KEPT": "1"},
+        cwd=folder,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.rglob("pwned"))
+    argv, environ = json.loads(done.stdout)
+    return argv, environ
+
+
+def test_the_wrapper_runs_its_interpreter_with_everything_passed_through(tmp_path: Path) -> None:
+    """Arguments with spaces, quotes and ends of lines, empty ones too; what it carries is set."""
+    exports = {"LLMSWITCH_HOME": f"/home/{HOSTILE}", "XDG_STATE_HOME": "/plain"}
+    arguments = ["-p", "two words", "", HOSTILE, "*", "--", "$1"]
+    argv, environ = run_wrapper(tmp_path, HOSTILE, f"/a/{HOSTILE}.yaml", exports, *arguments)
+    assert argv == ["-E", "-P", "-m", "llmswitch.session", f"/a/{HOSTILE}.yaml", *arguments]
+    assert {name: environ[name] for name in exports} == exports
+    assert environ["KEPT"] == "1"
+
+
+SHELL = META.map(lambda text: text.replace("\x00", "")).filter(len)
+
+
+@settings(FAST, max_examples=25)
+@given(SHELL, SHELL, SHELL)
+def test_no_path_or_profile_injects_into_the_wrapper(
+    tmp_path_factory: pytest.TempPathFactory, python: str, home: str, argument: str
+) -> None:
+    """A real sh reads the wrapper, and sees each value as one word."""
+    interpreter = "p" + python.replace("/", "-")
+    exports = {"LLMSWITCH_HOME": home}
+    folder = tmp_path_factory.mktemp("wrapper")
+    argv, environ = run_wrapper(folder, interpreter, argument, exports, argument)
+    assert argv == ["-E", "-P", "-m", "llmswitch.session", argument, argument]
+    assert environ["LLMSWITCH_HOME"] == home
+
+
+def test_a_profile_file_of_any_name_gives_files_that_do_nothing_else(tmp_path: Path) -> None:
+    """The profile's name stands in comments, which an end of a line would end."""
+    file = tmp_path / "a\nimport os; os.mkdir('pwned')\n#$(mkdir pwned)\nx: y.yaml"
+    file.write_text("models: {a: ollama/x}\n")
+    ref = find_profile(Home(tmp_path, tmp_path), str(file), {})
+    drawing = draw(ref, {})
+    assert yaml.safe_load(drawing.config) == engine_config(drawing.profile, drawing.menu)
+    exec(compile(drawing.conf, "c", "exec"), {})  # noqa: S102 - as gunicorn does
+    argv, _ = run_wrapper(tmp_path, "python", str(ref.file), {}, profile=ref.name)
+    assert argv == ["-E", "-P", "-m", "llmswitch.session", str(file)]
+
+
+def test_the_wrapper_says_when_its_llmswitch_is_gone(tmp_path: Path) -> None:
+    """And how to get it back; it does not run another Python instead."""
+    wrapper = tmp_path / "claude-x"
+    wrapper.write_text(
+        render_wrapper(
+            name="claude-x",
+            profile="work",
+            profile_argument="work",
+            python="/gone/python",
+            exports={},
+        )
+    )
+    done = subprocess.run(
+        ["sh", str(wrapper)], capture_output=True, text=True, check=False, env={"PATH": "/bin"}
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"{wrapper}: llmswitch is no longer installed at /gone/python\n"
+        "-> install llmswitch again, then: llmswitch wrapper install\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("claude-multi", "uninstall"), ("claude-x", "uninstall --name claude-x")],
+)
+def test_the_wrapper_says_what_it_is_and_how_to_remove_it(name: str, command: str) -> None:
+    """In its first lines, where our mark is looked for."""
+    text = render_wrapper(
+        name=name, profile="work", profile_argument="work", python="/p", exports={}
+    )
+    assert text.splitlines()[:3] == [
+        "#!/bin/sh",
+        (
+            f"# Generated by llmswitch {__version__}: "
+            "Claude Code with every model of the profile work."
+        ),
+        f"# Remove it with: llmswitch wrapper {command}",
+    ]
+
+
+def test_a_rendering_that_does_not_survive_is_an_error_here_and_not_in_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is rendered is read back before it is returned."""
+    found = profile("models: {a: ollama/x}\n")
+    menu = make_menu(found, ())
+    monkeypatch.setattr("llmswitch.render.yaml.safe_load", lambda _text: {"model_list": []})
+    with pytest.raises(AssertionError, match="does not say what it was made from"):
+        render_litellm_config(found, menu, "p")
+
+
+def test_no_usable_model_renders_nothing() -> None:
+    """There is no empty configuration."""
+    with pytest.raises(LlmswitchError, match=r"^no model of the profile can be used: "):
+        config("models: {a: zai/x}\n", ())

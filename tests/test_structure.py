@@ -1,0 +1,212 @@
+"""The shape of the code, read from its syntax: who imports whom, who prints, how long a file is."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "llmswitch"
+# From the ground up: a module imports only from layers below its own.
+LAYERS = [
+    ["errors"],
+    ["document", "health", "progress", "arguments"],
+    ["engine_rules", "paths", "gateway_log"],
+    ["providers", "secrets", "state", "claude"],
+    ["profile", "port_owner", "workers", "saved_default"],
+    ["prices"],
+    ["menu"],
+    ["render", "advice"],
+    ["plan", "wrapper", "setup"],
+    ["gateway"],
+    ["demo", "files", "status", "session", "report"],
+    ["cli"],
+    ["__main__"],
+]
+ENGINE = {"litellm", "fastapi", "starlette", "uvicorn", "gunicorn"}
+WRITERS = {
+    "cli": {"stdout", "stderr"},
+    "session": {"stderr"},  # what goes wrong; the output of `claude -p` is not ours
+    "progress": {"stderr"},
+}
+LONGEST = 400  # lines
+
+
+class Import(NamedTuple):
+    """One imported module. `late` is inside a function, `for_types` is never run."""
+
+    module: str
+    late: bool
+    for_types: bool
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every file of the package by its dotted name without `llmswitch.`."""
+    return {
+        ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_bytes())
+        for file in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+SOURCES = modules()
+COMMAND_LINE = [name for name in SOURCES if not name.startswith("callbacks") and name != "__init__"]
+
+
+def imports(tree: ast.AST, late: bool = False, for_types: bool = False) -> Iterator[Import]:
+    """Every import below a node."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, late, for_types) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            module = node.module or ""
+            inside = [f"{module}.{alias.name}" for alias in node.names]
+            known = [name for name in inside if name.removeprefix("llmswitch.") in SOURCES]
+            yield from (Import(name, late, for_types) for name in known or [module])
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from imports(node, late, for_types=True)
+        else:
+            inner = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield from imports(node, inner, for_types)
+
+
+def ours(name: str) -> list[Import]:
+    """What a module imports of llmswitch when it runs, by names without `llmswitch.`."""
+    return [
+        found._replace(module=found.module.removeprefix("llmswitch."))
+        for found in imports(SOURCES[name])
+        if found.module.startswith("llmswitch.") and not found.for_types
+    ]
+
+
+def layer(name: str) -> int:
+    """How high a module stands."""
+    return next(height for height, names in enumerate(LAYERS) if name in names)
+
+
+def test_the_reader_of_imports_sees_every_form() -> None:
+    """The rules below are only as good as this."""
+    tree = ast.parse(
+        "import a.b\nfrom llmswitch import gateway, __version__\nfrom llmswitch.menu import Row\n"
+        "if TYPE_CHECKING:\n    from llmswitch.state import State\n"
+        "def f():\n    with x:\n        import late\n"
+        "try:\n    from c import d\nexcept ImportError:\n    pass\n"
+    )
+    assert list(imports(tree)) == [
+        Import("a.b", late=False, for_types=False),
+        Import("llmswitch.gateway", late=False, for_types=False),
+        Import("llmswitch.menu", late=False, for_types=False),
+        Import("llmswitch.state", late=False, for_types=True),
+        Import("late", late=True, for_types=False),
+        Import("c", late=False, for_types=False),
+    ]
+
+
+def test_every_module_has_its_layer() -> None:
+    """A new module is given its place here, in the one line from the command to the errors."""
+    assert sorted(name for names in LAYERS for name in names) == sorted(COMMAND_LINE)
+
+
+@pytest.mark.parametrize("name", COMMAND_LINE)
+def test_imports_go_one_way(name: str) -> None:
+    """Down, also those inside functions; so no two modules can ever import each other."""
+    upward = [found.module for found in ours(name) if layer(found.module) >= layer(name)]
+    assert upward == []
+
+
+@pytest.mark.parametrize("name", COMMAND_LINE)
+def test_nothing_of_the_command_line_imports_the_engine_or_what_runs_inside_it(name: str) -> None:
+    """LiteLLM costs 2.4 s of CPU; its callbacks are named as text, in the configuration."""
+    found = {item.module for item in imports(SOURCES[name])}
+    assert {module for module in found if module.partition(".")[0] in ENGINE} == set()
+    assert {module for module in found if module.startswith("llmswitch.callbacks")} == set()
+
+
+def test_the_callbacks_import_the_engine_and_nothing_of_the_command_line() -> None:
+    """They run inside LiteLLM, where a mistake of ours must stay small."""
+    inside = [name for name in SOURCES if name.startswith("callbacks")]
+    found = {name: {item.module for item in imports(SOURCES[name])} for name in inside}
+    assert any(module.startswith("litellm") for names in found.values() for module in names)
+    for name, names in found.items():
+        reached = {module for module in names if module.partition(".")[0] == "llmswitch"}
+        assert {module for module in reached if "callbacks" not in module} == set(), name
+
+
+def needed_at_start(name: str) -> set[str]:
+    """Every module that is loaded when this one is, ours and others'."""
+    waiting, found = [name], set()
+    while waiting:
+        for item in imports(SOURCES[waiting.pop()]):
+            if not item.late and not item.for_types and item.module not in found:
+                found.add(item.module)
+                if item.module.removeprefix("llmswitch.") in SOURCES:
+                    waiting.append(item.module.removeprefix("llmswitch."))
+    return found
+
+
+@pytest.mark.parametrize("name", ["session", "paths", "claude"])
+def test_what_stands_before_the_clients_prompt_is_standard_library(name: str) -> None:
+    """`claude-multi --version` may cost 60 ms; pydantic alone takes longer to import."""
+    others = {module.partition(".")[0] for module in needed_at_start(name)} - {"llmswitch"}
+    assert others - set(sys.stdlib_module_names) == set()
+    assert "llmswitch.errors" in needed_at_start(name)
+
+
+def test_the_command_line_loads_nothing_heavy_before_a_command_is_known() -> None:
+    """Each command imports what it uses."""
+    others = {module.partition(".")[0] for module in needed_at_start("cli")} - {"llmswitch"}
+    assert others - set(sys.stdlib_module_names) == {"typer"}
+
+
+@pytest.mark.parametrize("name", COMMAND_LINE)
+def test_only_three_modules_write_to_the_terminal(name: str) -> None:
+    """Functions return data; one place prints."""
+    streams = {
+        node.attr
+        for node in ast.walk(SOURCES[name])
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node) in {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
+    }
+    assert streams <= WRITERS.get(name, set())
+    called = {
+        ast.unparse(node.func) for node in ast.walk(SOURCES[name]) if isinstance(node, ast.Call)
+    }
+    assert called.isdisjoint({"print", "typer.echo", "typer.secho", "input", "pprint"})
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_no_file_is_longer_than_one_can_read(name: str) -> None:
+    """Four hundred lines."""
+    file = PACKAGE / Path(*name.split(".")).with_suffix(".py")
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None:
+    """Environment, clock and paths are arguments; the commands and LiteLLM's hooks hand them in."""
+    reads = [
+        node.lineno
+        for node in ast.walk(SOURCES[name])
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}
+    ]
+    if name not in {"cli", "session"} and not name.startswith("callbacks"):
+        assert reads == []
+
+
+def test_every_template_is_used_and_its_values_are_quoted() -> None:
+    """Each `{{ value }}` has a filter that quotes, but our own mark and what has a safe form."""
+    safe = {"mark", "version", "profile", "name", "uninstall_name"}
+    templates = sorted((PACKAGE.parent / "templates").glob("*.j2"))
+    used = (PACKAGE / "render.py").read_text(encoding="utf-8")
+    assert templates
+    for template in templates:
+        assert f'"{template.name}"' in used
+        for part in template.read_text(encoding="utf-8").split("{{")[1:]:
+            value, _, quoting = part.partition("}}")[0].partition("|")
+            if '"- "' in value:  # the dash of a YAML list
+                continue
+            assert quoting.strip() in {"yaml", "sh", "py"} or value.strip() in safe, value

@@ -1,0 +1,340 @@
+"""`validate`, `render` and `init` as a user runs them: whole outputs, exit codes, files."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llmswitch import __version__
+from llmswitch.claude import make_settings
+from llmswitch.paths import find_home, find_profile
+from llmswitch.plan import draw
+from tests.conftest import CHECKOUT, User
+from tests.test_profile import TWELVE, TWELVE_MESSAGES
+
+NO_KEYS = {"ANTHROPIC_API_KEY": "", "ZAI_API_KEY": "", "MINE_KEY": ""}
+COMPLETE = "{model: ollama/x, context: 200000, price: {input: 0, output: 0}}"
+
+
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below a folder with its time and its content, and every folder."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+        found[str(path.relative_to(folder))] = (status.st_mtime_ns, content)
+    return found
+
+
+def fake_claude(user: User, version: str) -> Path:
+    """A `claude` on PATH that tells its version."""
+    program = user.root / "bin" / "claude"
+    program.write_text(f"#!/bin/sh\necho '{version} (Claude Code)'\n")
+    program.chmod(0o755)
+    return program
+
+
+# ------------------------------------------------------------------ validate
+
+
+def test_a_profile_with_a_dozen_mistakes_is_refused_with_all_of_them(user: User) -> None:
+    """In the order of the file, on stderr, with the cure at the end; nothing is written."""
+    file = user.home / "bad.yaml"
+    file.write_text(TWELVE)
+    before = tree(user.root)
+    done = user.run("validate", "bad.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        *(f"bad.yaml:{message}" for message in TWELVE_MESSAGES),
+        "-> edit bad.yaml, then: llmswitch validate bad.yaml",
+    ]
+    assert tree(user.root) == before
+
+
+@pytest.mark.parametrize("command", ["up", "render", "status", "restart"])
+def test_a_profile_with_mistakes_starts_nothing(user: User, command: str) -> None:
+    """Every command that needs the profile says the same, and no gateway is left behind."""
+    file = user.write_profile(TWELVE)
+    done = user.run(command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0] == f"{file}:{TWELVE_MESSAGES[0]}"
+    assert len(done.stderr.splitlines()) == len(TWELVE_MESSAGES) + 1
+    assert not list(user.root.rglob("state.json"))
+    assert not list(user.root.rglob("litellm_config.yaml"))
+
+
+def test_the_cure_is_a_command_that_can_be_typed(user: User) -> None:
+    """The file is named as it can be reached from here."""
+    file = user.home / "team" / "p.yaml"
+    file.parent.mkdir()
+    file.write_text("models: {}\n")
+    done = user.run("validate", str(file))
+    assert done.stderr == (
+        "team/p.yaml:1: models must not be empty\n"
+        "-> edit team/p.yaml, then: llmswitch validate team/p.yaml\n"
+    )
+    again = user.run(*done.stderr.split("then: llmswitch ")[1].split())
+    assert again.stderr == done.stderr
+
+
+def test_a_valid_profile_is_said_to_be_so_with_what_to_know(user: User) -> None:
+    """Exit code 0, notes on stdout, nothing on stderr."""
+    user.write_profile(f"models: {{a: {COMPLETE}, b: zai/unheard-of}}\n")
+    shown = user.root / "llmswitch" / "profiles" / "work.yaml"
+    done = user.run("validate", env=NO_KEYS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"{shown} is valid: 2 models",
+        "note: b is left out of the menu: ZAI_API_KEY is not set",
+        "note: b has no known price; write `price: {input: ..., output: ...}`",
+        "note: b has no known context window, so 200k is assumed; write `context:`",
+    ]
+
+
+def test_validate_as_json_is_the_same_for_scripts(user: User) -> None:
+    """The contract: the profile's name, whether it is valid, the notes."""
+    user.write_profile(f"models: {{a: {COMPLETE}, b: {{model: zai/glm-4.7, keys: [K]}}}}\n")
+    assert user.json("validate") == {
+        "profile": "work",
+        "valid": True,
+        "notes": ["b is left out of the menu: K is not set"],
+    }
+    assert user.json("validate", env={"K": "x"})["notes"] == []
+
+
+def test_a_key_that_is_only_white_space_is_not_set(user: User) -> None:
+    """`export ZAI_API_KEY=" "` is a mistake, not a key."""
+    user.write_profile("models: {a: zai/glm-4.7}\n")
+    assert user.json("validate", env={"ZAI_API_KEY": " \t"})["notes"] == [
+        "a is left out of the menu: ZAI_API_KEY is not set",
+        "no model of the profile can be used",
+    ]
+
+
+@pytest.mark.parametrize("name", ["claude-glm", "openrouter", "local", "demo"])
+def test_each_ready_made_profile_is_valid_as_it_ships(user: User, name: str) -> None:
+    """Also without any key."""
+    done = user.run("validate", name, env=NO_KEYS)
+    shown = CHECKOUT / "profiles" / f"{name}.yaml"
+    models = len(yaml.safe_load(shown.read_text(encoding="utf-8"))["models"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"{shown} is valid: {models} models"
+
+
+def test_without_a_profile_the_first_step_is_named(user: User) -> None:
+    """Not a traceback, nor a guess."""
+    for command in ("validate", "render", "up", "status"):
+        done = user.run(command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "no profile is chosen and no default is set\n"
+            "-> llmswitch init --from claude-glm    (or name one: --profile NAME or FILE)\n"
+        )
+
+
+# ------------------------------------------------------------------ render
+
+
+def test_render_prints_each_file_and_writes_none(user: User) -> None:
+    """Everything that `up` and `claude-multi` would write, under its name; no key in it."""
+    user.write_profile(f"models: {{a: {COMPLETE}, b: zai/glm-4.7}}\n")
+    fake_claude(user, "2.1.330")
+    before = tree(user.root)
+    done = user.run("render", env={"ZAI_API_KEY": "sk-never-shown"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tree(user.root) == before
+    assert "sk-never-shown" not in done.stdout
+    ref = find_profile(find_home(user.env), None, user.env)
+    drawing = draw(ref, {"ZAI_API_KEY": "x"})
+    client = json.dumps(
+        make_settings(drawing.menu, "picker", "http://127.0.0.1:4000"), indent=2, ensure_ascii=False
+    )
+    assert done.stdout == (
+        f"==> litellm_config.yaml <==\n{drawing.config}\n"
+        f"==> gunicorn.conf.py <==\n{drawing.conf}\n"
+        f"==> claude-settings.json <==\n{client}\n"
+    )
+    assert drawing.config.startswith(
+        f"# Generated by llmswitch {__version__} for the profile work; do not edit"
+    )
+
+
+def test_render_as_json_has_each_file_by_its_name(user: User) -> None:
+    """The contract: `files`, a mapping of names to texts."""
+    user.write_profile(f"models: {{a: {COMPLETE}}}\n")
+    answer = user.json("render")
+    assert list(answer) == ["files"]
+    files = answer["files"]
+    assert list(files) == ["litellm_config.yaml", "gunicorn.conf.py", "claude-settings.json"]
+    assert yaml.safe_load(files["litellm_config.yaml"])["model_list"][0]["model_name"] == "a"
+    assert json.loads(files["claude-settings.json"])["model"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("version", "present", "absent"),
+    [
+        ("2.1.330", "modelPicker", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"),
+        ("2.1.242", "modelPicker", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"),
+        ("2.1.197", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY", "modelPicker"),
+        ("2.1.100", "ANTHROPIC_CUSTOM_MODEL_OPTION_NAME", "modelPicker"),
+        (None, "modelPicker", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"),
+    ],
+)
+def test_render_shows_the_settings_for_the_client_that_is_there(
+    user: User, version: str | None, present: str, absent: str
+) -> None:
+    """By its version; without a client, those for the newest."""
+    user.write_profile(f"models: {{a: {COMPLETE}, b: {COMPLETE}, c: {COMPLETE}}}\n")
+    if version:
+        fake_claude(user, version)
+    text = user.json("render")["files"]["claude-settings.json"]
+    assert present in text
+    assert absent not in text
+
+
+def test_render_without_a_usable_model_is_an_error(user: User) -> None:
+    """It would print what could not run."""
+    user.write_profile("models: {a: zai/x}\n")
+    done = user.run("render", env=NO_KEYS)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "no model of the profile can be used: a: ZAI_API_KEY is not set\n"
+        "-> set one of them and try again: export ZAI_API_KEY=...\n"
+    )
+
+
+# ------------------------------------------------------------------ init
+
+
+def test_init_writes_a_first_profile_and_the_second_time_leaves_it(user: User) -> None:
+    """Its own file from then on: what the user changes is never overwritten."""
+    file = user.root / "llmswitch" / "profiles" / "claude-glm.yaml"
+    done = user.run("init")
+    after = (
+        "claude-glm is now the default profile\n\n"
+        "next:  llmswitch validate           what the profile needs\n"
+        "       llmswitch wrapper install    writes the command claude-multi\n"
+        "       claude-multi                 Claude Code, with every model in /model\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"wrote {file}: edit it as you like\n{after}"
+    assert file.read_bytes() == (CHECKOUT / "profiles" / "claude-glm.yaml").read_bytes()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.write_text("models: {mine: zai/glm-4.7}\n")
+    before = tree(file.parent)
+    done = user.run("init")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{file} is there already and was left as it is\n{after}"
+    assert tree(file.parent) == before
+    assert user.json("validate")["profile"] == "claude-glm"
+
+
+def test_init_as_json_says_what_was_there(user: User) -> None:
+    """The contract: name, file, and whether the profile was there before."""
+    file = str(user.root / "llmswitch" / "profiles" / "demo.yaml")
+    for was_there in (False, True):
+        assert user.json("init", "--from", "demo") == {
+            "name": "demo",
+            "file": file,
+            "was_there": was_there,
+        }
+
+
+def test_init_takes_a_file_of_the_users_own(user: User) -> None:
+    """Copied under its name; the original is not touched."""
+    source = user.home / "team.yaml"
+    source.write_text("# ours\nmodels: {a: zai/glm-4.7}\n")
+    assert user.json("init", "--from", "./team.yaml")["name"] == "team"
+    copy = user.root / "llmswitch" / "profiles" / "team.yaml"
+    assert copy.read_text() == source.read_text() == "# ours\nmodels: {a: zai/glm-4.7}\n"
+    assert user.json("init", "--from", str(copy))["was_there"] is True
+    assert copy.read_text() == "# ours\nmodels: {a: zai/glm-4.7}\n"
+
+
+def test_init_refuses_a_file_with_mistakes_and_writes_nothing(user: User) -> None:
+    """A profile that cannot work does not become the default."""
+    (user.home / "bad.yaml").write_text("models: {a: zia/glm-4.7}\n")
+    before = tree(user.root)
+    done = user.run("init", "--from", "bad.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "bad.yaml:1: models.a.model names no provider: 'zia'; did you mean `zai`?\n"
+        "-> edit bad.yaml, then: llmswitch validate bad.yaml\n"
+    )
+    assert tree(user.root) == before
+
+
+@pytest.mark.parametrize("source", ["nope", "./nope.yaml", "../claude-glm"])
+def test_init_from_what_is_not_there_names_what_is(user: User, source: str) -> None:
+    """The ready-made profiles, and that a file can be given."""
+    done = user.run("init", "--from", source)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"there is no profile {source!r} to start from\n"
+        "-> llmswitch init --from NAME, "
+        "with one of: claude-glm, demo, local, openrouter; or --from FILE.yaml\n"
+    )
+    assert not (user.root / "llmswitch").exists()
+
+
+def test_init_from_a_file_that_no_profile_can_be_named_after_says_so(user: User) -> None:
+    """`--profile NAME` could not name it."""
+    (user.home / "a b.yaml").write_text("models: {a: zai/x}\n")
+    done = user.run("init", "--from", "a b.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "'a b.yaml' has a name that no profile can have\n"
+        "-> rename the file: letters, digits and . _ -\n"
+    )
+
+
+def test_init_does_not_replace_a_link_that_leads_nowhere_now(user: User) -> None:
+    """Someone keeps their profiles in a repository that is not mounted."""
+    folder = user.root / "llmswitch" / "profiles"
+    folder.mkdir(parents=True)
+    link = folder / "claude-glm.yaml"
+    link.symlink_to(user.root / "dotfiles" / "claude-glm.yaml")
+    assert user.json("init")["was_there"] is True
+    assert link.readlink() == user.root / "dotfiles" / "claude-glm.yaml"
+
+
+# ------------------------------------------------------------------ wrong usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        ("validate one two", "two"),
+        ("validate --jsn", "--jsn"),
+        ("render extra", "extra"),
+        ("render --profile", "'--profile' requires an argument"),
+        ("init extra", "extra"),
+        ("init --from", "'--from' requires an argument"),
+        ("nonsense", "'nonsense'"),
+        ("wrapper nonsense", "'nonsense'"),
+        ("logs --lines 0", "'--lines'"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(user: User, arguments: str, culprit: str) -> None:
+    """One sentence on stderr that names the culprit, no traceback, and nothing written."""
+    before = tree(user.root)
+    done = user.run(*arguments.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("Error: ")
+    assert culprit in said
+    assert tree(user.root) == before
+
+
+@pytest.mark.parametrize("arguments", ["", "wrapper"])
+def test_a_command_that_is_not_named_is_wrong_usage_with_the_help(
+    user: User, arguments: str
+) -> None:
+    """So that one sees what there is."""
+    done = user.run(*arguments.split())
+    assert done.returncode == 2
+    assert "Commands:" in done.stdout + done.stderr
