@@ -48,7 +48,7 @@ types: $(SYNCED) ## mypy --strict
 	$(BIN)/mypy
 
 unit: $(SYNCED) ## pytest with branch coverage (WORKERS=2, PYTEST_ARGS=...)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --cov $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov $(PYTEST_ARGS)
 
 wheel-test: $(SYNCED) ## build the wheel and use it in a clean environment, far from the checkout
 	sh tests/wheel_smoke.sh

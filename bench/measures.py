@@ -238,7 +238,7 @@ def measure_recovery(stage: Stage, counts: Counts, tell: Tell) -> list[Line]:
             each(again),
             "ratio",
         ),
-        Line("the first request after that", "s", each(first)),
+        Line("the first request after such a reload", "s", each(first)),
     ]
 
 

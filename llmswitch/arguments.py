@@ -113,9 +113,13 @@ def split_settings(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
         text = given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8")
         data = json.loads(text)
     except (OSError, ValueError) as error:
-        raise LlmswitchError(
-            f"--settings {given[:80]} cannot be read: {error}", "give a JSON file or a JSON object"
-        ) from error
+        raise _unreadable(given, str(error)) from error
     if not isinstance(data, dict):
-        raise LlmswitchError(f"--settings {given[:80]} is no JSON object", "give a JSON object")
+        raise _unreadable(given, "it is no JSON object")
     return data, rest
+
+
+def _unreadable(given: str, why: str) -> LlmswitchError:
+    return LlmswitchError(
+        f"--settings {given[:80]} cannot be read: {why}", "give a JSON file or a JSON object"
+    )

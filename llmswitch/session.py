@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     if code < 0:  # the client died of a signal: die of the same
-        signal.signal(-code, signal.SIG_DFL)
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)
 
@@ -274,10 +276,12 @@ def _write_settings(run: Path, settings: dict[str, Any]) -> Path:
 
 def _run(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run the client in our place: its terminal, its signals, its stops; returns as run_session."""
-    for number in (signal.SIGINT, signal.SIGQUIT):  # Ctrl-C is the client's to answer
+    typed, ended = {signal.SIGINT, signal.SIGQUIT}, {signal.SIGTERM, signal.SIGHUP}
+    ignored = {number for number in typed | ended if signal.getsignal(number) is signal.SIG_IGN}
+    ended -= ignored  # by `nohup`, say: then by the client too
+    passed = (typed | ended | {signal.SIGPIPE}) - ignored
+    for number in typed:  # Ctrl-C is the client's to answer
         signal.signal(number, signal.SIG_IGN)
-    ended = (signal.SIGTERM, signal.SIGHUP)
-    passed = (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, *ended)
     waiting = signal.pthread_sigmask(signal.SIG_BLOCK, ended)  # until there is whom to pass it to
     try:
         pid = os.posix_spawn(
@@ -285,8 +289,13 @@ def _run(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
         )
     except OSError as error:
         raise cannot_run(claude, error) from error
+
+    def pass_on(number: int, _frame: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
     for number in ended:
-        signal.signal(number, lambda received, _frame: os.kill(pid, received))
+        signal.signal(number, pass_on)
     signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
     while True:
         _, status = os.waitpid(pid, os.WUNTRACED)
@@ -294,6 +303,8 @@ def _run(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
             os.kill(os.getpid(), signal.SIGSTOP)
             os.kill(pid, signal.SIGCONT)
             continue
+        for number in ended:  # what is left to do takes no time, and must be done
+            signal.signal(number, signal.SIG_IGN)
         return os.waitstatus_to_exitcode(status)
 
 

@@ -52,11 +52,11 @@ def install(ref: ProfileRef, name: str, folder: Path, environ: Mapping[str, str]
     did: Literal["installed", "updated", "nothing"] = "installed"
     if os.path.lexists(file):
         _check_ours(file)
-        did = "nothing" if file.read_text() == text else "updated"
+        did = "nothing" if file.read_bytes() == text.encode() else "updated"
     if did != "nothing":
         file.parent.mkdir(parents=True, exist_ok=True)
         write_private(file, text, 0o755)
-    return Installed(file, did, str(file.parent) in environ.get("PATH", "").split(os.pathsep))
+    return Installed(file, did, _is_on_path(file.parent, environ))
 
 
 def uninstall(name: str, folder: Path) -> Path | None:
@@ -72,16 +72,28 @@ def uninstall(name: str, folder: Path) -> Path | None:
 
 def list_installed(folder: Path, environ: Mapping[str, str]) -> list[Path]:
     """The wrappers in a folder and in every folder on PATH, each once."""
-    folders = [folder.expanduser().absolute()]
-    folders += [Path(part) for part in environ.get("PATH", "").split(os.pathsep) if part]
-    found = [
+    folders = [folder.expanduser().absolute(), *_path(environ)]
+    return [
         file
         for place in dict.fromkeys(folders)
-        if place.is_dir()
-        for file in sorted(place.iterdir())
-        if file.is_file() and os.access(file, os.X_OK) and is_wrapper(file)
+        for file in _files_in(place)
+        if os.access(file, os.X_OK) and is_wrapper(file)
     ]
-    return list(dict.fromkeys(found))
+
+
+def _path(environ: Mapping[str, str]) -> list[Path]:
+    return [Path(part).absolute() for part in environ.get("PATH", "").split(os.pathsep) if part]
+
+
+def _is_on_path(folder: Path, environ: Mapping[str, str]) -> bool:
+    return folder.resolve() in (part.resolve() for part in _path(environ))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.iterdir() if file.is_file())
+    except OSError:  # PATH may name what is not there, or not ours to read
+        return []
 
 
 def _check_name(name: str) -> None:
@@ -93,7 +105,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_ours(file: Path) -> None:
-    if not file.is_file() or not is_wrapper(file):
+    if file.is_symlink() or not file.is_file() or not is_wrapper(file):
         raise LlmswitchError(
             f"{file} was not written by llmswitch, so it is left alone",
             "choose another --name or --dir, or move that file away",

@@ -14,7 +14,7 @@ from llmswitch.callbacks.door import OPEN
 from llmswitch.plan import _LITELLM
 from tests.gateways import KEYS, MODELS, SERVED, STRAYS, Gateway, Lab, open_lab, secrets_in
 
-pytestmark = pytest.mark.xdist_group("auth")
+pytestmark = [pytest.mark.xdist_group("auth"), pytest.mark.timeout(300)]
 
 NO_KEY = "llmswitch: no key was sent; the gateway's key is in llmswitch's file gateway.key"
 WRONG_KEY = "llmswitch: this is not the gateway's key"

@@ -14,7 +14,7 @@ from tests.conftest import User, free_port, make_user
 from tests.gateways import NO_WAY_OUT, Gateway, running_below, wait_for
 from tests.terminal import Terminal
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -208,8 +208,10 @@ def test_names_of_litellm(gateway: Gateway, name: str, said: str) -> None:
     answer = gateway.ask(name.upper())
     assert (answer.status, answer.error["message"]) == (
         404,
-        f"llmswitch: the profile has no model {name.upper()!r}; "
-        "it has: polly, parrot, butler, odd, any-*",
+        (
+            f"llmswitch: the profile has no model {name.upper()!r}; "
+            "it has: polly, parrot, butler, odd, any-*"
+        ),
     )
 
 

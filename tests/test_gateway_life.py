@@ -24,7 +24,7 @@ from tests.conftest import KEYS, Mission, User, start_mission
 from tests.gateways import Gateway, running_below, secrets_in, wait_for, worker_pids
 from tests.upstream import Behaviour
 
-pytestmark = pytest.mark.xdist_group("life")
+pytestmark = [pytest.mark.xdist_group("life"), pytest.mark.timeout(300)]
 
 
 @dataclass

@@ -22,7 +22,7 @@ from llmswitch.state import start_by_ps
 from tests.conftest import KEYS, Mission, User, free_port
 from tests.gateways import Gateway, running_below, wait_for, worker_pids
 
-pytestmark = pytest.mark.xdist_group("trouble")
+pytestmark = [pytest.mark.xdist_group("trouble"), pytest.mark.timeout(300)]
 
 PROFILE = """
 models: {{qwen: mine/qwen3}}
@@ -335,12 +335,15 @@ def test_state_files_that_cannot_be_believed(mission: Mission) -> None:
     file.write_text(kept)
     assert user.run("down").returncode == 0
 
-    # The pid was given to another process since: to this one.
+    # The pid was given to another process since.
     state = user.gateway_state()
-    for started in (state["started"], "", "someone else's", None):
-        file.write_text(json.dumps({**state, "pid": os.getpid(), "started": started}))
-        assert user.run("status").stdout.startswith("not running")
-        assert user.run("down").stdout == "not running\n"
+    with subprocess.Popen(["sleep", "100"]) as other:
+        for started in (state["started"], "", "someone else's", None):
+            file.write_text(json.dumps({**state, "pid": other.pid, "started": started}))
+            assert user.run("status").stdout.startswith("not running")
+            assert user.run("down").stdout == "not running\n"
+        assert other.poll() is None
+        other.kill()
 
     # Damaged.
     for damage in ("", "{", "null", "[]", '"x"', "{}", kept[: len(kept) // 2]):

@@ -23,7 +23,7 @@ from tests.conftest import KEYS, Mission, start_mission
 from tests.gateways import Gateway, Reply, running_below, secrets_in, wait_for, worker_pids
 from tests.upstream import Behaviour
 
-pytestmark = pytest.mark.xdist_group("reload")
+pytestmark = [pytest.mark.xdist_group("reload"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

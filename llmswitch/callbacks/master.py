@@ -17,6 +17,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from llmswitch.callbacks.routes import put_messages_first
+
 HANDOVER = Path("handover.json")
 WORKERS = Path("workers")  # one empty file for each worker that serves, named by its pid
 FORKED = WORKERS / "forked"  # how many workers were ever forked
@@ -33,7 +35,7 @@ def when_ready(server: Any) -> None:
     )
 
     reserve_process_for_forking("the gunicorn master")  # refuses threads that a fork would lose
-    importlib.import_module("litellm.proxy.proxy_server")
+    put_messages_first(importlib.import_module("litellm.proxy.proxy_server").app)
     # The tokenizer, which else each worker loads during its first request.
     importlib.import_module("litellm.litellm_core_utils.default_encoding")
 
