@@ -19,6 +19,9 @@ import pytest
 
 from tests.upstream import FakeUpstream
 
+# A runner that was put in the background leaves Ctrl-C ignored, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 CHECKOUT = Path(__file__).parent.parent
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-api03-own", "ZAI_API_KEY": "zai-own", "MINE_KEY": "mine-own"}
 
