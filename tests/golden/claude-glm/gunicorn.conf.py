@@ -7,7 +7,7 @@ from llmswitch.callbacks.master import (  # noqa: F401
     when_ready,
 )
 
-bind = ["127.0.0.1:4000"]
+bind = ['127.0.0.1:4000']
 workers = 1
 worker_class = "llmswitch.callbacks.worker.Worker"
 wsgi_app = "litellm.proxy.proxy_server:app"
@@ -16,4 +16,4 @@ graceful_timeout = 30  # seconds that open streams get at `down`
 keepalive = 75  # seconds; below the client's own, a request could meet a closing connection
 accesslog = "-"
 errorlog = "-"
-proc_name = "llmswitch-claude-glm"
+proc_name = 'llmswitch-claude-glm'
