@@ -238,6 +238,9 @@ def make_settings(menu: Menu, rung: Rung, url: str) -> dict[str, Any]:
         "fallbackModel": [],
         "enforceAvailableModels": False,
     }
+    if like_claude := {name: name for name in ids if name.startswith("claude-")}:
+        # The user's own would send a model with such a name to another (2.1.330).
+        settings["modelOverrides"] = like_claude
     if rung == "picker":
         # Inert beside enforceAvailableModels; makes the Default row ours (2.1.330).
         env["ANTHROPIC_DEFAULT_MODEL"] = ids[menu.roles["default"]]

@@ -132,8 +132,10 @@ def test_an_unknown_model_is_refused(seat: Seat, a_mission: Mission) -> None:
 @both
 def test_subagents_are_served(seat: Seat, a_mission: Mission) -> None:
     """Agents that the session starts, of the built-in type Explore and with a model of their own,
-    are asked of models of the profile, and the session gets their answers.
+    are asked of models of the profile, whatever the user set for agents elsewhere, and the session
+    gets their answers.
     """
+    seat.more["CLAUDE_CODE_SUBAGENT_MODEL"] = "users-model"
     log = a_mission.user.run_folder() / "gateway.log"
     assert seat.run("-p", "word").returncode == 0
     offset = log.stat().st_size
@@ -186,7 +188,7 @@ def test_what_the_client_asks_by_itself_is_served(seat: Seat, a_mission: Mission
         ]
         assert {title.model for title in titles} == {"GLM-4.5-Air"}
         type_command(terminal, "/compact")
-        terminal.wait_for(re.compile("⎿ .*Compacted"), 60)
+        terminal.wait_for(re.compile("⎿ .*Compacted"))
         enter_mode(terminal, "plan mode on")
         planned = ask(terminal, a_mission, "word-plan")
         assert (planned.upstream, planned.model) == ("zai", "glm-4.7")
@@ -199,7 +201,7 @@ def test_what_the_client_asks_by_itself_is_served(seat: Seat, a_mission: Mission
         a_mission.mine.behave(Behaviour(tool=tool), "qwen3")
         try:
             type_command(terminal, "word-auto")
-            terminal.wait_for("and the tool said:", 60)
+            terminal.wait_for("and the tool said:")
         finally:
             a_mission.mine.behave(Behaviour(), "qwen3")
         assert made.read_text() == "x\n"
@@ -211,7 +213,7 @@ def test_what_the_client_asks_by_itself_is_served(seat: Seat, a_mission: Mission
         ]
         assert judged, "no classifier was asked"
         type_command(terminal, "/context")
-        terminal.wait_for(re.compile("Context [Uu]sage"), 60)
+        terminal.wait_for(re.compile("Context [Uu]sage"))
         assert leave(terminal) == 0
     assert_all_served(a_mission, offset)
     if seat.claude == clients.oldest():
@@ -228,6 +230,7 @@ WINDOWS = """models:
   big: {model: mine/big, label: Big, context: 1000000}
   small: {model: mine/small, label: Small, context: 64000}
   native: {model: anthropic/claude-sonnet-4-5-20250929, label: Native}
+  claude-sonnet-4-5-20250929: anthropic/claude-opus-4-5-20251101
 roles: {default: two}
 """
 
@@ -247,7 +250,7 @@ def window(terminal: Terminal) -> str:
     found = re.compile(r"[\d.]+k?/([\d.]+[km]) tokens")
     shown: str = found.findall(terminal.wait_for(found, 60))[-1]
     type_command(terminal, "/clear")
-    terminal.wait_gone(found, 60)
+    terminal.wait_gone(found)
     return shown
 
 
@@ -274,6 +277,20 @@ def test_context_windows(windows_mission: Mission, tmp_path: Path) -> None:
     with seat.open("--model", "native") as terminal:
         assert window(terminal) == "128k"
         assert leave(terminal) == 0
+
+
+@both
+def test_a_model_that_is_named_like_a_claude_model(
+    client: Fetch, windows_mission: Mission, tmp_path: Path
+) -> None:
+    """A name of the profile that is the id of a Claude model means what the profile says, also
+    where the user's own settings send that id to another provider's model.
+    """
+    name = "claude-sonnet-4-5-20250929"
+    overrides = {"modelOverrides": {name: "users-model", "claude-opus-4-5": "users-model"}}
+    seat = take_seat(windows_mission, client(), tmp_path, overrides)
+    done = seat.run("--model", name, "-p", "word")
+    assert done.stdout == "I am claude-opus-4-5-20251101 at anthropic\n", done
 
 
 def enter_mode(terminal: Terminal, name: str) -> None:
