@@ -75,11 +75,11 @@ def note(file: Path, records: Path, names: Collection[str]) -> Before:
             if seen.fault or not _stands_there(earlier, before.own):
                 continue
             left = before.left if alive else _put_back(earlier)
-            names = before.names | earlier.names
-            before = before._replace(seen=_look(file), own=earlier.own, names=names, left=left)
+            before = before._replace(seen=_look(file), own=earlier.own, left=left)
             break
-        for record in _dead(records):
-            record.unlink(missing_ok=True)
+        if before.left.warning is None:  # else the next session needs to know, and tries again
+            for record in _dead(records):
+                record.unlink(missing_ok=True)
         write_private(before.record, _as_json(before))
     return before
 

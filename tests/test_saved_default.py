@@ -352,6 +352,26 @@ def test_a_pick_of_another_profile_is_known_too(file: Path, records: Path, other
     assert file.read_text() == ODD
 
 
+def test_what_could_not_be_put_back_is_tried_again(file: Path, records: Path, other: Other) -> None:
+    """Where what a killed session left cannot be put back now, that is said, and the next session
+    does it.
+    """
+    file.write_text(ODD)
+    other("begin")
+    other("pick glm-4.7")
+    other("die")
+    scratch = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    scratch.mkdir()  # stands for a read-only folder
+    mine = begin(file, records)
+    assert mine.left == After("glm-4.7", f"{file} could not be put back: Is a directory")
+    assert saved_default.put_back(mine) == After(None, None)
+    scratch.rmdir()
+    mine = begin(file, records)
+    assert (mine.own, mine.left) == ("mine", After("glm-4.7", None))
+    assert file.read_text() == ODD
+    assert [record.stem for record in records.glob("*.json")] == [str(os.getpid())]
+
+
 def test_a_killed_session_that_found_broken_settings_knows_nothing(
     file: Path, records: Path, other: Other
 ) -> None:
