@@ -2,7 +2,8 @@
 `install`; what it does is told in variables of its environment.
 
 FAKE_SEEN: the file that it writes what it was given to. FAKE_STDIN: set to read all of stdin.
-FAKE_DO: `exit N`, `die N` (of a signal), `wait` (for a signal; its number is printed).
+FAKE_DO: `exit N`, `die N` (of a signal), `stop N` (itself, then exit), `wait` (for a signal; its
+number is printed).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ if word == "wait":
             signal.signal(each, end)
     print("waiting", flush=True)
     sys.stdin.read()
+elif word == "stop":
+    os.kill(os.getpid(), signal.SIGSTOP)
 elif word == "die":
     os.kill(os.getpid(), int(number))
 sys.exit(int(number or 0))

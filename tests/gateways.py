@@ -5,6 +5,7 @@ every dialect, and eyes on processes.
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -61,6 +62,10 @@ AUTHENTICATION = {
     "proxy-authorization",
 }
 
+
+# A shell that runs the tests in its background has them ignore Ctrl-C, and what they start too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A connection for each request, and no certificates: loading them takes longer than an answer.
 _CLIENT = httpx.Client(

@@ -2,6 +2,8 @@
 test wants to know of their session.
 """
 
+# ruff: noqa: RUF001  Claude Code marks its prompt with that angle.
+
 from __future__ import annotations
 
 import json
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tests import clients
 from tests.conftest import Mission, User
-from tests.terminal import MenuRow, Terminal, menu_rows, type_command
+from tests.terminal import INPUT_BOX, MenuRow, Terminal, menu_rows, type_command
 from tests.upstream import FakeUpstream, Request
 
 PATIENCE = 60.0
@@ -94,39 +96,44 @@ def take_seat(
 def open_menu(terminal: Terminal) -> list[MenuRow]:
     """Type `/model` and read the menu once it has come to rest."""
     type_command(terminal, "/model")
-    terminal.wait_for("Select model", PATIENCE)
+    terminal.wait_for("Select model")
     return menu_rows(terminal.wait_idle(0.4))
 
 
 def choose(terminal: Terminal, keys: str) -> None:
-    """Press keys in the open menu until it closes, and say yes when asked whether to switch."""
+    """Press keys in the open menu until the client has said what came of it."""
     terminal.send(keys)
-    terminal.wait_gone("Select model", PATIENCE)
+    terminal.wait_gone("Select model")
+    confirm_switch(terminal)
+
+
+def switch(terminal: Terminal, name: str) -> None:
+    """Type `/model NAME` and wait until the client has said what came of it."""
+    type_command(terminal, f"/model {name}")
     confirm_switch(terminal)
 
 
 def confirm_switch(terminal: Terminal) -> None:
-    """Say yes to the question that is asked when a session already has an answer."""
-    if "Switch model?" in terminal.wait_idle(0.4):
+    """Wait for the answer to `/model`; say yes if the client asks whether to switch, as it does in
+    a session that has an answer already.
+    """
+    question = "Switch model?"
+
+    def settled(screen: str) -> bool:
+        answer = screen.rpartition("❯ /model")[2]
+        return question in screen or ("⎿" in answer and INPUT_BOX.search(screen) is not None)
+
+    if question in terminal.wait_until(settled, "no answer to /model"):
+        terminal.wait_idle(0.2)
         terminal.enter()
-        terminal.wait_gone("Switch model?", PATIENCE)
-
-
-def switch(terminal: Terminal, name: str) -> None:
-    """Type `/model NAME`, and say yes when asked."""
-    type_command(terminal, f"/model {name}")
-    terminal.wait_until(
-        lambda screen: "Switch model?" in screen or bool(re.search("⎿.*model", screen)),
-        f"no answer to /model {name}",
-        PATIENCE,
-    )
-    confirm_switch(terminal)
+        terminal.wait_gone(question)
+        terminal.wait_until(settled, "no answer to /model")
 
 
 def leave(terminal: Terminal) -> int:
     """End the session by its own command; its exit code."""
     type_command(terminal, "/exit")
-    return terminal.wait_exit(PATIENCE)
+    return terminal.wait_exit()
 
 
 class Asked(NamedTuple):

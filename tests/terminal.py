@@ -160,15 +160,15 @@ class Terminal:
         """The screen as one string, without empty rows at its end."""
         return "\n".join(self.lines()).rstrip()
 
-    def wait_for(self, what: str | re.Pattern[str], timeout: float = 20) -> str:
+    def wait_for(self, what: str | re.Pattern[str], timeout: float = 60) -> str:
         """The screen as soon as it shows ``what``."""
         return self.wait_until(lambda text: _shows(text, what), f"{what!r} did not appear", timeout)
 
-    def wait_gone(self, what: str | re.Pattern[str], timeout: float = 20) -> str:
+    def wait_gone(self, what: str | re.Pattern[str], timeout: float = 60) -> str:
         """The screen as soon as it no longer shows ``what``."""
         return self.wait_until(lambda text: not _shows(text, what), f"{what!r} stayed", timeout)
 
-    def wait_idle(self, seconds: float = 0.5, timeout: float = 20) -> str:
+    def wait_idle(self, seconds: float = 0.5, timeout: float = 60) -> str:
         """The screen once nothing on it has changed for ``seconds``, or the program has ended."""
         seen, since = "", time.monotonic()
 
@@ -180,7 +180,7 @@ class Terminal:
 
         return self.wait_until(idle, "the screen did not come to rest", timeout)
 
-    def wait_exit(self, timeout: float = 20) -> int:
+    def wait_exit(self, timeout: float = 60) -> int:
         """The exit code, once the program has ended and its last words are on the screen."""
         try:
             code = self._process.wait(timeout)
@@ -190,7 +190,7 @@ class Terminal:
         return code
 
     def wait_until(
-        self, reached: Callable[[str], bool], complaint: str, timeout: float = 20
+        self, reached: Callable[[str], bool], complaint: str, timeout: float = 60
     ) -> str:
         """The screen as soon as ``reached`` says yes to it.
 

@@ -158,6 +158,42 @@ def test_models(gateway: Gateway) -> None:
     assert shown["messages"] == "messages (glm-4.7) · Z.ai · 200k · $0.60/$2.20 per Mtok"
 
 
+SECOND_LOCK = """
+import asyncio
+from fastapi import HTTPException, Request
+from llmswitch.callbacks.auth import authenticate
+for headers in (
+    [],
+    [(b"x-api-key", b"wrong")],
+    [(b"authorization", b"Bearer right"), (b"cookie", b"c"), (b"x-api-key", b"k"), (b"x-app", b"a")]
+):
+    request = Request({"type": "http", "headers": headers})
+    try:
+        answer = asyncio.run(authenticate(request, "right"))
+        print(answer.api_key, headers)
+    except HTTPException as error:
+        print(error.status_code, error.detail)
+"""
+
+
+def test_second_lock() -> None:
+    """Were the door not there, LiteLLM would still ask for the key (`custom_auth`), and would take
+    every credential off a request that it lets in.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND_LOCK],
+        env={"HOME": "/nonexistent", **_LITELLM, "LLMSWITCH_GATEWAY_KEY": "right"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        f"401 {NO_KEY}",
+        f"401 {WRONG_KEY}",
+        "llmswitch [(b'x-app', b'a')]",
+    ]
+
+
 # ------------------------------------------------------------------ every other route of LiteLLM
 
 

@@ -121,6 +121,10 @@ def test_every_row_is_served_by_its_own_model(seat: Seat, running_mission: Missi
             assert asked.model.startswith(model), label
             assert "word-start" in str(asked.body["messages"]), f"{label}: another session"
             sessions.add(asked.session)
+            # What every host understands: no adaptive thinking, no message of the system's.
+            assert (asked.body.get("thinking") or {}).get("type") != "adaptive", label
+            roles = {message["role"] for message in asked.body["messages"]}
+            assert upstream == "mine" or older or roles == {"user", "assistant"}, label
         assert not not_recognized(terminal)
         assert leave(terminal) == 0
     assert sessions == {first.session, None}, "None is the provider that is not told the session"

@@ -63,19 +63,19 @@ def test_in_a_shell(seat: Seat, running_mission: Mission) -> None:
         terminal.send("claude-multi\r")
         ask(terminal, running_mission, "word-before")
         terminal.send("\x1a")
-        terminal.wait_for(re.compile(r"Stopped +claude-multi\n+shell>"), PATIENCE)
+        terminal.wait_for(re.compile(r"Stopped +claude-multi\n+shell>"))
         terminal.send("echo still $((40 + 2)); clear\r")
-        terminal.wait_gone("Stopped", PATIENCE)
+        terminal.wait_gone("Stopped")
         terminal.send("fg\r")
-        terminal.wait_for(INPUT_BOX, PATIENCE)
+        terminal.wait_for(INPUT_BOX)
         after = ask(terminal, running_mission, "word-after")
         assert "word-before" in str(after.body["messages"])
         terminal.interrupt()
-        terminal.wait_for("Ctrl-C again to exit", PATIENCE)
+        terminal.wait_for("Ctrl-C again to exit")
         terminal.interrupt()
-        terminal.wait_for(re.compile(r"claude --resume \S+\n+shell>"), PATIENCE)
+        terminal.wait_for(re.compile(r"claude --resume \S+\n+shell>"))
         terminal.send("echo code=$?\r")
-        terminal.wait_for("code=0", PATIENCE)
+        terminal.wait_for("code=0")
 
 
 @both
@@ -89,7 +89,7 @@ def test_signals_end_the_session(seat: Seat, number: signal.Signals, code: int) 
         choose(terminal, "6")
         assert json.loads(seat.settings.read_text())
         os.kill(terminal.pid, number)
-        assert terminal.wait_exit(PATIENCE) == code
+        assert terminal.wait_exit() == code
     assert not seat.settings.exists()
     assert seat.pick == "qwen"
 
@@ -118,11 +118,11 @@ def test_the_view_of_agents(running_mission: Mission, tmp_path: Path) -> None:
     seat.settings.write_text(own)
     try:
         with seat.open("agents") as terminal:
-            terminal.wait_for("New sessions: GLM-4.7", PATIENCE)
+            terminal.wait_for("New sessions: GLM-4.7")
             type_command(terminal, "word-agent")
             asked = wait_for_request(running_mission, "word-agent")
             assert (asked.upstream, asked.model) == ("zai", "glm-4.7")
-            terminal.wait_for("I am glm-4.7 at zai", PATIENCE)
+            terminal.wait_for("I am glm-4.7 at zai")
         listed = subprocess.run(
             [seat.claude, "agents", "--json"],
             env=seat.env,
@@ -141,7 +141,7 @@ def test_the_view_of_agents(running_mission: Mission, tmp_path: Path) -> None:
             assert asked.upstream == "mine"
             assert json.loads(seat.settings.read_text())["model"] == "qwen"
             terminal.send("\x1a")
-            assert terminal.wait_exit(PATIENCE) == 0
+            assert terminal.wait_exit() == 0
         assert seat.settings.read_text() == own
         assert seat.pick == "qwen"
     finally:

@@ -197,7 +197,7 @@ def test_two_at_once(mission: Mission) -> None:
     that waits for them is interrupted without harm.
     """
     user = mission.user
-    both = [
+    three = [
         subprocess.Popen(
             [sys.executable, "-m", "llmswitch", "up", "--json"],
             env=user.env,
@@ -209,16 +209,16 @@ def test_two_at_once(mission: Mission) -> None:
         for _ in range(3)
     ]
     wait_for((user.run_folder() / "state.json").exists)
-    both[2].send_signal(signal.SIGINT) if both[2].poll() is None else None
+    three[2].send_signal(signal.SIGINT)
     done = []
-    for one in both:
+    for one in three:
         out, error = one.communicate(timeout=100)
-        if one.returncode == 0:
-            assert error == ""
+        # The one that is interrupted may be the one that starts it; and Python may lose a Ctrl-C
+        # that comes while it imports.
+        if one is not three[2] or one.returncode == 0:
+            assert (one.returncode, error) == (0, "")
             done.append(json.loads(out))
-    # The one that was interrupted may have been the one that started it.
-    assert len(done) == 2
-    assert sorted(answer["did"] for answer in done) == ["nothing", "started"]
+    assert [answer["did"] for answer in done].count("started") == 1
     assert len({answer["pid"] for answer in done}) == 1
     assert len(worker_pids(user)) == 1
     assert len(running_below(user.root)) == 2

@@ -15,7 +15,7 @@ import pytest
 
 from tests import clients
 from tests.conftest import Mission
-from tests.seat import PATIENCE, Seat, ask, choose, files_below, leave, open_menu, take_seat
+from tests.seat import Seat, ask, choose, files_below, leave, open_menu, take_seat
 from tests.terminal import INPUT_BOX
 
 pytestmark = [pytest.mark.xdist_group("hostile-home"), pytest.mark.timeout(900)]
@@ -99,7 +99,8 @@ def make_hostile(seat: Seat, url: str, model: str) -> Path:
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_MODEL": "users-model",
         "CLAUDE_CODE_OAUTH_TOKEN": SECRETS["login"],
-        "ANTHROPIC_CUSTOM_HEADERS": f"x-users-own: {SECRETS['header']}",
+        # The gateway would take the second for the key of another.
+        "ANTHROPIC_CUSTOM_HEADERS": f"x-own: {SECRETS['header']}\nx-litellm-api-key: users-key",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), url),
         "NO_PROXY": "",
@@ -131,7 +132,7 @@ def test_a_hostile_home(
         called = make_hostile(seat, url, own)
         before = files_below(seat.home / ".claude")
         with seat.open() as terminal:
-            terminal.wait_for(INPUT_BOX, PATIENCE)
+            terminal.wait_for(INPUT_BOX)
             assert "⚠" not in terminal.wait_idle(1), "a warning, of two credentials say"
             ask(terminal, running_mission, "word-first")
             rows = open_menu(terminal)

@@ -138,6 +138,27 @@ def test_chat_translation(gateway: Gateway, lab: Lab, model: str) -> None:
     }
 
 
+THINKING = {"type": "enabled", "budget_tokens": 1024}
+HEARD = {
+    "anthropic": {"thinking": THINKING},
+    "messages": {"thinking": THINKING},
+    "chat": {"reasoning_effort": "low"},
+    "responses": {},
+    "litellm": {},
+}
+
+
+@pytest.mark.parametrize("model", DIALECTS)
+def test_thinking(gateway: Gateway, lab: Lab, model: str) -> None:
+    """That Claude Code asks to think reaches who understands it, and is dropped, not refused, for
+    models that LiteLLM does not know to reason. It does so for Claude Code's user agent only.
+    """
+    assert gateway.ask(model, stream=True, thinking=THINKING).status == 200
+    body = lab.of(model).requests[0].body or {}
+    names = ("thinking", "reasoning", "reasoning_effort")
+    assert {name: body[name] for name in names if name in body} == HEARD[model]
+
+
 def test_responses_translation(gateway: Gateway, lab: Lab) -> None:
     """Responses receive input items, instructions and tools in OpenAI's words."""
     gateway.ask("responses", stream=True, **FULL)
