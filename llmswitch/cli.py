@@ -119,6 +119,9 @@ def up(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay in this terminal until Ctrl-C.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="One line, and the models that are left out.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the gateway run with the profile as it stands: start it, or reload it."""
@@ -129,7 +132,8 @@ def up(
         gateway.run_in_foreground(ref, home, os.environ)
     with progress.shown() as tell:
         done = gateway.up(ref, home, os.environ, tell)
-    _print(report.outcome(done), report.outcome_data(done), as_json)
+    lines = report.outcome_in_short(done) if quiet else report.outcome(done)
+    _print(lines, report.outcome_data(done), as_json)
 
 
 @app.command()

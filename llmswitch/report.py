@@ -36,14 +36,24 @@ def models(rows: Sequence[dict[str, Any]], default: str | None) -> list[str]:
 def outcome(done: Outcome) -> list[str]:
     """What `up` did, and the models that are served now."""
     state = done.state
+    return [_did(done), "", *models(state.models, state.roles["default"])]
+
+
+def outcome_in_short(done: Outcome) -> list[str]:
+    """What `up --quiet` says, and so `claude-multi`: what was done, and the models left out."""
+    left_out = [row for row in done.state.models if not row["available"]]
+    return [_did(done), *(f"{row['name']} is left out: {row['reason']}" for row in left_out)]
+
+
+def _did(done: Outcome) -> str:
+    state = done.state
     where = f"on {state.url.removeprefix('http://')}, pid {state.pid}"
-    said = {
+    return {
         "started": f"started {where}",
         "restarted": f"restarted {where}",
         "reloaded": f"reloaded {where}; open requests finish as they began",
         "nothing": f"already running {where}",
     }[done.did]
-    return [said, "", *models(state.models, state.roles["default"])]
 
 
 def stopped(state: State | None) -> list[str]:

@@ -76,6 +76,15 @@ def test_up_says_what_it_did_and_what_is_served(did: str, line: str) -> None:
     }
 
 
+def test_quiet_up_says_one_line_and_what_is_left_out() -> None:
+    """A model that is not in the menu is never passed over in silence."""
+    done = stand_in(did="started", state=STATE)
+    assert report.outcome_in_short(done) == [
+        "started on 127.0.0.1:4000, pid 4711",
+        "opus is left out: ANTHROPIC_API_KEY is not set",
+    ]
+
+
 def test_down_says_what_it_stopped() -> None:
     """Or that there was nothing to stop."""
     assert report.stopped(STATE) == ["stopped 127.0.0.1:4000, pid 4711"]
