@@ -120,8 +120,11 @@ def confirm_switch(terminal: Terminal) -> None:
     question = "Switch model?"
 
     def settled(screen: str) -> bool:
-        answer = screen.rpartition("❯ /model")[2]
-        return question in screen or ("⎿" in answer and INPUT_BOX.search(screen) is not None)
+        _, asked, answer = screen.rpartition("❯ /model")
+        answered = bool(asked) and "⎿" in answer and INPUT_BOX.search(screen) is not None
+        return question in screen or answered
+
+    terminal.wait_idle(0.4)  # an earlier answer may stand there until the command is taken
 
     if question in terminal.wait_until(settled, "no answer to /model"):
         terminal.wait_idle(0.2)
