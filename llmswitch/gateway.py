@@ -288,6 +288,7 @@ def _stop(run: Path, state: State, progress: Progress) -> None:
     master = state.pid or 0
     with suppress(ProcessLookupError):
         os.kill(master, signal.SIGTERM)
+        os.killpg(os.getpgid(master), signal.SIGCONT)  # one that is stopped could not end
     gone = health.wait_until(
         lambda: not is_ours(state), STOP_SECONDS, lambda: progress("waiting for open requests")
     )
