@@ -64,6 +64,14 @@ _NEUTRALISED = (
 )
 # The same, but the client obeys these before it reads any settings.
 _TAKEN_AWAY = ("ANTHROPIC_UNIX_SOCKET", "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST")
+# What sends a plain `claude` to another host, as another, or to a model that Claude does not know.
+HIJACKING = (
+    "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_MODEL",
+    *(name for name in _NEUTRALISED if name.startswith("CLAUDE_CODE_USE_")),
+    *_TAKEN_AWAY,
+)
 _ROLE_VARIABLES = ("opus", "sonnet", "haiku", "fable")
 
 
@@ -103,10 +111,7 @@ def cannot_run(claude: Path, error: OSError) -> LlmswitchError:
 
 
 def version_of(claude: Path, cache: Path) -> Version:
-    """The client's version, asked once for each file and remembered in `cache`.
-
-    Asking costs from 10 to 100 ms. Raises LlmswitchError when the program does not answer.
-    """
+    """As ask_version, asked once for each file and remembered in `cache`: it costs 10 to 100 ms."""
     status = claude.stat()
     key = f"{claude.resolve()}:{status.st_mtime_ns}:{status.st_size}"
     try:
@@ -115,6 +120,13 @@ def version_of(claude: Path, cache: Path) -> Version:
             return tuple(known["version"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no cache yet, or one that is damaged: ask again
+    version = ask_version(claude)
+    write_private(cache, json.dumps({"claude": key, "version": version}))
+    return version
+
+
+def ask_version(claude: Path) -> Version:
+    """The client's version, as it says. Raises LlmswitchError when the program does not answer."""
     try:
         answer = subprocess.run(
             [claude, "--version"],
@@ -138,9 +150,7 @@ def version_of(claude: Path, cache: Path) -> Version:
             f"{claude} --version tells no version" + (f": {said[0][:200]}" if said else ""),
             _REINSTALL,
         )
-    version = tuple(int(part) for part in match.groups())
-    write_private(cache, json.dumps({"claude": key, "version": version}))
-    return version
+    return tuple(int(part) for part in match.groups())
 
 
 def shown(version: Version) -> str:

@@ -182,6 +182,17 @@ def logs(
     raise typer.Exit(gateway_log.show(home.run(ref) / gateway_log.NAME, lines, follow))
 
 
+@app.command()
+def doctor(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Find what is wrong, and how to cure it: asks nothing beyond this machine, changes nothing."""
+    from llmswitch import doctor, report
+    from llmswitch.facts import Facts
+
+    results = doctor.examine(Facts(os.environ, find_home(os.environ), profile, BIN.expanduser()))
+    _print(report.doctor(results), doctor.data(results), as_json)
+    raise typer.Exit(doctor.worst(results) == "error")
+
+
 @app.command("try")
 def try_demo(as_json: JsonOption = False) -> None:
     """Try it without keys and without a network: two offline models, then gone again."""

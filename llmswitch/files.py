@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from llmswitch.claude import find_claude, make_settings, rung_of, version_of
+from llmswitch.claude import ask_version, find_claude, make_settings, rung_of
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import CONF
 from llmswitch.health import url_of
@@ -21,8 +19,7 @@ def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:
     """
     drawing = draw(ref, environ)
     try:
-        with TemporaryDirectory() as folder:  # asking for the version leaves a note of it
-            rung = rung_of(version_of(find_claude(environ), Path(folder, "claude-version.json")))
+        rung = rung_of(ask_version(find_claude(environ)))
     except LlmswitchError:  # no client here: as for the newest
         rung = "picker"
     gateway = drawing.profile.gateway

@@ -4,9 +4,12 @@ wrapper asks on every start.
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
 
 LIVELINESS = "/health/liveliness"  # LiteLLM's own; asks no model and needs no key
 
@@ -21,6 +24,27 @@ def answers(host: str, port: int, timeout: float = 2.0) -> bool:
             return connection.recv(64).startswith(b"HTTP/1.1 200")
     except OSError:
         return False
+
+
+def ask(host: str, port: int, path: str, key: str | None = None, timeout: float = 2.0) -> Any:
+    """The JSON that a gateway answers to a GET.
+
+    Raises OSError where it does not answer in `timeout` seconds, ValueError for another answer.
+    """
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(connect_host(host), port, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
+        answer = connection.getresponse()
+        text = answer.read()
+    except HTTPException as error:
+        raise ValueError(f"{path} answered no HTTP") from error
+    finally:
+        connection.close()
+    if answer.status != HTTPStatus.OK:
+        raise ValueError(f"{path} answered {answer.status}")
+    return json.loads(text)
 
 
 def wait_until(true: Callable[[], bool], seconds: float, tick: Callable[[], None]) -> bool:

@@ -64,9 +64,10 @@ Variable = Annotated[str, AfterValidator(_variable)]
 class Provider(Strict):
     """One host that serves models.
 
-    `prices` is the prefix of its models in LiteLLM's price map, None where they are not in it.
-    `prefix` is LiteLLM's own name for the provider (dialect `litellm` only), `env` the variables
-    that such a provider reads by itself (cloud credentials).
+    `key_page` is where one gets a key, `key_prefix` how each of its keys begins. `prices` is the
+    prefix of its models in LiteLLM's price map, None where they are not in it. `prefix` is
+    LiteLLM's own name for the provider (dialect `litellm` only), `env` the variables that such a
+    provider reads by itself (cloud credentials).
     """
 
     label: Annotated[str, AfterValidator(one_line)] = ""
@@ -74,6 +75,7 @@ class Provider(Strict):
     base_url: Url | None = None
     key: Variable | None = None
     key_page: str | None = None
+    key_prefix: str | None = None
     prices: str | None = None
     prefix: Annotated[str, AfterValidator(_prefix)] | None = None
     env: tuple[Variable, ...] = ()

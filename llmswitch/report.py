@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmswitch.demo import Answer
+    from llmswitch.doctor import Result
     from llmswitch.gateway import Outcome
     from llmswitch.setup import Done
     from llmswitch.state import State
@@ -73,6 +74,17 @@ def status(found: dict[str, Any]) -> list[str]:
         if not found["current"]:
             line += "; the profile has changed since    -> llmswitch up"
     return [line, "", *models(found["models"], found["default"])]
+
+
+def doctor(results: Sequence[Result]) -> list[str]:
+    """What the doctor found: a row for each check, its cure below it."""
+    cells = [("RESULT", "CHECK", "MESSAGE"), *((r.level, r.name, r.message) for r in results)]
+    title, *rows = columns(cells)
+    indent = " " * (len(title) - len("MESSAGE"))
+    lines = [title]
+    for row, result in zip(rows, results, strict=True):
+        lines += [row, f"{indent}-> {result.hint}"] if result.hint else [row]
+    return lines
 
 
 def init(done: Done) -> list[str]:

@@ -84,6 +84,11 @@ def note(file: Path, records: Path, names: Collection[str]) -> Before:
     return before
 
 
+def sessions(file: Path, records: Path) -> list[bool]:
+    """The sessions with this settings file that have a record: whether each is still open."""
+    return [alive for _, alive in _recorded(file, records)]
+
+
 def put_back(before: Before) -> After:
     """After a session: put the user's own default back where the session changed it."""
     with locked(before.record.with_name("lock")):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,19 +37,7 @@ def install(ref: ProfileRef, name: str, folder: Path, environ: Mapping[str, str]
     """
     _check_name(name)
     file = folder.expanduser().absolute() / name
-    argument = ref.name if ref.id == ref.name else str(ref.file)
-    exports = {
-        variable: str(Path(environ[variable]).expanduser().absolute())
-        for variable in _CARRIED
-        if environ.get(variable)
-    }
-    text = render_wrapper(
-        name=name,
-        profile=ref.name,
-        profile_argument=argument,
-        python=sys.executable,
-        exports=exports,
-    )
+    text = wanted_text(ref, name, environ)
     did: Literal["installed", "updated", "nothing"] = "installed"
     if os.path.lexists(file):
         _check_ours(file)
@@ -57,6 +46,32 @@ def install(ref: ProfileRef, name: str, folder: Path, environ: Mapping[str, str]
         file.parent.mkdir(parents=True, exist_ok=True)
         write_private(file, text, 0o755)
     return Installed(file, did, _is_on_path(file.parent, environ))
+
+
+def wanted_text(ref: ProfileRef, name: str, environ: Mapping[str, str]) -> str:
+    """What the wrapper `name` for a profile holds when it is installed from this shell."""
+    exports = {
+        variable: str(Path(environ[variable]).expanduser().absolute())
+        for variable in _CARRIED
+        if environ.get(variable)
+    }
+    return render_wrapper(
+        name=name,
+        profile=ref.name,
+        profile_argument=_argument(ref),
+        python=sys.executable,
+        exports=exports,
+    )
+
+
+def is_for(file: Path, ref: ProfileRef) -> bool:
+    """Whether a wrapper starts this profile."""
+    started = f" -m llmswitch.session {shlex.quote(_argument(ref))} "
+    return started in file.read_text(errors="replace")
+
+
+def _argument(ref: ProfileRef) -> str:
+    return ref.name if ref.id == ref.name else str(ref.file)
 
 
 def uninstall(name: str, folder: Path) -> Path | None:

@@ -35,14 +35,21 @@ def shown(title: str) -> str:
 def printed(text: str, user: User) -> str:
     """Output as the README writes it: the home folder as `~`, ports and pids by name."""
     text = text.replace(str(user.home), "~").strip("\n")
-    return re.sub(r"pid \d+", "pid PID", re.sub(r"(127\.0\.0\.1:)\d+", r"\1PORT", text))
+    for pattern, name in (
+        (r"(127\.0\.0\.1:)\d+", r"\1PORT"),
+        (r"pid \d+", "pid PID"),
+        (r"Python 3\.\d+\.\d+", "Python 3.x"),
+        (r"\d+ MB free", "N MB free"),
+    ):
+        text = re.sub(pattern, name, text)
+    return text
 
 
 @pytest.fixture
 def reader(user: User) -> Iterator[User]:
     """Someone who follows the README: the standard folders, one wrapper folder on PATH."""
     (user.home / ".local/bin").mkdir(parents=True)
-    user.keys = {"ANTHROPIC_API_KEY": "dummy", "ZAI_API_KEY": "dummy"}
+    user.keys = {"ANTHROPIC_API_KEY": "sk-ant-api03-own", "ZAI_API_KEY": "zai-own"}
     yield user
     user.run("down", env=_folders(user))
 
@@ -61,6 +68,7 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "a profile",
         "llmswitch validate wrong.yaml",
         "llmswitch status",
+        "llmswitch doctor",
     }
 
 
@@ -89,7 +97,7 @@ def test_mistakes_are_shown_as_in_the_readme(user: User) -> None:
 
 @pytest.mark.timeout(900)  # the first run fetches the client
 def test_the_way_from_nothing_to_the_menu_is_as_the_readme_shows(reader: User) -> None:
-    """init, wrapper install, claude-multi, /model and status, one after the other."""
+    """init, wrapper install, claude-multi, /model, status and doctor, one after the other."""
     for command in ("llmswitch init --from claude-glm", "llmswitch wrapper install"):
         done = reader.run(*shlex.split(command)[1:], env=_folders(reader))
         assert done.returncode == 0, done.stderr
@@ -102,6 +110,10 @@ def test_the_way_from_nothing_to_the_menu_is_as_the_readme_shows(reader: User) -
 
     done = reader.run("status", env=_folders(reader))
     assert printed(done.stdout, reader) == shown("llmswitch status")
+
+    (reader.home / ".local/bin/claude").symlink_to(newest())
+    done = reader.run("doctor", env=_folders(reader))
+    assert printed(done.stdout, reader) == shown("llmswitch doctor")
 
 
 def _menu(reader: User) -> str:

@@ -23,7 +23,9 @@ LAYERS = [
     ["render", "advice"],
     ["plan", "wrapper", "setup"],
     ["gateway"],
-    ["demo", "files", "status", "session", "report"],
+    ["demo", "files", "status", "session", "report", "facts"],
+    ["checks_installation", "checks_profile", "checks_gateway", "checks_client"],
+    ["doctor"],
     ["cli"],
     ["__main__"],
 ]

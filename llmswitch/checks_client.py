@@ -1,0 +1,138 @@
+"""Checks of Claude Code, of the wrapper that starts it, and of what would lead either astray."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from typing import Any
+
+from llmswitch import saved_default
+from llmswitch.claude import (
+    ALIASES,
+    DISCOVERY_FROM,
+    HIJACKING,
+    PICKER_FROM,
+    ask_version,
+    find_claude,
+    plain_name,
+    rung_of,
+    shown,
+)
+from llmswitch.errors import LlmswitchError
+from llmswitch.facts import Facts, Verdict
+from llmswitch.paths import LOOPBACK
+from llmswitch.wrapper import is_for, list_installed, wanted_text
+
+_PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_MENUS = {
+    "picker": "/model shows exactly the profile's models",
+    "discovery": f"/model lists the models without prices; {shown(PICKER_FROM)} and newer with",
+    "rows": f"/model shows five models at most; {shown(DISCOVERY_FROM)} and newer show all",
+}
+
+
+def check_client(facts: Facts) -> Verdict:
+    """The real Claude Code is there, and how much of the menu its version can show."""
+    try:
+        claude = find_claude(facts.environ)
+        version = ask_version(claude)
+    except LlmswitchError as error:
+        return Verdict("error", error.message, error.hint)
+    rung = rung_of(version)
+    said = f"Claude Code {shown(version)}, {claude}: {_MENUS[rung]}"
+    if rung == "picker":
+        return Verdict("ok", said)
+    return Verdict("info" if rung == "discovery" else "warning", said, "claude update")
+
+
+def check_wrapper(facts: Facts) -> Verdict:
+    """A wrapper starts this profile, is as it would be written today, and is the first of its name
+    on PATH.
+    """
+    install = f"llmswitch wrapper install --profile {facts.argument}"
+    wrappers = list_installed(facts.bin, facts.environ)
+    ours = [file for file in wrappers if is_for(file, facts.ref)]
+    if not ours:
+        return Verdict("warning", f"no wrapper starts the profile {facts.ref.name}", install)
+    file = ours[0]
+    if file.name != "claude-multi":
+        install += f" --name {file.name}"
+    if file.parent != facts.bin.expanduser().absolute():
+        install += f" --dir {shlex.quote(str(file.parent))}"
+    if file.read_text() != wanted_text(facts.ref, file.name, facts.environ):
+        said = f"{file} is of another llmswitch, or of another LLMSWITCH_HOME"
+        return Verdict("warning", said, install)
+    first = shutil.which(file.name, path=facts.environ.get("PATH", os.defpath))
+    before = f'export PATH={shlex.quote(str(file.parent))}:"$PATH"'
+    if first is None:
+        return Verdict("warning", f"{file.parent} is not on PATH", before)
+    if not file.samefile(first):
+        return Verdict("warning", f"{first} comes before {file} on PATH", before)
+    return Verdict("ok", f"{file}")
+
+
+def check_plain_claude(facts: Facts) -> Verdict:
+    """What would send a plain `claude` elsewhere; claude-multi puts all of it out of force."""
+    file = saved_default.settings_file(facts.environ)
+    settings = _settings(facts)
+    if settings is None:
+        return Verdict("warning", f"{file} is no JSON object", f"correct {file}")
+    block = settings.get("env")
+    for name in HIJACKING:
+        if isinstance(block, dict) and block.get(name):
+            said = f"{name} in {file} leads a plain `claude` astray (claude-multi is not affected)"
+            return Verdict("warning", said, f"take {name} out of {file}")
+        if facts.environ.get(name):
+            said = f"{name} is exported and leads a plain `claude` astray (not claude-multi)"
+            return Verdict("warning", said, f"unset {name}")
+    return Verdict("ok", "nothing leads a plain `claude` astray")
+
+
+def check_saved_default(facts: Facts) -> Verdict:
+    """The model that a plain `claude` begins with is one that it knows."""
+    file = saved_default.settings_file(facts.environ)
+    model = (_settings(facts) or {}).get("model")
+    name = plain_name(model) if isinstance(model, str) else ""
+    row = next((row for row in facts.rows if row.name == name), None)
+    if (
+        row is None
+        or name in ALIASES
+        or (row.provider.dialect == "anthropic" and row.model.id == name)
+    ):
+        return Verdict("ok", "a plain `claude` begins with a model that it knows")
+    records = facts.home.state / "sessions"
+    open_now = saved_default.sessions(file, records)
+    if any(open_now):
+        return Verdict("ok", f"{name!r} is saved as long as a session is open, then put back")
+    said = f"{name!r} is saved in {file}, and a plain `claude` does not know it"
+    if open_now:
+        return Verdict("warning", said, "claude-multi -p hi    (puts your own back)")
+    return Verdict("warning", said, f'take "model" out of {file}')
+
+
+def check_proxy(facts: Facts) -> Verdict:
+    """A proxy must not stand between a client and the gateway on this machine."""
+    proxies = [name for name in _PROXIES if facts.environ.get(name)]
+    around = facts.environ.get("NO_PROXY") or facts.environ.get("no_proxy") or ""
+    hosts = {part.strip() for part in around.split(",")}
+    host = facts.profile.gateway.host
+    if not proxies:
+        return Verdict("ok", "no proxy is set")
+    if hosts & {host, "*"}:
+        return Verdict("ok", f"{proxies[0]} is set, and NO_PROXY leaves out {host}")
+    said = f"{proxies[0]} is set, and NO_PROXY does not leave out {host} (claude-multi does it)"
+    return Verdict("info", said, f"export NO_PROXY={LOOPBACK}")
+
+
+def _settings(facts: Facts) -> dict[str, Any] | None:
+    """The user's settings of Claude Code; None where they are no JSON object."""
+    file = saved_default.settings_file(facts.environ)
+    try:
+        data = json.loads(file.read_bytes() or b"{}")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None

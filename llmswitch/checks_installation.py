@@ -1,0 +1,108 @@
+"""Checks of what is installed, and of the files and folders that llmswitch keeps."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import shutil
+import stat
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from llmswitch import __version__
+from llmswitch.facts import Facts, Verdict
+
+ENGINE = "litellm[proxy]>=1.106.2,<1.107"  # as pyproject.toml has it; a test holds them together
+_INSTALL = f"pip install '{ENGINE}'"
+_TESTED = ((1, 106, 2), (1, 107))
+_MALICIOUS = ("1.82.7", "1.82.8")  # stole credentials; PyPI has taken them down
+_SAFE_FROM = (1, 84, 0)
+_NEW_KEYS = "then change every key that this machine has"
+_MEGABYTE = 1_000_000
+_LITTLE, _TOO_LITTLE = 500 * _MEGABYTE, 50 * _MEGABYTE
+
+
+def check_versions(_facts: Facts) -> Verdict:
+    """Llmswitch and Python, for whoever reads the output."""
+    return Verdict("ok", f"llmswitch {__version__}, Python {platform.python_version()}")
+
+
+def check_engine(_facts: Facts) -> Verdict:
+    """LiteLLM in the tested range, and not one of the releases that are known to be bad."""
+    try:
+        found = version("litellm")
+    except PackageNotFoundError:
+        return Verdict("error", "LiteLLM is not installed", _INSTALL)
+    parts = tuple(int(part) for part in found.split(".")[:3] if part.isdecimal())
+    if found in _MALICIOUS:
+        return Verdict(
+            "error", f"LiteLLM {found} is a malicious release", f"{_INSTALL}    ({_NEW_KEYS})"
+        )
+    if parts < _SAFE_FROM:
+        return Verdict("error", f"LiteLLM {found} has known vulnerabilities", _INSTALL)
+    if not _TESTED[0] <= parts < _TESTED[1]:
+        return Verdict("warning", f"LiteLLM {found} is not the version tested (1.106.2)", _INSTALL)
+    return Verdict("ok", f"LiteLLM {found}")
+
+
+def check_start_file(_facts: Facts) -> Verdict:
+    """The file by which the malicious LiteLLM ran at every start of Python."""
+    for folder in sys.path:
+        file = Path(folder, "litellm_init.pth")
+        if file.exists():
+            return Verdict(
+                "error",
+                f"{file} is of a malicious LiteLLM, and runs at every start of Python",
+                f"rm {shlex.quote(str(file))}    ({_NEW_KEYS})",
+            )
+    return Verdict("ok", "no litellm_init.pth")
+
+
+def check_files(facts: Facts) -> Verdict:
+    """Nobody else can read what we generate, or write the profiles that we read."""
+    state = facts.home.state
+    if readable := _open_to_others([state, *sorted(state.rglob("*"))], 0o077):
+        cure = f"chmod -R go= {shlex.quote(str(state))}"
+        return Verdict("warning", f"{_first(readable)} can be read by others", cure)
+    profiles = facts.home.profiles
+    ours = [facts.home.config, profiles, *sorted(profiles.glob("*.yaml"))]
+    if writable := _open_to_others(ours, 0o022):
+        # Who writes a profile names the host that a key is sent to.
+        cure = f"chmod -R go-w {shlex.quote(str(facts.home.config))}"
+        return Verdict("warning", f"{_first(writable)} can be written by others", cure)
+    if not state.exists():
+        return Verdict("ok", f"nothing is generated yet in {state}")
+    return Verdict("ok", f"only you can read {state}")
+
+
+def check_disk(facts: Facts) -> Verdict:
+    """Room for the log and the state."""
+    folder = facts.home.state
+    while not folder.is_dir():
+        folder = folder.parent
+    return disk_verdict(facts.home.state, shutil.disk_usage(folder).free)
+
+
+def disk_verdict(folder: Path, free: int) -> Verdict:
+    """The verdict on so many free bytes."""
+    if free >= _LITTLE:
+        return Verdict("ok", f"{free // _MEGABYTE} MB free for {folder}")
+    return Verdict(
+        "error" if free < _TOO_LITTLE else "warning",
+        f"only {free // _MEGABYTE} MB are free for {folder}",
+        "make room, or move it with LLMSWITCH_HOME",
+    )
+
+
+def _open_to_others(places: Sequence[Path], bits: int) -> list[Path]:
+    return [
+        place
+        for place in places
+        if place.exists() and not place.is_symlink() and stat.S_IMODE(place.stat().st_mode) & bits
+    ]
+
+
+def _first(places: Sequence[Path]) -> str:
+    return f"{places[0]}" + (f" (and {len(places) - 1} more)" if len(places) > 1 else "")

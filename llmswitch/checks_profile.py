@@ -1,0 +1,104 @@
+"""Checks of the profile and of the keys that it names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from llmswitch.advice import notes
+from llmswitch.errors import LlmswitchError
+from llmswitch.facts import Facts, NotAskedError, Verdict
+from llmswitch.providers import Provider, catalogue_data
+
+_PLACEHOLDER = re.compile(
+    r"\.{3}|…|<.*>|x{4,}|\*{4,}|your[-_ ].*|.*[-_ ]here|(sk-)?\.+|changeme|change-me|todo|dummy"
+    r"|sk-1234|(api|my)[-_ ]?key",
+    re.IGNORECASE,
+)
+
+
+def check_profile(facts: Facts) -> Verdict:
+    """There is a profile, and it has no mistakes."""
+    if isinstance(facts.named, LlmswitchError):
+        return Verdict("error", facts.named.message, facts.named.hint)
+    if isinstance(facts.loaded, LlmswitchError):
+        first, *others = facts.loaded.message.splitlines()
+        more = f" (and {len(others)} more)" if others else ""
+        return Verdict("error", first + more, f"llmswitch validate {facts.argument}")
+    count = len(facts.profile.models)
+    models = "1 model" if count == 1 else f"{count} models"
+    return Verdict("ok", f"{facts.ref.name}, {facts.ref.file}: {models}")
+
+
+def check_advice(facts: Facts) -> Verdict:
+    """What limits or surprises, though nothing is wrong; keys have checks of their own."""
+    profile = facts.profile
+    everything = [name for model in profile.models.values() for name in profile.keys_of(model)]
+    found = notes(profile, everything)
+    if not found:
+        return Verdict("ok", "every model has a known price and context window")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return Verdict("info", found[0] + more, f"llmswitch validate {facts.argument}")
+
+
+def key_names(facts: Facts) -> list[str]:
+    """The variables that can hold a key of the profile's models, in its order."""
+    try:
+        profile = facts.profile
+    except NotAskedError:
+        return []
+    models = profile.models.values()
+    return list(dict.fromkeys(name for model in models for name in profile.keys_of(model)))
+
+
+def check_key(facts: Facts, name: str) -> Verdict:
+    """A key is set and looks like one. Its value is never shown."""
+    key = facts.keys.get(name)
+    provider = _provider_of(facts, name)
+    page = f"    (from {provider.key_page})" if provider.key_page else ""
+    cure = f"export {name}=...{page}"
+    if key is None:
+        if name in facts.held:
+            return Verdict("ok", "not set in this shell, but the running gateway has it")
+        return _missing(facts, name, cure)
+    if wrong := next(_wrong(key, provider), None):
+        return Verdict("warning", f"is set in the environment, but {wrong}", cure)
+    return Verdict("ok", "is set in the environment")
+
+
+def _missing(facts: Facts, name: str, cure: str) -> Verdict:
+    out = [row.name for row in facts.rows if row.reason and name in row.missing]
+    if all(row.reason for row in facts.rows):
+        return Verdict("error", "is not set, and no model of the profile can be used", cure)
+    if not out:
+        return Verdict("warning", "is not set; another key does its work", cure)
+    was = "is" if len(out) == 1 else "are"
+    return Verdict("warning", f"is not set: {', '.join(out)} {was} left out of the menu", cure)
+
+
+def _wrong(key: str, provider: Provider) -> Iterator[str]:
+    if _PLACEHOLDER.fullmatch(key.strip("\"'")):
+        yield "holds a placeholder, not a key"
+    if key[0] in "\"'" or key[-1] in "\"'":
+        yield "has quotes around it"
+    if re.search(r"\s", key):
+        yield "has white space in it"
+    if not key.isascii() or not key.isprintable():
+        yield "has characters in it that no key has"
+    if key.startswith("sk-ant-oat"):
+        yield "is the token of a Claude subscription, not an API key"
+    if provider.key_prefix and key.startswith(provider.key_prefix):
+        return
+    for other in catalogue_data().values():
+        prefix = other.get("key_prefix")
+        if prefix and prefix != provider.key_prefix and key.startswith(prefix):
+            yield f"looks like a key of {other['label']}"
+
+
+def _provider_of(facts: Facts, name: str) -> Provider:
+    profile = facts.profile
+    return next(
+        profile.provider_of(model)
+        for model in profile.models.values()
+        if name in profile.keys_of(model)
+    )

@@ -1,0 +1,87 @@
+"""`llmswitch doctor`: one flat list of checks in the order of the data flow. It changes nothing,
+asks nothing beyond this machine, and works whatever else is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from llmswitch import checks_client as client
+from llmswitch import checks_gateway as gateway
+from llmswitch import checks_installation as installation
+from llmswitch import checks_profile as profile
+from llmswitch.facts import LEVELS, Facts, Level, NotAskedError, Verdict
+
+
+class Check(NamedTuple):
+    """One row: what it is called, and who finds out."""
+
+    name: str
+    run: Callable[[Facts], Verdict]
+
+
+class Result(NamedTuple):
+    """What a check found."""
+
+    name: str
+    level: Level
+    message: str
+    hint: str | None
+
+
+def checks(facts: Facts) -> Iterator[Check]:
+    """The list; each key of the profile has a row of its own."""
+    yield Check("versions", installation.check_versions)
+    yield Check("litellm", installation.check_engine)
+    yield Check("litellm_init.pth", installation.check_start_file)
+    yield Check("files", installation.check_files)
+    yield Check("disk", installation.check_disk)
+    yield Check("profile", profile.check_profile)
+    yield Check("advice", profile.check_advice)
+    for name in profile.key_names(facts):
+        yield Check(name, partial(profile.check_key, name=name))
+    yield Check("state", gateway.check_state)
+    yield Check("generated files", gateway.check_files_generated)
+    yield Check("process", gateway.check_process)
+    yield Check("port", gateway.check_port)
+    yield Check("liveliness", gateway.check_liveliness)
+    yield Check("readiness", gateway.check_readiness)
+    yield Check("models", gateway.check_models)
+    yield Check("current", gateway.check_current)
+    yield Check("claude", client.check_client)
+    yield Check("wrapper", client.check_wrapper)
+    yield Check("plain claude", client.check_plain_claude)
+    yield Check("saved default", client.check_saved_default)
+    yield Check("proxy", client.check_proxy)
+
+
+def examine(facts: Facts) -> list[Result]:
+    """Run every check; one that breaks is told as `failed`, and the others go on."""
+    return [_run(check, facts) for check in checks(facts)]
+
+
+def _run(check: Check, facts: Facts) -> Result:
+    try:
+        level, message, hint = check.run(facts)
+    except NotAskedError as reason:
+        level, message, hint = "skipped", str(reason), None
+    except Exception as error:  # noqa: BLE001 - whatever is broken, the doctor tells the rest
+        level, message, hint = (
+            "failed",
+            f"could not be asked: {type(error).__name__}: {error}",
+            None,
+        )
+    home = str(facts.user_home)
+    return Result(check.name, level, message.replace(home, "~"), hint and hint.replace(home, "~"))
+
+
+def worst(results: list[Result]) -> Level:
+    """The highest level there is."""
+    return max((result.level for result in results), key=LEVELS.index)
+
+
+def data(results: list[Result]) -> dict[str, Any]:
+    """`doctor --json`."""
+    return {"worst": worst(results), "checks": [result._asdict() for result in results]}

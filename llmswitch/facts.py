@@ -1,0 +1,158 @@
+"""What the doctor looks at, each thing found once, whatever state the rest is in."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from llmswitch import health
+from llmswitch.errors import LlmswitchError
+from llmswitch.menu import Row, make_rows
+from llmswitch.paths import Home, ProfileRef, find_profile
+from llmswitch.plan import Drawing, draw, shown_path
+from llmswitch.profile import Profile, load_profile
+from llmswitch.secrets import find_keys
+from llmswitch.state import State, is_ours, read_state
+
+Level = Literal["failed", "skipped", "ok", "info", "warning", "error"]
+LEVELS: tuple[Level, ...] = ("ok", "skipped", "info", "warning", "failed", "error")  # upwards
+
+
+class Verdict(NamedTuple):
+    """What a check found: a level, one line, and where there is one the line that cures it."""
+
+    level: Level
+    message: str
+    hint: str | None = None
+
+
+class NotAskedError(Exception):
+    """A check that has nothing to look at, because of what an earlier one has told."""
+
+
+@dataclass
+class Facts:
+    """The user's shell, files and processes. Reading an attribute may raise NotAskedError.
+
+    `wanted` is what `--profile` says, `bin` the folder of the wrappers.
+    """
+
+    environ: Mapping[str, str]
+    home: Home
+    wanted: str | None
+    bin: Path
+
+    @property
+    def user_home(self) -> Path:
+        """The user's home folder."""
+        return Path(self.environ.get("HOME") or Path.home())
+
+    @cached_property
+    def named(self) -> ProfileRef | LlmswitchError:
+        """Which profile is meant, or why none is."""
+        try:
+            return find_profile(self.home, self.wanted, self.environ)
+        except LlmswitchError as error:
+            return error
+        except OSError as error:
+            said = f"{error.filename} cannot be read: {error.strerror}"
+            return LlmswitchError(said, "llmswitch init --from claude-glm")
+
+    @cached_property
+    def loaded(self) -> Profile | LlmswitchError:
+        """The profile, or its mistakes."""
+        try:
+            return load_profile(self.ref.file, shown_path(self.ref.file))
+        except LlmswitchError as error:
+            return error
+
+    @property
+    def ref(self) -> ProfileRef:
+        """Which profile is meant."""
+        if isinstance(self.named, LlmswitchError):
+            raise NotAskedError("there is no profile")
+        return self.named
+
+    @property
+    def argument(self) -> str:
+        """What `--profile` takes, in a shell, to name the profile."""
+        ref = self.ref
+        return ref.name if ref.id == ref.name else shlex.quote(str(ref.file))
+
+    @property
+    def profile(self) -> Profile:
+        """The profile, where it has no mistakes."""
+        if isinstance(self.loaded, LlmswitchError):
+            raise NotAskedError("the profile cannot be used")
+        return self.loaded
+
+    @property
+    def run(self) -> Path:
+        """The folder of everything generated for the profile."""
+        return self.home.run(self.ref)
+
+    @cached_property
+    def noted(self) -> State | LlmswitchError | None:
+        """The state file: of the last gateway, damaged, or none."""
+        try:
+            return read_state(self.run)
+        except LlmswitchError as error:
+            return error
+
+    @cached_property
+    def running(self) -> State | None:
+        """The gateway, where its process is alive and ours."""
+        state = self.noted
+        return state if isinstance(state, State) and is_ours(state) else None
+
+    @cached_property
+    def answers(self) -> bool:
+        """Whether the running gateway answers."""
+        state = self.running
+        return state is not None and health.answers(state.host, state.port)
+
+    @property
+    def gateway(self) -> State:
+        """The gateway, where it runs and answers."""
+        if self.running is None:
+            raise NotAskedError("the gateway is not running")
+        if not self.answers:
+            raise NotAskedError("the gateway does not answer")
+        return self.running
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The keys of the profile's models that this shell has."""
+        profile = self.profile
+        wanted = {name for model in profile.models.values() for name in profile.keys_of(model)}
+        return find_keys(wanted, self.environ)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The names of the keys that the running gateway has."""
+        return frozenset(self.running.keys if self.running else ())
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """Every model of the profile, as the gateway serves it or would."""
+        return make_rows(self.profile, {*self.keys, *self.held})
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        """What `up` would write now."""
+        try:
+            return draw(self.ref, self.environ, self.held)
+        except LlmswitchError as error:
+            raise NotAskedError("the profile cannot be used") from error
+
+    @cached_property
+    def own_key(self) -> str:
+        """The gateway's own key; a look makes none."""
+        try:
+            return self.home.gateway_key.read_text(errors="replace").strip()
+        except OSError as error:
+            raise NotAskedError("there is no gateway key yet") from error

@@ -1,0 +1,325 @@
+"""`llmswitch doctor`: for each fault exactly one check turns, its cure cures it, and nothing breaks
+the doctor itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from llmswitch import checks_installation, doctor
+from llmswitch.facts import Facts, Verdict
+from llmswitch.paths import find_home
+from tests.conftest import CHECKOUT
+from tests.fake_claude import install
+from tests.faults import GOOD, IDLE, RESTART, RUNNING, Fault, Scene, edited, set_scene, typed
+from tests.gateways import wait_for
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A scene with a running gateway, shared by the tests: each puts back what it changes."""
+    for scene in set_scene(tmp_path_factory.mktemp("running")):
+        assert scene.llmswitch("up").returncode == 0
+        yield scene
+
+
+@pytest.fixture
+def running_scene(running: Scene) -> Iterator[Scene]:
+    """The same, put in order again after the test, whatever came of it."""
+    profile = running.profile.read_text()
+    yield running
+    running.path.clear()
+    running.shell.more.clear()
+    shutil.rmtree(running.home)
+    running.home.mkdir()
+    install(running.shell.claude)
+    running.profile.write_text(profile)
+    running.profile.chmod(0o600)
+    for command in (["wrapper", "install", "--dir", running.names["bin"]], ["up"]):
+        done = running.llmswitch(*command)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def idle_scene(tmp_path: Path) -> Iterator[Scene]:
+    """A scene whose gateway was never started."""
+    yield from set_scene(tmp_path)
+
+
+def assert_turns(scene: Scene, fault: Fault) -> None:
+    """The fault turns its check and no other; the cure that is printed puts everything right."""
+    before = scene.doctor()
+    assert {row["level"] for row in before.values()} <= GOOD
+    file = scene.mission.user.run_folder() / "state.json"
+    pid = json.loads(file.read_text())["pid"] if file.exists() else None
+    names = scene.names | {"program": psutil.Process().name(), "pid": pid}
+    fault.seed(scene)
+    turned = [row for row in scene.doctor().values() if row["level"] not in GOOD]
+    hint = fault.hint.format(**names)
+    message = fault.message.format(**names)
+    assert turned == [{"name": fault.check, "level": fault.level, "message": message, "hint": hint}]
+    fault.cure(scene, hint.replace("~", str(scene.home)))
+    assert scene.doctor()[fault.check]["level"] in GOOD
+
+
+def titles(faults: list[Fault]) -> list[str]:
+    """The names of the tests."""
+    return [fault.what for fault in faults]
+
+
+@pytest.mark.parametrize("fault", RUNNING, ids=titles(RUNNING))
+def test_a_fault_while_the_gateway_runs(running_scene: Scene, fault: Fault) -> None:
+    """Exactly its check turns, with this message, and the printed cure makes it good again."""
+    assert_turns(running_scene, fault)
+
+
+@pytest.mark.parametrize("fault", IDLE, ids=titles(IDLE))
+def test_a_fault_before_the_gateway_runs(idle_scene: Scene, fault: Fault) -> None:
+    """The same, where no gateway was ever started."""
+    assert_turns(idle_scene, fault)
+
+
+# ------------------------------------------------------------------ the whole
+
+
+def test_the_table(running_scene: Scene) -> None:
+    """A row for each check in the order of the data flow, `~` for home, the cure below its row, and
+    exit code 1 for an error alone.
+    """
+    scene = running_scene
+    done = scene.llmswitch("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    names = [row["name"] for row in scene.doctor().values()]
+    assert names == [
+        "versions",
+        "litellm",
+        "litellm_init.pth",
+        "files",
+        "disk",
+        "profile",
+        "advice",
+        "ANTHROPIC_API_KEY",
+        "ZAI_API_KEY",
+        "MINE_KEY",
+        "state",
+        "generated files",
+        "process",
+        "port",
+        "liveliness",
+        "readiness",
+        "models",
+        "current",
+        "claude",
+        "wrapper",
+        "plain claude",
+        "saved default",
+        "proxy",
+    ]
+    lines = done.stdout.splitlines()
+    assert lines[0] == "RESULT  CHECK              MESSAGE"
+    assert [line.split("  ")[0] for line in lines[1:]] == ["ok"] * len(names)
+    assert "models             5 models, 5 roles, all in the gateway's own list" in done.stdout
+
+    scene.export(ANTHROPIC_MODEL="mine")
+    done = scene.llmswitch("doctor")
+    assert done.returncode == 0, "a warning is no error"
+    said = "ANTHROPIC_MODEL is exported and leads a plain `claude` astray (not claude-multi)"
+    assert (
+        f"warning  plain claude       {said}\n{' ' * 28}-> unset ANTHROPIC_MODEL\n" in done.stdout
+    )
+
+    install(scene.shell.claude, "")
+    assert scene.llmswitch("doctor").returncode == 1
+
+
+def test_nothing_secret_is_shown_and_nothing_is_written(idle_scene: Scene) -> None:
+    """No key, whatever is wrong with it, and no file changed or made by looking."""
+    scene = idle_scene
+    keys = {"ZAI_API_KEY": "'sk-ant-hush one'", "ANTHROPIC_API_KEY": "sk-or-hush-two"}
+    scene.export(**keys, MINE_KEY="", ANTHROPIC_AUTH_TOKEN="hush-three")
+    before = snapshot(scene.mission.user.root / "llmswitch") | snapshot(scene.home)
+    for arguments in (["doctor"], ["doctor", "--json"]):
+        done = scene.llmswitch(*arguments)
+        assert "hush" not in done.stdout + done.stderr
+        assert done.stderr == ""
+    assert snapshot(scene.mission.user.root / "llmswitch") | snapshot(scene.home) == before
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, int]]:
+    """When each file below a folder was written, and its mode."""
+    files = {str(file): file.stat() for file in root.rglob("*")}
+    return {name: (status.st_mtime_ns, status.st_mode) for name, status in files.items()}
+
+
+def test_the_doctor_does_not_import_the_engine(idle_scene: Scene) -> None:
+    """`import litellm` alone would take longer than the doctor may."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "llmswitch", "doctor"],
+        env=scene_env(idle_scene),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "llmswitch.doctor" in loaded
+    assert not {name for name in loaded if name.partition(".")[0] in {"litellm", "fastapi"}}
+
+
+def scene_env(scene: Scene) -> dict[str, str]:
+    """The environment, without what measures the coverage."""
+    return {name: value for name, value in scene.env.items() if not name.startswith("COVERAGE")}
+
+
+def test_no_key_at_all(idle_scene: Scene) -> None:
+    """Where no model can be served, each key's row is an error."""
+    idle_scene.export(ZAI_API_KEY="", ANTHROPIC_API_KEY="", MINE_KEY="")
+    rows = idle_scene.doctor()
+    for name in ("ZAI_API_KEY", "ANTHROPIC_API_KEY", "MINE_KEY"):
+        said = "is not set, and no model of the profile can be used"
+        assert (rows[name]["level"], rows[name]["message"]) == ("error", said)
+
+
+def test_a_key_that_only_the_gateway_has(running_scene: Scene) -> None:
+    """From a shell without the keys nothing is missing as long as the gateway runs."""
+    running_scene.export(ZAI_API_KEY="")
+    row = running_scene.doctor()["ZAI_API_KEY"]
+    said = "not set in this shell, but the running gateway has it"
+    assert (row["level"], row["message"]) == ("ok", said)
+
+
+def test_a_second_key_that_is_missing(idle_scene: Scene) -> None:
+    """A model with two keys is served by one, and the other is named."""
+    edited("model: zai/glm-4.7", "model: zai/glm-4.7\n    keys: [ZAI_API_KEY, SECOND]")(idle_scene)
+    row = idle_scene.doctor()["SECOND"]
+    assert (row["level"], row["message"]) == ("warning", "is not set; another key does its work")
+
+
+def test_a_model_that_the_gateway_does_not_serve(running_scene: Scene) -> None:
+    """A configuration that was edited by hand and loaded: the doctor asks the gateway itself."""
+    scene = running_scene
+    file = scene.mission.user.run_folder() / "litellm_config.yaml"
+    file.write_text(file.read_text().replace("model_name: opus", "model_name: other"))
+    before = psutil.Process(scene.mission.user.gateway_state()["pid"])
+    (worker,) = before.children()
+    worker.kill()
+    wait_for(lambda: scene.doctor()["models"]["level"] == "error")
+    row = scene.doctor()["models"]
+    assert (row["message"], row["hint"]) == ("the gateway does not serve opus", RESTART)
+    typed(scene, RESTART)
+    assert scene.doctor()["models"]["level"] == "ok"
+
+
+def test_a_session_that_is_open(running_scene: Scene) -> None:
+    """A saved default of ours is no fault while a session is open; what a killed one left has its
+    own cure.
+    """
+    scene = running_scene
+    own = json.dumps({"model": "sonnet"})
+    scene.settings.parent.mkdir()
+    scene.settings.write_text(own)
+    scene.export(FAKE_DO="wait")
+    with subprocess.Popen(
+        [scene.shell.wrapper], env=scene.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"out\n"
+        scene.settings.write_text(json.dumps({"model": "glm-4.7"}))
+        row = scene.doctor()["saved default"]
+        said = "'glm-4.7' is saved as long as a session is open, then put back"
+        assert (row["level"], row["message"]) == ("ok", said)
+        client = psutil.Process(session.pid).children()
+        session.kill()
+        client[0].kill()
+    scene.unset("FAKE_DO")
+    row = scene.doctor()["saved default"]
+    assert row["hint"] == "claude-multi -p hi    (puts your own back)"
+    typed(scene, row["hint"])
+    assert scene.settings.read_text() == own
+    assert scene.doctor()["saved default"]["level"] == "ok"
+
+
+def test_a_proxy_is_told(idle_scene: Scene) -> None:
+    """A proxy without an exception for this machine is worth knowing, and no fault."""
+    idle_scene.export(HTTPS_PROXY="http://127.0.0.1:9")
+    row = idle_scene.doctor()["proxy"]
+    assert row["level"] == "info"
+    assert row["hint"] == "export NO_PROXY=127.0.0.1,localhost,::1"
+    idle_scene.export(NO_PROXY="127.0.0.1,localhost,::1")
+    assert idle_scene.doctor()["proxy"]["level"] == "ok"
+
+
+def test_a_client_of_the_second_rung(idle_scene: Scene) -> None:
+    """A client that lists the models without prices is worth knowing, and no fault."""
+    install(idle_scene.shell.claude, "2.1.197 (Claude Code)")
+    row = idle_scene.doctor()["claude"]
+    assert (row["level"], row["hint"]) == ("info", "claude update")
+    assert row["message"].endswith("/model lists the models without prices; 2.1.242 and newer with")
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"),
+    [
+        (500_000_000, Verdict("ok", "500 MB free for /s")),
+        (
+            499_000_000,
+            Verdict(
+                "warning",
+                "only 499 MB are free for /s",
+                "make room, or move it with LLMSWITCH_HOME",
+            ),
+        ),
+        (
+            49_000_000,
+            Verdict(
+                "error", "only 49 MB are free for /s", "make room, or move it with LLMSWITCH_HOME"
+            ),
+        ),
+    ],
+)
+def test_room_on_the_disk(free: int, verdict: Verdict) -> None:
+    """From half a gigabyte on there is enough."""
+    assert checks_installation.disk_verdict(Path("/s"), free) == verdict
+
+
+def test_a_check_that_breaks_does_not_break_the_others(tmp_path: Path) -> None:
+    """What no check has thought of is a row `failed`, which ranks just below an error."""
+    env = {"HOME": str(tmp_path)}
+
+    def breaks(_facts: Facts) -> Verdict:
+        raise ZeroDivisionError(f"in {tmp_path}/x")
+
+    row = doctor._run(doctor.Check("odd", breaks), Facts(env, find_home(env), None, tmp_path))
+    said = "could not be asked: ZeroDivisionError: in ~/x"
+    assert row == doctor.Result("odd", "failed", said, None)
+    warning = doctor.Result("other", "warning", "", None)
+    assert doctor.worst([row, warning]) == "failed"
+    assert doctor.worst([row, warning, warning._replace(level="error")]) == "error"
+
+
+def test_a_default_profile_that_cannot_be_read(idle_scene: Scene) -> None:
+    """A folder in place of the file: the profile's row says so, the others that there is none."""
+    file = Path(idle_scene.names["config"], "default-profile")
+    file.unlink()
+    file.mkdir()
+    rows = idle_scene.doctor()
+    said = f"{file} cannot be read: Is a directory"
+    assert (rows["profile"]["level"], rows["profile"]["message"]) == ("error", said)
+    assert rows["port"]["message"] == "there is no profile"
+
+
+def test_the_engine_that_is_asked_for_is_the_one_that_is_declared() -> None:
+    """pyproject.toml and the doctor name the same range."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert checks_installation.ENGINE in project["dependencies"]
