@@ -183,13 +183,21 @@ def logs(
 
 
 @app.command()
-def doctor(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+def doctor(
+    profile: ProfileOption = None,
+    to_post: Annotated[
+        bool, typer.Option("--report", help="As Markdown for a public issue, redacted.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Find what is wrong, and how to cure it: asks nothing beyond this machine, changes nothing."""
-    from llmswitch import doctor, report
+    from llmswitch import case, doctor, report
     from llmswitch.facts import Facts
 
-    results = doctor.examine(Facts(os.environ, find_home(os.environ), profile, BIN.expanduser()))
-    _print(report.doctor(results), doctor.data(results), as_json)
+    facts = Facts(os.environ, find_home(os.environ), profile, BIN.expanduser())
+    results = doctor.examine(facts)
+    lines = [case.case(facts, results)] if to_post else report.doctor(results)
+    _print(lines, doctor.data(results), as_json)
     raise typer.Exit(doctor.worst(results) == "error")
 
 

@@ -38,6 +38,17 @@ def failure_reason(log: Path, offset: int) -> str:
     return _OUR_CLASS.sub("", said[-1])[:400] if said else "it said nothing"
 
 
+def tail(log: Path, lines: int) -> list[str]:
+    """The last lines of the log, without colours; none where there is no log."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - _TAIL))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [_ANSI.sub("", line) for line in text.splitlines()[-lines:]]
+
+
 def size(log: Path) -> int:
     """How long the log is, in bytes: what comes after it is new."""
     return log.stat().st_size if log.exists() else 0

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "llmswitch"
 # From the ground up: a module imports only from layers below its own.
 LAYERS = [
     ["errors"],
-    ["document", "health", "progress", "arguments"],
+    ["document", "health", "progress", "arguments", "redact"],
     ["engine_rules", "paths", "gateway_log"],
     ["providers", "secrets", "state", "claude"],
     ["profile", "port_owner", "workers", "saved_default"],
@@ -26,6 +26,7 @@ LAYERS = [
     ["demo", "files", "status", "session", "report", "facts"],
     ["checks_installation", "checks_profile", "checks_gateway", "checks_client"],
     ["doctor"],
+    ["case"],
     ["cli"],
     ["__main__"],
 ]

@@ -1,0 +1,83 @@
+"""`llmswitch doctor --report`: one Markdown text that a person can put into a public issue."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from llmswitch import gateway_log
+from llmswitch.checks_profile import key_names
+from llmswitch.doctor import Result
+from llmswitch.facts import Facts, NotAskedError
+from llmswitch.redact import is_secret, redact
+
+_LOG_LINES = 40
+
+
+def case(facts: Facts, results: Sequence[Result]) -> str:
+    """What `--report` prints: system, checks, configuration, end of the log; all of it redacted."""
+    rows = [
+        f"| {r.level} | {r.name} | {_cell(r.message)} | {_cell(r.hint or '')} |" for r in results
+    ]
+    text = "\n".join(
+        [
+            "### llmswitch doctor",
+            "",
+            f"{platform.platform()}, {platform.machine()}",
+            "",
+            "| result | check | message | cure |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "### litellm_config.yaml, as it would be written now",
+            "",
+            *_fenced("yaml", _config(facts)),
+            "",
+            f"### The last {_LOG_LINES} lines of the gateway's log",
+            "",
+            *_fenced("text", _log(facts)),
+        ]
+    )
+    return redact(text, _secrets(facts), facts.user_home, _who(facts))
+
+
+def _secrets(facts: Facts) -> list[str]:
+    """Every value that this machine is known to keep secret."""
+    named = key_names(facts)
+    values = [v for name, v in facts.environ.items() if is_secret(name) or name in named]
+    with suppress(NotAskedError):  # where no gateway was ever started
+        values.append(facts.own_key)
+    return [*values, *(value.strip("\"' ") for value in values)]
+
+
+def _who(facts: Facts) -> dict[str, str]:
+    names = (facts.environ.get("USER"), facts.environ.get("LOGNAME"), facts.user_home.name)
+    return {name: "USER" for name in names if name} | {platform.node(): "HOST"}
+
+
+def _config(facts: Facts) -> str:
+    try:
+        return facts.drawing.config
+    except NotAskedError as reason:
+        return f"not there: {reason}"
+
+
+def _log(facts: Facts) -> str:
+    try:
+        log: Path = facts.run / gateway_log.NAME
+    except NotAskedError as reason:
+        return f"not there: {reason}"
+    return "\n".join(gateway_log.tail(log, _LOG_LINES)) or "empty"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _fenced(kind: str, text: str) -> list[str]:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return [fence + kind, text.rstrip("\n"), fence]
