@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import User, free_port, make_user
+from tests.clients import client_env, make_home, newest, oldest
+from tests.conftest import CHECKOUT, User, free_port, make_user
 from tests.gateways import NO_WAY_OUT, Gateway, running_below, wait_for
 from tests.terminal import Terminal
 
@@ -225,3 +226,30 @@ def test_openai_clients(gateway: Gateway) -> None:
 def test_counting(gateway: Gateway) -> None:
     """Tokens are counted without a network."""
     assert gateway.count("parrot").json()["input_tokens"] > 0
+
+
+@pytest.mark.timeout(900)  # the first run fetches the client
+@pytest.mark.parametrize("client", [newest, oldest], ids=["newest", "oldest"])
+def test_the_real_client_hears_what_was_typed(user: User, client: Callable[[], Path]) -> None:
+    """Through `claude-multi` the parrot repeats what the person typed, and not the thousands of
+    words that Claude Code puts beside it.
+    """
+    demo = (CHECKOUT / "profiles" / "demo.yaml").read_text()
+    user.write_profile(f"{demo}gateway: {{port: {free_port()}}}\n")
+    assert user.run("wrapper", "install", "--dir", str(user.root / "bin")).returncode == 0
+    make_home(user.home, user.home)
+    env = client_env(
+        user.home, LLMSWITCH_HOME=user.env["LLMSWITCH_HOME"], LLMSWITCH_CLAUDE=str(client())
+    )
+    done = subprocess.run(
+        [user.root / "bin" / "claude-multi", "-p", "hi there"],
+        env=env,
+        cwd=user.home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    user.run("down")
+    assert (done.stdout, done.returncode) == ("You said: hi there\n", 0), done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -12,6 +13,10 @@ from litellm.types.llms.openai import ChatCompletionUsageBlock
 from litellm.types.utils import Choices, GenericStreamingChunk, Message, ModelResponse, Usage
 
 _PAUSE = 0.02  # seconds between words, so that one sees it stream
+# What Claude Code says beside the person, and how LiteLLM passes on what it said as the system.
+_BESIDE = re.compile(
+    r"<system-reminder>.*?</system-reminder>|^Operator note \(not from the user\): .*", re.DOTALL
+)
 _VOICES = {
     "parrot": "You said: {said}",
     "butler": "Certainly. {said} has been noted, and both of us run without a network.",
@@ -65,7 +70,7 @@ def _answer(
         known = ", ".join(_VOICES)
         said = f"there is no demo model {model!r}; there are: {known}"
         raise CustomLLMError(404, said)  # type: ignore[no-untyped-call]  # as LiteLLM has it
-    spoken = [_text(message) for message in messages if message["role"] == "user"]
+    spoken = [_spoken(message) for message in messages if message["role"] == "user"]
     last = next((text for text in reversed(spoken) if text), "")
     words = _VOICES[model].format(said=last).split()
     read = sum(len(_text(message).split()) for message in messages)
@@ -75,6 +80,11 @@ def _answer(
         "total_tokens": read + len(words),
     }
     return words, used
+
+
+def _spoken(message: dict[str, Any]) -> str:
+    """What the person said: Claude Code puts thousands of words of its own beside that."""
+    return _BESIDE.sub("", _text(message)).strip()
 
 
 def _text(message: dict[str, Any]) -> str:
