@@ -38,7 +38,7 @@ _SMALLEST_COMPACTION = 100_000  # CLAUDE_CODE_AUTO_COMPACT_WINDOW is raised to t
 _MILLION = 1_000_000
 # A Claude model whose requests every Anthropic-compatible host understands: thinking with a
 # budget, no system-role message, a window of 200k.
-_PLAIN_BEHAVIOUR = "claude-sonnet-4-5"
+PLAIN_BEHAVIOUR = "claude-sonnet-4-5"
 # What would send the session elsewhere, or another credential along with ours. An empty value in
 # the settings' `env` block beats both the user's settings.json and exported variables.
 _NEUTRALISED = (
@@ -284,13 +284,20 @@ def _row_id(row: Row, rung: Rung) -> str:
 
 def _option(row: Row, wire: str) -> dict[str, str]:
     option = {"model": wire, "label": row.label, "description": row.description}
-    if row.model.behaves_as:
-        option["behavesAs"] = row.model.behaves_as
-    elif row.provider.dialect == "anthropic":
-        option["behavesAs"] = row.model.id
-    elif not _is_small(row):  # `behavesAs` would tell the client 200k
-        option["behavesAs"] = _PLAIN_BEHAVIOUR
+    if behaviour := behaves_as(row):
+        option["behavesAs"] = behaviour
     return option
+
+
+def behaves_as(row: Row) -> str | None:
+    """The Claude model that the client of the newest rung takes a model for, and so the form of its
+    requests; None for a model that it does not know.
+    """
+    if row.model.behaves_as:
+        return row.model.behaves_as
+    if row.provider.dialect == "anthropic":
+        return row.model.id
+    return None if _is_small(row) else PLAIN_BEHAVIOUR  # it would tell the client 200k
 
 
 def _unlisted(menu: Menu) -> list[str]:

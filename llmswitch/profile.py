@@ -26,6 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,99}")
 # keeps, so each is refused by name.
 _PLANNED = ("budget", "budgets", "cache", "clients", "idle_timeout")
 
+_NEEDED = ("model", "messages", "max_tokens", "stream", "system", "tools")
 _SHOWN = 60  # characters of a wrong value
 
 _TARGET = "must be provider/model, such as zai/glm-4.7"
@@ -48,6 +49,14 @@ def _claude_model(value: str) -> str:
     return value
 
 
+def _top_level_field(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,60}", value):
+        raise ValueError("must be the name of a request's field, such as context_management")
+    if value in _NEEDED:
+        raise ValueError("must leave out no field that every request needs; take it out")
+    return value
+
+
 class Price(Strict):
     """USD per million tokens."""
 
@@ -58,7 +67,9 @@ class Price(Strict):
 
 
 class Model(Strict):
-    """One row of the menu. `model` is provider/model id upstream, `context` is in tokens."""
+    """One row of the menu. `model` is provider/model id upstream, `context` is in tokens, `drop`
+    are top-level fields of Claude Code's requests that its provider refuses.
+    """
 
     model: Annotated[str, Field(min_length=1), AfterValidator(one_line)]
     label: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(one_line)] | None = (
@@ -69,6 +80,10 @@ class Model(Strict):
     context: Annotated[int, Field(ge=1000, le=100_000_000)] | None = None
     price: Price | None = None
     behaves_as: Annotated[str, AfterValidator(_claude_model)] | None = None
+    drop: (
+        Annotated[list[Annotated[str, AfterValidator(_top_level_field)]], Field(min_length=1)]
+        | None
+    ) = None
 
     @property
     def provider(self) -> str:

@@ -157,6 +157,8 @@ def _deployments(row: Row) -> list[dict[str, Any]]:
     params: dict[str, Any] = {"model": f"{prefix}/{row.model.id}"}
     if base := api_base(row.provider):
         params["api_base"] = base
+    if row.model.drop:
+        params["additional_drop_params"] = row.model.drop
     info: dict[str, Any] = {"display_name": f"{row.label} · {row.description}"}
     if dialect == "messages":
         info["supported_endpoints"] = ["/v1/messages"]

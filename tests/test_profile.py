@@ -118,7 +118,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         model("zzz: A"),
         (
             "4: models.a.zzz is not a field; "
-            "there are: model, label, keys, fallbacks, context, price, behaves_as"
+            "there are: model, label, keys, fallbacks, context, price, behaves_as, drop"
         ),
     ),
     # names
@@ -223,6 +223,21 @@ MISTAKES: dict[str, tuple[str, str]] = {
             "but must be the id of a Claude model, such as claude-sonnet-4-5"
         ),
     ),
+    "a field that no request has": (
+        model("drop: [Context Management]"),
+        (
+            "4: models.a.drop[0] is 'Context Management', "
+            "but must be the name of a request's field, such as context_management"
+        ),
+    ),
+    "dropping what is asked": (
+        model("drop: [messages]"),
+        (
+            "4: models.a.drop[0] is 'messages', "
+            "but must leave out no field that every request needs; take it out"
+        ),
+    ),
+    "dropping nothing": (model("drop: []"), "4: models.a.drop must not be empty"),
     # roles
     "roles that are nothing": (f"{OK}roles:\n", "2: roles is empty, but must be a mapping"),
     "roles in a list": (f"{OK}roles: [a]\n", "2: roles is ['a'], but must be a mapping"),
@@ -587,6 +602,7 @@ models:
     context: 128_000
     price: {input: 0.2, output: 1, cache_read: 0.03}
     behaves_as: claude-sonnet-4-5
+    drop: [context_management]
   other: anthropic/claude-opus-4-5-20251101
 """
     loaded = profile(text)
@@ -598,6 +614,7 @@ models:
         context=128000,
         price=Price(input=0.2, output=1.0, cache_read=0.03, cache_write=None),
         behaves_as="claude-sonnet-4-5",
+        drop=["context_management"],
     )
     assert loaded.keys_of(loaded.models["glm-4.5"]) == ["ZAI_API_KEY", "ZAI_API_KEY_2"]
     assert loaded.keys_of(loaded.models["other"]) == ["ANTHROPIC_API_KEY"]

@@ -262,6 +262,21 @@ models:
     }
 
 
+@pytest.mark.parametrize("provider", ["zai", "anthropic", "mine"])
+def test_fields_that_a_provider_refuses_are_dropped_on_the_way(provider: str) -> None:
+    """In every deployment of the model, whatever its dialect; other models keep them."""
+    text = f"""\
+models:
+  a: {{model: {provider}/x, keys: [K1, K2], drop: [context_management, metadata]}}
+  b: {{model: {provider}/x, keys: [K1]}}
+providers: {{mine: {{dialect: chat, base_url: "http://h/v1"}}}}
+"""
+    dropped = [
+        params.get("additional_drop_params") for _, params in deployments(text, {"K1", "K2"})
+    ]
+    assert dropped == [["context_management", "metadata"]] * 2 + [None]
+
+
 def test_a_model_without_its_key_is_in_no_deployment() -> None:
     """LiteLLM would take an unset os.environ/X in silence."""
     text = "models: {a: zai/x, b: anthropic/y}\n"
@@ -490,6 +505,7 @@ models:
     context: 128000
     price: {input: 1, output: 2.5, cache_read: 0.1, cache_write: 3}
     behaves_as: claude-sonnet-4-5
+    drop: [context_management]
 roles: {default: a, haiku: a, subagent: opus}
 providers:
   mine: {label: M, dialect: chat, base_url: "http://h/v1", key: K}

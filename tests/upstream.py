@@ -130,13 +130,35 @@ class Behaviour:
     drop_before_first_byte: bool = False
     drop_mid_stream: bool = False
     """Close the connection after half of the deltas (half of the body if not streamed)."""
+    refuse: Callable[[Json], str | None] | None = None
+    """Given the body of a request: the message to refuse it with (400), None to answer it."""
+    thinking: str | None = None
+    """Anthropic Messages only: what the model thinks before it answers a request that asks for
+    thinking. The block is signed with `signature`."""
+    caches: bool = False
+    """Report the tokens of a prompt that carries cache marks as written to the cache, and as read
+    from it when the same request comes again."""
+    whole: bool = False
+    """Answer in one piece although a stream is asked for."""
+    disordered: bool = False
+    """Send the end of a content block before what is in it."""
+    first_after: float = 0.0
+    """Seconds before the first delta of a stream."""
     times: int | None = None
     """How many requests meet the fault above before all is well; None: every one."""
 
     def healthy(self) -> Behaviour:
         """The same without its faults."""
         return replace(
-            self, status=200, hang=False, drop_before_first_byte=False, drop_mid_stream=False
+            self,
+            status=200,
+            hang=False,
+            drop_before_first_byte=False,
+            drop_mid_stream=False,
+            refuse=None,
+            whole=False,
+            disordered=False,
+            first_after=0.0,
         )
 
 
@@ -150,6 +172,8 @@ class Answer:
     deltas: tuple[str, ...]
     tool: Tool | None
     usage: Usage
+    thinking: str | None = None
+    """Thought before the answer; its signature is `signature(model)`."""
 
     @property
     def text(self) -> str:
@@ -165,6 +189,11 @@ class Answer:
         """The tool's input as it is streamed, in two parts."""
         half = len(self.arguments) // 2
         return self.arguments[:half], self.arguments[half:]
+
+
+def signature(model: str) -> str:
+    """What a model signs its thinking with."""
+    return f"signed-by-{model}"
 
 
 @dataclass(frozen=True)
@@ -226,12 +255,14 @@ class Messages:
         block: Json = {"type": "text", "text": answer.text}
         if answer.tool:
             block = self._tool_use(answer, answer.tool, answer.tool.input)
+        thought = {"type": "thinking", "thinking": answer.thinking}
+        thought["signature"] = signature(answer.model)
         return {
             "id": f"msg_{answer.key}",
             "type": "message",
             "role": "assistant",
             "model": answer.model,
-            "content": [block],
+            "content": [thought, block] if answer.thinking else [block],
             "stop_reason": "tool_use" if answer.tool else "end_turn",
             "stop_sequence": None,
             "usage": self.usage(answer.usage),
@@ -248,19 +279,37 @@ class Messages:
         else:
             block = {"type": "text", "text": ""}
             deltas = [{"type": "text_delta", "text": text} for text in answer.deltas]
+        thought = self._thought(answer)
+        index = 1 if thought else 0
         return Stream(
             [
                 sse({"type": "message_start", "message": message}),
-                sse({"type": "content_block_start", "index": 0, "content_block": block}),
+                *thought,
+                sse({"type": "content_block_start", "index": index, "content_block": block}),
                 sse({"type": "ping"}),
             ],
-            [sse({"type": "content_block_delta", "index": 0, "delta": d}) for d in deltas],
+            [sse({"type": "content_block_delta", "index": index, "delta": d}) for d in deltas],
             [
-                sse({"type": "content_block_stop", "index": 0}),
+                sse({"type": "content_block_stop", "index": index}),
                 sse({"type": "message_delta", "delta": end, "usage": self.usage(answer.usage)}),
                 sse({"type": "message_stop"}),
             ],
         )
+
+    def _thought(self, answer: Answer) -> list[bytes]:
+        """The events of a thinking block; none where nothing is thought."""
+        if not answer.thinking:
+            return []
+        empty = {"type": "thinking", "thinking": "", "signature": ""}
+        deltas = [
+            {"type": "thinking_delta", "thinking": answer.thinking},
+            {"type": "signature_delta", "signature": signature(answer.model)},
+        ]
+        return [
+            sse({"type": "content_block_start", "index": 0, "content_block": empty}),
+            *(sse({"type": "content_block_delta", "index": 0, "delta": delta}) for delta in deltas),
+            sse({"type": "content_block_stop", "index": 0}),
+        ]
 
     def _tool_use(self, answer: Answer, tool: Tool, tool_input: Json) -> Json:
         return {
@@ -532,7 +581,7 @@ class FakeUpstream:
     """The fake provider; a context manager that serves from a thread of this process.
 
     ``name`` is what replies call it. ``models`` is what ``GET …/models`` lists; any model is
-    answered all the same.
+    answered all the same. ``dialects`` are the routes of DIALECTS that it has.
     """
 
     def __init__(
@@ -542,13 +591,16 @@ class FakeUpstream:
         *,
         port: int = 0,
         record: bool = True,
+        dialects: Sequence[str] = tuple(DIALECTS),
     ) -> None:
         self.name = name
         self.models = models
         self.requests: list[Request] = []
         self._record = record
+        self._dialects = {suffix: DIALECTS[suffix] for suffix in dialects}
         self._lock = threading.Lock()
         self._plans: dict[str | None, _Plan] = {None: _Plan(Behaviour(), None)}
+        self._cached: set[str] = set()
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
@@ -637,7 +689,7 @@ class FakeUpstream:
 
     async def _route(self, exchange: _Exchange) -> None:
         method, path = exchange.request.method, exchange.request.path
-        dialect = next((d for suffix, d in DIALECTS.items() if path.endswith(suffix)), None)
+        dialect = next((d for suffix, d in self._dialects.items() if path.endswith(suffix)), None)
         if "//" in path or "/v1/v1/" in path:
             await exchange.missing()
         elif method == "GET" and path.endswith("/models"):
@@ -683,9 +735,11 @@ class FakeUpstream:
         elif behaviour.status != 200:
             error = dialect.error(behaviour.status, behaviour.error)
             await exchange.json(behaviour.status, error)
+        elif message := behaviour.refuse and behaviour.refuse(body):
+            await exchange.json(400, dialect.error(400, message))
         else:
             answer = self._compose(body, behaviour, dialect)
-            if body.get("stream"):
+            if body.get("stream") and not behaviour.whole:
                 await self._stream(exchange, dialect.stream(answer, body), behaviour)
             else:
                 await self._whole(exchange, dialect.whole(answer), behaviour, len(answer.deltas))
@@ -708,7 +762,22 @@ class FakeUpstream:
             deltas = (reply, *(f" {number}" for number in range(2, behaviour.events + 1)))
         else:
             deltas = tuple(_words(reply))
-        return Answer(uuid.uuid4().hex, model, deltas, tool, behaviour.usage)
+        usage = self._cache(body, behaviour.usage) if behaviour.caches else behaviour.usage
+        thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
+        thinking = behaviour.thinking if thinks else None
+        return Answer(uuid.uuid4().hex, model, deltas, tool, usage, thinking)
+
+    def _cache(self, body: Json, usage: Usage) -> Usage:
+        """The usage of a request whose prompt, marked for it, is kept in the cache."""
+        prompt = json.dumps(body)
+        if "cache_control" not in prompt:
+            return usage
+        with self._lock:
+            known = prompt in self._cached
+            self._cached.add(prompt)
+        if known:
+            return replace(usage, input=0, cache_read=usage.prompt)
+        return replace(usage, input=0, cache_write=usage.prompt)
 
     async def _whole(
         self, exchange: _Exchange, payload: Json, behaviour: Behaviour, deltas: int
@@ -726,6 +795,9 @@ class FakeUpstream:
         await exchange.start(200, "text/event-stream; charset=utf-8")
         for event in stream.head:
             await exchange.body(event, more=True)
+        await asyncio.sleep(behaviour.first_after)
+        if behaviour.disordered:
+            stream = Stream(stream.head, stream.tail[:1], [*stream.deltas, *stream.tail[1:]])
         deltas = stream.deltas
         if behaviour.drop_mid_stream:
             deltas = deltas[: (len(deltas) + 1) // 2]

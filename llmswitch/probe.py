@@ -1,0 +1,293 @@
+"""Live checks of a model through the running gateway, of what Claude Code needs.
+
+Real requests, and so real money (see `estimate`). Each check is a function that takes a Target and
+returns a Cell; it changes nothing and prints nothing.
+"""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
+
+from llmswitch.claude import behaves_as
+from llmswitch.menu import Row
+from llmswitch.probe_bodies import (
+    NOTE,
+    PASSWORD,
+    TOOL,
+    UNKNOWN,
+    cached,
+    client_body,
+    form_of,
+    plain,
+    thinking,
+    user,
+)
+from llmswitch.probe_cures import cure_of
+from llmswitch.probe_wire import AnswerError, Door, Json, Message, ask, count, one_line
+
+Level = Literal["ok", "info", "warning", "error", "skipped", "failed"]
+
+
+class Cell(NamedTuple):
+    """What one check of one model found.
+
+    `note` is a sentence of ours, `words` are the upstream's own (one line), `cure` is the line of
+    the profile that cures it where there is one, `seconds` the time to the first token of a stream.
+    `failed` means that the check could not be made: the gateway is gone.
+    """
+
+    level: Level
+    note: str = ""
+    words: str | None = None
+    cure: str | None = None
+    seconds: float | None = None
+
+
+class Target(NamedTuple):
+    """A model to check. `other` is a model to switch to and back from, None where there is none;
+    `slow` is how many seconds a first token may take; `mark` is different in every run, so that no
+    cache answers with what it knows from the last; `works` are the checks that it has passed.
+    """
+
+    door: Door
+    row: Row
+    other: Row | None = None
+    slow: float = 10.0
+    mark: str = ""
+    works: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The model as the client calls it."""
+        return self.row.name
+
+
+class Result(NamedTuple):
+    """All that was found about one model, by the name of the check."""
+
+    model: str
+    cells: dict[str, Cell]
+
+
+def _ask(target: Target, body: Json, model: str = "") -> Message:
+    """Ask as the client does, streamed; in one piece where this model was seen not to stream."""
+    stream = "stream" in target.works
+    return ask(target.door, {"model": model or target.name, "stream": stream, **body})
+
+
+def answer(target: Target) -> Cell:
+    """A plain question in one piece, without tools or thinking."""
+    return _said(_ask(target, plain(target.mark)))
+
+
+def _said(message: Message) -> Cell:
+    if message.text:
+        return Cell("ok")
+    why = f" (stop_reason {message.stop_reason})" if message.stop_reason else ""
+    return Cell("error", f"the answer has no text{why}")
+
+
+def stream(target: Target) -> Cell:
+    """The same question, streamed: events in Anthropic's order, and not too late."""
+    message = ask(target.door, {"model": target.name, "stream": True, **plain(target.mark)})
+    if message.fault:
+        return Cell("error", message.fault)
+    if message.first is None and not message.text:
+        return _said(message)
+    if message.first is None:
+        return Cell("error", "the answer came in one piece, though a stream was asked for")
+    seconds = round(message.first, 1)
+    note = f"{seconds:g} s to the first token"
+    level: Level = "ok" if message.first <= target.slow else "warning"
+    return Cell(level, note, seconds=seconds)
+
+
+def tools(target: Target) -> Cell:
+    """A call of a tool, and an answer that uses its result."""
+    first = _ask(target, TOOL)
+    if not first.calls:
+        said = one_line(first.text, (target.door.key, *target.door.secrets))
+        return Cell("error", "the model did not call the tool that it was told to", said or None)
+    call = first.calls[0]
+    if call.get("name") != "read_note":
+        return Cell(
+            "error", f"the model called {str(call.get('name'))[:60]!r}, not the tool that there is"
+        )
+    if not isinstance(call.get("input"), dict) or not call["input"].get("name"):
+        return Cell("error", "the input of the tool call is not what its schema asks for")
+    second = _ask(target, {**TOOL, "messages": _with_result(TOOL["messages"], first)})
+    if second.text and PASSWORD not in second.text.lower():
+        return Cell("warning", "the answer does not use the result of the tool")
+    return _said(second)
+
+
+def _with_result(messages: list[Json], said: Message, more: str = "") -> list[Json]:
+    """A conversation with an answer and what the client says to it: results of tools, more text."""
+    replies: list[Json] = [
+        {"type": "tool_result", "tool_use_id": call.get("id"), "content": NOTE}
+        for call in said.calls
+    ]
+    if more or not replies:
+        replies.append({"type": "text", "text": more or "go on"})
+    return [*messages, {"role": "assistant", "content": said.content}, user(replies)]
+
+
+def body(target: Target) -> Cell:
+    """The request that Claude Code sends with llmswitch's settings, and a field of the future."""
+    form = form_of(behaves_as(target.row))
+    sent = client_body(form, target.mark)
+    try:
+        return _said(_ask(target, {**sent, UNKNOWN: True}))
+    except AnswerError as failure:
+        if failure.status != http.HTTPStatus.BAD_REQUEST or UNKNOWN not in (failure.words or ""):
+            raise
+        cell = _said(_ask(target, sent))
+        if cell.level != "ok":
+            return cell
+        note = "refuses a field that it does not know, as a newer Claude Code may send"
+        return Cell("warning", note, failure.words)
+
+
+def tokens(target: Target) -> Cell:
+    """The number of tokens, which Claude Code asks for in `/context` only."""
+    try:
+        said = count(target.door, {"model": target.name, "messages": plain("")["messages"]})
+    except AnswerError as failure:
+        return Cell("info", failure.note, failure.words)
+    number = said.get("input_tokens")
+    if not isinstance(number, int) or number <= 0:
+        return Cell("info", "the answer has no input_tokens")
+    local = said.get("litellm_count_source") == "local_estimate"
+    return Cell("ok", "estimated by LiteLLM, not counted by the provider" if local else "")
+
+
+def cache(target: Target) -> Cell:
+    """The same long question twice; the second should be read from the provider's cache."""
+    _ask(target, cached(target.mark))
+    usage = _ask(target, cached(target.mark)).usage
+    read = usage.get("cache_read_input_tokens")
+    if isinstance(read, int) and read > 0:
+        return Cell("ok", f"{read} tokens read from the cache")
+    return Cell("info", "nothing was read from a cache, or the provider does not say so")
+
+
+def there_and_back(target: Target) -> Cell:
+    """A conversation that this model begins, another goes on with and this one ends, with whatever
+    thinking and calls of tools either gave: as after `/model`, twice.
+    """
+    other = target.other
+    if other is None:
+        return Cell("skipped", "there is no other model to switch to")
+    with_tool = "tools" in target.works
+    begin = TOOL if with_tool else plain(target.mark)
+    mine, theirs = {**begin}, {**begin}
+    if "client body" in target.works:
+        mine |= thinking(form_of(behaves_as(target.row)))
+        theirs |= thinking(form_of(behaves_as(other)))
+    first = _ask(target, mine)
+    history = _with_result(begin["messages"], first, "Say in one word what you think of it.")
+    try:
+        second = ask(
+            target.door, {"model": other.name, "stream": True, **theirs, "messages": history}
+        )
+    except AnswerError as failure:
+        if failure.gateway:
+            raise
+        note = f"{other.name} did not go on with the conversation: {failure.note}"
+        return Cell("skipped", note, failure.words)
+    history = _with_result(history, second, "Say in one word whether you agree.")
+    last = _ask(target, {**mine, "messages": history})
+    return Cell("ok") if last.calls else _said(last)
+
+
+PROBES: list[tuple[str, Callable[[Target], Cell]]] = [
+    ("answer", answer),
+    ("stream", stream),
+    ("tools", tools),
+    ("client body", body),
+    ("count", tokens),
+    ("cache", cache),
+    ("A-B-A", there_and_back),
+]
+
+
+def probe(target: Target, progress: Callable[[str], None] = lambda _: None) -> Result:
+    """Every check of one model, in order. After a failing plain answer nothing more is asked."""
+    cells: dict[str, Cell] = {}
+    for name, check in PROBES:
+        if cells and cells["answer"].level != "ok":
+            cells[name] = Cell("skipped", "no plain answer")
+            continue
+        progress(f"{target.name}: {name}")
+        try:
+            cells[name] = check(target)
+        except AnswerError as failure:
+            level: Level = "failed" if failure.gateway else "error"
+            cells[name] = Cell(level, failure.note, failure.words, cure_of(target.row, failure))
+        if cells[name].level in ("ok", "warning"):
+            target = target._replace(works=target.works | {name})
+    return Result(target.name, cells)
+
+
+def run(
+    targets: Sequence[Target],
+    progress: Callable[[str], None] = lambda _: None,
+    at_once: int = 4,
+) -> list[Result]:
+    """Every check of every model, `at_once` models beside each other; in the order given."""
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
+        return list(pool.map(lambda target: probe(target, progress), targets))
+
+
+def other_of(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The model to switch to from a model and back: one of another provider if there is one."""
+    served = [one for one in rows if one.reason is None and one.name != row.name]
+    return min(served, key=lambda one: one.provider_name == row.provider_name, default=None)
+
+
+# ------------------------------------------------------------------ what it says
+
+
+def matrix_lines(results: Sequence[Result]) -> list[str]:
+    """A row for each model and a column for each check; below, a line for each that is not ok, and
+    what cures it.
+    """
+    table = [("MODEL", *(name for name, _ in PROBES))]
+    table += [(one.model, *(_short(cell) for cell in one.cells.values())) for one in results]
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+    notes: list[str] = []
+    for one in results:
+        for name, cell in one.cells.items():
+            if cell.level == "ok" or (cell.level == "skipped" and cell.note == "no plain answer"):
+                continue
+            said = f": {cell.words}" if cell.words else ""
+            notes.append(f"{one.model}, {name}: {cell.note}{said}")
+            if cell.cure:
+                notes.append(f"  -> in the profile: {cell.cure}")
+    return [*lines, "", *notes] if notes else lines
+
+
+def _short(cell: Cell) -> str:
+    if cell.level == "ok" and cell.seconds is not None:
+        return f"ok {cell.seconds:g} s"
+    return {"error": "ERROR", "failed": "FAILED", "skipped": "-"}.get(cell.level, cell.level)
+
+
+def data(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """The same for JSON: `{"model", "checks": [{"name", "level", "note", "words", "cure",
+    "seconds"}]}` for each model.
+    """
+    return [
+        {
+            "model": one.model,
+            "checks": [{"name": name, **cell._asdict()} for name, cell in one.cells.items()],
+        }
+        for one in results
+    ]
