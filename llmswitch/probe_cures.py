@@ -16,8 +16,24 @@ from llmswitch.menu import Row
 from llmswitch.probe_bodies import form_of
 from llmswitch.probe_wire import AnswerError
 
-# What the client can go without. The order is that of preference.
-_DROPPABLE = ("context_management", "output_config", "thinking", "metadata")
+# Fields that a request can go without, as the provider is sent them: what Claude Code writes, and
+# what LiteLLM makes of it for OpenAI's dialects. Each was seen to be gone with `drop` (1.106).
+_WRITTEN = ("context_management", "output_config", "thinking", "metadata")
+_TRANSLATED = (
+    "reasoning_effort",
+    "prompt_cache_key",
+    "stream_options",
+    "reasoning",
+    "include",
+    "user",
+)
+_DROPPABLE = {
+    "anthropic": _WRITTEN,
+    "messages": _WRITTEN,
+    "chat": _TRANSLATED,
+    "responses": _TRANSLATED,
+    "litellm": (*_WRITTEN, *_TRANSLATED),
+}
 
 
 def cure_of(row: Row, failure: AnswerError) -> str | None:
@@ -28,14 +44,23 @@ def cure_of(row: Row, failure: AnswerError) -> str | None:
     if failure.status not in (http.HTTPStatus.BAD_REQUEST, http.HTTPStatus.UNPROCESSABLE_ENTITY):
         return None
     form = form_of(behaves_as(row))
-    named = set(re.findall(r"\w+", words))
-    newer = form.thinking == "adaptive" and named & {"adaptive", "thinking", "effort"}
-    if newer or (form.system_message and {"role", "system"} <= named):
+    said = set(re.findall(r"\w+", words))
+    if (form.thinking == "adaptive" and "adaptive" in said) or (
+        form.system_message and {"role", "system"} <= said
+    ):
         return _model_line(row, behaves_as=PLAIN_BEHAVIOUR)
-    for field in _DROPPABLE:
-        if field in named and field not in (row.model.drop or ()):
-            return _model_line(row, drop=[*(row.model.drop or ()), field])
+    dropped = row.model.drop or []
+    for field in _DROPPABLE[row.provider.dialect]:
+        if field not in dropped and _names(words, field):
+            return _model_line(row, drop=[*dropped, field])
     return None
+
+
+def _names(words: str, field: str) -> bool:
+    """Whether a refusal names a field; one that is a plain word must be marked as a name."""
+    if "_" in field:
+        return re.search(rf"\b{field}\b", words) is not None
+    return re.search(rf"[`'\"]{field}[`'\"]|^{field}[:.]|: {field}\b", words) is not None
 
 
 def _other_dialect(row: Row, words: str) -> str | None:

@@ -25,7 +25,16 @@ from llmswitch.probe import (
     stream,
 )
 from llmswitch.probe_bodies import UNKNOWN, estimate, form_of
-from llmswitch.probe_wire import Door, Json, assembled, fault_of, one_line, upstream_words
+from llmswitch.probe_cures import cure_of
+from llmswitch.probe_wire import (
+    AnswerError,
+    Door,
+    Json,
+    assembled,
+    fault_of,
+    one_line,
+    upstream_words,
+)
 from llmswitch.profile import load_profile, parse_profile
 from tests.conftest import User, free_port, make_user
 from tests.upstream import Behaviour, FakeUpstream, Tool, Usage, signature
@@ -54,6 +63,7 @@ models:
   down: gone/down
   chat: mine/chat
   strict-chat: mine/strict-chat
+  no-effort: {{model: mine/no-effort, label: No effort, drop: [user]}}
   chat-only: only/chat-only
   claude: an/claude-opus-4-5-20251101
   left-out: {{model: fake/x, keys: [NOT_SET]}}
@@ -114,6 +124,7 @@ BEHAVIOURS = {
     "one-piece": replace(HEALTHY, whole=True),
     "strict": replace(HEALTHY, refuse=refuses_field("context_management")),
     "strict-chat": replace(HEALTHY, refuse=refuses_field(UNKNOWN)),
+    "no-effort": replace(HEALTHY, refuse=refuses_field("reasoning_effort")),
     "no-system": replace(HEALTHY, refuse=refuses_system),
     "jealous": replace(HEALTHY, refuse=refuses_foreign_thinking),
     "disordered": replace(HEALTHY, disordered=True),
@@ -418,12 +429,21 @@ def test_the_lines_that_are_shown_cure(bench: Bench) -> None:
     assert found == only_answer(
         Cell("error", "answered 404", "no such route: POST /v1/messages", cure)
     )
+    translated = bench.check("no-effort")["client body"]
+    assert translated == Cell(
+        "error",
+        "answered 400",
+        "reasoning_effort: Extra inputs are not permitted",
+        "models: {no-effort: {model: mine/no-effort, label: No effort, "
+        "drop: [user, reasoning_effort]}}",
+    )
     before = bench.file.read_text()
+    others = (BROKEN[name][1].cure for name in ("strict", "no-system"))
     try:
-        for line in (cure, BROKEN["strict"][1].cure, BROKEN["no-system"][1].cure):
+        for line in (cure, translated.cure, *others):
             assert line is not None
             bench.apply(line)
-        assert set(bench.check("chat-only")) == {"cache"}
+        assert set(bench.check("chat-only")) == set(bench.check("no-effort")) == {"cache"}
         assert bench.check("strict") == {}
         assert bench.check("no-system") == {}
     finally:
@@ -557,6 +577,63 @@ def test_the_form_of_a_request_goes_by_the_claude_model() -> None:
         "claude-opus-4-5-20251101": ("budget", True, False, 32000),
         "claude-opus-4-7": ("adaptive", True, False, 64000),
     }
+
+
+ON_MESSAGES = "models: {a: {model: zai/glm-4.7}}\n"
+ON_CHAT = "models: {a: {model: m/x}}\nproviders: {m: {dialect: chat, base_url: 'http://h/v1'}}\n"
+NEW_FORM = "models: {a: {model: zai/glm-4.7, behaves_as: claude-opus-4-8}}\n"
+DROP = "models: {{a: {{model: {model}, drop: [{field}]}}}}"
+REFUSALS: dict[str, tuple[str, int, str, str | None]] = {
+    "a field": (
+        ON_MESSAGES,
+        400,
+        "context_management: Extra inputs are not permitted",
+        DROP.format(model="zai/glm-4.7", field="context_management"),
+    ),
+    "a field in quotes": (
+        ON_MESSAGES,
+        422,
+        "unknown parameter 'metadata'",
+        DROP.format(model="zai/glm-4.7", field="metadata"),
+    ),
+    "no field but a word": (ON_MESSAGES, 400, "no metadata service for thinking models", None),
+    "a field of another dialect": (ON_MESSAGES, 400, "reasoning_effort: not permitted", None),
+    "a translated field": (
+        ON_CHAT,
+        400,
+        "Unrecognized request argument supplied: user",
+        DROP.format(model="m/x", field="user"),
+    ),
+    "a field that is not sent": (ON_CHAT, 400, "context_management: not permitted", None),
+    "adaptive thinking": (
+        NEW_FORM,
+        400,
+        "thinking.type: Input tag 'adaptive' does not match any of the expected tags",
+        "models: {a: {model: zai/glm-4.7, behaves_as: claude-sonnet-4-5}}",
+    ),
+    "adaptive thinking that is not sent": (ON_MESSAGES, 400, "no adaptive mode", None),
+    "no such route": (
+        ON_MESSAGES,
+        404,
+        "Not Found",
+        (
+            "providers: {zai: {label: Z.ai, dialect: chat, "
+            "base_url: 'https://api.z.ai/api/anthropic/v1', key: ZAI_API_KEY, prices: zai/}}"
+        ),
+    ),
+    "no such model": (ON_MESSAGES, 404, "glm-4.7 does not exist", None),
+    "no such route of Chat Completions": (ON_CHAT, 404, "Not Found", None),
+    "a wrong key": (ON_MESSAGES, 401, "context_management: wrong key", None),
+}
+
+
+@pytest.mark.parametrize(("profile", "status", "words", "cure"), REFUSALS.values(), ids=REFUSALS)
+def test_a_cure_is_given_where_one_exists(
+    profile: str, status: int, words: str, cure: str | None
+) -> None:
+    """And only for a field that is sent, to the dialect that it is sent in."""
+    [row] = make_rows(parse_profile(profile, "p.yaml"), {"ZAI_API_KEY"})
+    assert cure_of(row, AnswerError(f"answered {status}", words, status)) == cure
 
 
 PRICED = """
