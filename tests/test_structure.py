@@ -23,7 +23,7 @@ LAYERS = [
     ["render", "advice", "probe_wire", "probe_bodies"],
     ["plan", "wrapper", "setup", "probe_cures"],
     ["gateway", "probe"],
-    ["demo", "files", "status", "session", "report", "facts"],
+    ["demo", "files", "status", "session", "report", "facts", "probe_client"],
     ["checks_installation", "checks_profile", "checks_gateway", "checks_client"],
     ["doctor"],
     ["case"],
