@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import http
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from threading import Event
 from typing import Any, Literal, NamedTuple
 
 from llmswitch.claude import behaves_as
@@ -111,13 +112,9 @@ def tools(target: Target) -> Cell:
     if not first.calls:
         said = one_line(first.text, (target.door.key, *target.door.secrets))
         return Cell("error", "the model did not call the tool that it was told to", said or None)
-    call = first.calls[0]
-    if call.get("name") != "read_note":
-        return Cell(
-            "error", f"the model called {str(call.get('name'))[:60]!r}, not the tool that there is"
-        )
-    if not isinstance(call.get("input"), dict) or not call["input"].get("name"):
-        return Cell("error", "the input of the tool call is not what its schema asks for")
+    call, given = first.calls[0], first.calls[0].get("input")
+    if call.get("name") != "read_note" or not isinstance(given, dict) or "name" not in given:
+        return Cell("error", "the tool call is not one that the tool's schema allows")
     second = _ask(target, {**TOOL, "messages": _with_result(TOOL["messages"], first)})
     if second.text and PASSWORD not in second.text.lower():
         return Cell("warning", "the answer does not use the result of the tool")
@@ -237,9 +234,23 @@ def run(
     progress: Callable[[str], None] = lambda _: None,
     at_once: int = 4,
 ) -> list[Result]:
-    """Every check of every model, `at_once` models beside each other; in the order given."""
-    with ThreadPoolExecutor(max_workers=at_once) as pool:
-        return list(pool.map(lambda target: probe(target, progress), targets))
+    """Every check of every model, `at_once` models beside each other; in the order given.
+
+    When `progress` raises, or Ctrl-C is pressed, no further check is begun: each costs money.
+    """
+    stopped = Event()
+
+    def told(text: str) -> None:
+        if stopped.is_set():
+            raise CancelledError
+        progress(text)
+
+    pool = ThreadPoolExecutor(max_workers=at_once)
+    try:
+        return list(pool.map(lambda target: probe(target, told), targets))
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
 
 
 def other_of(row: Row, rows: Sequence[Row]) -> Row | None:
@@ -252,10 +263,10 @@ def other_of(row: Row, rows: Sequence[Row]) -> Row | None:
 
 
 def matrix_lines(results: Sequence[Result]) -> list[str]:
-    """A row for each model and a column for each check; below, a line for each that is not ok, and
-    what cures it.
+    """A row for each model and a column for each check (every result has the same); below, a line
+    for each that is not ok, and what cures it.
     """
-    table = [("MODEL", *(name for name, _ in PROBES))]
+    table = [("MODEL", *(results[0].cells if results else ()))]
     table += [(one.model, *(_short(cell) for cell in one.cells.values())) for one in results]
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = [

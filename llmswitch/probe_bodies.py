@@ -143,15 +143,21 @@ def cached(mark: str) -> Json:
 # one word, with as much thinking as a wordy model gives to that.
 _IN, _OUT = 26_000, 12_000
 _OTHERS_IN, _OTHERS_OUT = 3_000, 3_000  # of the model that is switched to
+_CLIENT_IN, _CLIENT_OUT = 60_000, 4_000  # of `claude -p`: two requests of at most 86 kB, a title
 _CACHE_WRITE = 1.25  # Anthropic's price of writing, by that of input, where none is known
 _MILLION = 1_000_000
 
 
-def estimate(rows: Sequence[Row], others: Sequence[Row] = ()) -> tuple[float | None, list[str]]:
+def estimate(
+    rows: Sequence[Row], others: Sequence[Row] = (), client: bool = False
+) -> tuple[float | None, list[str]]:
     """What the live checks of `rows` cost in USD, from above, and the models whose price nobody
-    knows. `others` are those that are switched to. None where no price is known at all.
+    knows. `others` are those that are switched to; `client` adds what `claude -p` asks. None where
+    no price is known at all.
     """
     shares = [(row, _IN, _OUT) for row in rows]
+    if client:
+        shares += [(row, _CLIENT_IN, _CLIENT_OUT) for row in rows]
     shares += [(row, _OTHERS_IN, _OTHERS_OUT) for row in others]
     known = [(row.price, given, taken) for row, given, taken in shares if row.price]
     unknown = list(dict.fromkeys(row.name for row, _, _ in shares if row.price is None))

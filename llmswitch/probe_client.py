@@ -76,7 +76,9 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
 
 def _judged(done: subprocess.CompletedProcess[str], key: str) -> Cell:
     events = list(_events(done.stdout))
-    last = next((event for event in reversed(events) if event.get("type") == "result"), {})
+    last: dict[str, Any] = next(
+        (event for event in reversed(events) if event.get("type") == "result"), {}
+    )
     said = str(last.get("result") or "")
     words = one_line(said or done.stderr or done.stdout, (key,)) or None
     if done.returncode or not last or last.get("is_error"):

@@ -48,6 +48,8 @@ models:
   no-tools: fake/no-tools
   talker: fake/talker
   guesser: fake/guesser
+  deaf: fake/deaf
+  thoughtless: fake/thoughtless
   no-stream: fake/no-stream
   one-piece: fake/one-piece
   strict: fake/strict
@@ -59,6 +61,7 @@ models:
   forgetful: fake/forgetful
   mute: fake/mute
   silent: fake/silent
+  trickle: fake/trickle
   failing: {{model: fake/failing, fallbacks: [healthy]}}
   down: gone/down
   chat: mine/chat
@@ -120,6 +123,9 @@ BEHAVIOURS = {
     "forgiven": replace(HEALTHY, refuse=refuses_foreign_signature),
     "no-tools": replace(HEALTHY, refuse=refuses_tools),
     "talker": replace(HEALTHY, tool=None),
+    "guesser": replace(HEALTHY, tool=Tool("read_note", {"title": "todo"})),
+    "deaf": replace(HEALTHY, deaf=True),
+    "thoughtless": replace(HEALTHY, refuse=refuses_field("thinking")),
     "no-stream": replace(HEALTHY, refuse=refuses_streams),
     "one-piece": replace(HEALTHY, whole=True),
     "strict": replace(HEALTHY, refuse=refuses_field("context_management")),
@@ -131,6 +137,7 @@ BEHAVIOURS = {
     "slow": replace(HEALTHY, first_after=0.3),
     "forgetful": replace(HEALTHY, caches=False),
     "mute": replace(HEALTHY, reply=" "),
+    "trickle": Behaviour(events=6, delay=0.2),
     "silent": Behaviour(events=2, delay=1.5),
     "failing": Behaviour(status=401, error=f"wrong key {KEY}, Bearer abc or sk-proj-12345678"),
 }
@@ -234,6 +241,20 @@ BROKEN: dict[str, tuple[str, Cell]] = {
     "talker": (
         "tools",
         Cell("error", "the model did not call the tool that it was told to", "yes"),
+    ),
+    "guesser": (
+        "tools",
+        Cell("error", "the tool call is not one that the tool's schema allows"),
+    ),
+    "deaf": ("tools", Cell("warning", "the answer does not use the result of the tool")),
+    "thoughtless": (
+        "client body",
+        Cell(
+            "error",
+            "answered 400",
+            "thinking: Extra inputs are not permitted",
+            "models: {thoughtless: {model: fake/thoughtless, drop: [thinking]}}",
+        ),
     ),
     "no-stream": ("stream", Cell("error", "answered 400", "stream is not supported")),
     "one-piece": (
@@ -339,6 +360,27 @@ def test_no_answer_in_time(bench: Bench) -> None:
     """The limit is an argument and stands in the message."""
     found = bench.check("silent", timeout=0.5)
     assert found == only_answer(Cell("error", "no answer within 0.5 s"))
+
+
+def test_a_stream_that_trickles(bench: Bench) -> None:
+    """The limit is for the whole of an answer, not for each of its pieces."""
+    with pytest.raises(AnswerError) as caught:
+        stream(bench.target("trickle", timeout=0.5))
+    assert (caught.value.note, caught.value.words) == ("no answer within 0.5 s", None)
+
+
+def test_no_check_is_begun_after_the_last_word(bench: Bench) -> None:
+    """What is interrupted asks nothing more."""
+    bench.fake.clear()
+
+    def interrupted(text: str) -> None:
+        if text == "healthy: stream":
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run([bench.target(name) for name in ("healthy", "other")], interrupted, at_once=1)
+    asked = [(request.body or {})["model"] for request in bench.fake.requests]
+    assert asked in (["healthy"], ["healthy", "other"])
 
 
 def test_an_answer_without_text(bench: Bench) -> None:
@@ -658,6 +700,7 @@ def test_what_it_will_cost() -> None:
     assert unknown == ["odd"]
     assert estimate([odd]) == (None, ["odd"])
     assert estimate([free]) == (0, [])
+    assert estimate([cheap], client=True)[0] == pytest.approx(0.0565 + 0.075 + 0.008)
 
 
 def test_the_model_to_switch_to() -> None:

@@ -121,6 +121,8 @@ class Behaviour:
     tool: Tool | None = None
     """Called when the request offers it and does not end in a tool result. When it does, the
     reply is followed by `` and the tool said: <result>``."""
+    deaf: bool = False
+    """Call the tool, but say nothing of its result."""
     status: int = 200
     """Anything else answers with an error in the shape of the dialect."""
     error: str = "the fake upstream fails as told"
@@ -754,9 +756,9 @@ class FakeUpstream:
             reply = "<block>no"
         elif behaviour.tool and body.get("max_tokens") != PROBE_TOKENS:
             result = dialect.result(body)
-            if result is not None:
+            if result is not None and not behaviour.deaf:
                 reply += f" and the tool said: {result}"
-            elif behaviour.tool.name in dialect.offered(body):
+            elif result is None and behaviour.tool.name in dialect.offered(body):
                 tool = behaviour.tool
         if behaviour.events:
             deltas = (reply, *(f" {number}" for number in range(2, behaviour.events + 1)))
