@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +16,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home, find_profile
 
 if TYPE_CHECKING:
+    from llmswitch.facts import Facts
     from llmswitch.paths import Home, ProfileRef
 
 # Each command imports what it uses: `llmswitch --help` and `status` are asked for often.
@@ -184,21 +185,51 @@ def logs(
 
 @app.command()
 def doctor(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="With --live: these alone.")
+    ] = None,
     profile: ProfileOption = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask each model all that Claude Code needs: costs money.")
+    ] = False,
+    client: Annotated[
+        bool, typer.Option("--client", help="With --live: drive the real `claude -p` too.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --live: do not ask.")] = False,
     to_post: Annotated[
         bool, typer.Option("--report", help="As Markdown for a public issue, redacted.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find what is wrong, and how to cure it: asks nothing beyond this machine, changes nothing."""
+    """Find what is wrong, and how to cure it. Asks nothing beyond this machine but with --live."""
     from llmswitch import case, doctor, report
     from llmswitch.facts import Facts
 
     facts = Facts(os.environ, find_home(os.environ), profile, BIN.expanduser())
+    if live:
+        _ask_models(facts, models or [], client, yes, as_json)
+    if models or client or yes:
+        raise typer.BadParameter("MODEL, --client and --yes go with --live")
     results = doctor.examine(facts)
     lines = [case.case(facts, results)] if to_post else report.doctor(results)
     _print(lines, doctor.data(results), as_json)
     raise typer.Exit(doctor.worst(results) == "error")
+
+
+def _ask_models(
+    facts: Facts, models: Sequence[str], client: bool, yes: bool, as_json: bool
+) -> NoReturn:
+    from llmswitch import live, probe, progress
+
+    prepared = live.prepare(facts, models, client)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise LlmswitchError(f"{prepared.question}; nobody is here to ask", "add --yes")
+        typer.confirm(f"{prepared.question}; go on?", abort=True, err=True)
+    with progress.shown() as tell:
+        results = live.ask(prepared, tell)
+    _print(probe.matrix_lines(results), probe.data(results), as_json)
+    raise typer.Exit(live.failed(results))
 
 
 @app.command("try")

@@ -26,7 +26,7 @@ LAYERS = [
     ["demo", "files", "status", "session", "report", "facts", "probe_client"],
     ["checks_installation", "checks_profile", "checks_gateway", "checks_client"],
     ["doctor"],
-    ["case"],
+    ["case", "live"],
     ["cli"],
     ["__main__"],
 ]

@@ -1,0 +1,110 @@
+"""`llmswitch doctor --live`: which models are asked, what that may cost, and what came of it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from llmswitch.claude import ask_version, find_claude, rung_of
+from llmswitch.errors import LlmswitchError
+from llmswitch.facts import Facts, NotAskedError
+from llmswitch.menu import Row
+from llmswitch.probe import Cell, Result, Target, other_of, run
+from llmswitch.probe_bodies import estimate
+from llmswitch.probe_client import drive
+from llmswitch.probe_wire import Door
+from llmswitch.state import State
+
+CLIENT = "claude -p"
+
+
+class Live(NamedTuple):
+    """What is going to be asked. `claude` is the client where it is to be driven too."""
+
+    facts: Facts
+    state: State
+    targets: tuple[Target, ...]
+    claude: Path | None
+
+    @property
+    def question(self) -> str:
+        """What is asked of the user before anything is asked of a model."""
+        rows = [target.row for target in self.targets]
+        others = [target.other for target in self.targets if target.other]
+        usd, unknown = estimate(rows, others, self.claude is not None)
+        cost = "at a price that nobody knows" if usd is None else f"for at most {_usd(usd)}"
+        if usd is not None and unknown:
+            cost += f" and what {', '.join(unknown)} cost{'s' if len(unknown) == 1 else ''}"
+        count = "1 model" if len(rows) == 1 else f"{len(rows)} models"
+        return f"this sends real requests to {count}, {cost}"
+
+
+def prepare(facts: Facts, names: Sequence[str], with_client: bool) -> Live:
+    """The models to ask: those named, else all that are served.
+
+    Raises LlmswitchError for a gateway that does not run and for a name that it does not serve.
+    """
+    state = _gateway(facts)
+    listed = {row["name"] for row in state.models if row["available"]}
+    served = [row for row in facts.rows if row.name in listed and row.reason is None]
+    for name in names:
+        if name not in {row.name for row in served}:
+            known = ", ".join(row.name for row in served)
+            raise LlmswitchError(
+                f"the gateway serves no model {name!r}; it serves: {known}",
+                f"llmswitch doctor --live {served[0].name}",
+            )
+    door = Door(
+        state.host, state.port, facts.own_key, time.monotonic, secrets=tuple(facts.keys.values())
+    )
+    wanted = [row for row in served if not names or row.name in names]
+    targets = tuple(_target(row, served, door) for row in wanted)
+    return Live(facts, state, targets, find_claude(facts.environ) if with_client else None)
+
+
+def ask(live: Live, progress: Callable[[str], None]) -> list[Result]:
+    """Ask every model everything."""
+    results = run(live.targets, progress)
+    if live.claude is None:
+        return results
+    client = live.state.clients[rung_of(ask_version(live.claude))]
+    for result in results:
+        progress(f"{result.model}: {CLIENT}")
+        if result.cells["answer"].level == "ok":
+            with TemporaryDirectory(prefix="llmswitch-") as folder:
+                key, environ = live.facts.own_key, live.facts.environ
+                cell = drive(live.claude, client, key, result.model, Path(folder), environ)
+        else:
+            cell = Cell("skipped", "no plain answer")
+        result.cells[CLIENT] = cell
+    return results
+
+
+def failed(results: Sequence[Result]) -> bool:
+    """Whether anything is an error."""
+    cells = (cell for result in results for cell in result.cells.values())
+    return any(cell.level in {"error", "failed"} for cell in cells)
+
+
+def _gateway(facts: Facts) -> State:
+    if isinstance(facts.named, LlmswitchError):
+        raise facts.named
+    if isinstance(facts.loaded, LlmswitchError):
+        raise facts.loaded
+    try:
+        return facts.gateway
+    except NotAskedError as reason:
+        raise LlmswitchError(str(reason), f"llmswitch up --profile {facts.argument}") from reason
+
+
+def _target(row: Row, served: Sequence[Row], door: Door) -> Target:
+    # Another mark in every run, so that no cache answers with what it knows from the last.
+    return Target(door, row, other_of(row, served), mark=uuid.uuid4().hex[:12])
+
+
+def _usd(value: float) -> str:
+    return f"${value:.2f}" if value >= 0.01 else "$0.01"  # noqa: PLR2004 - a cent

@@ -1,0 +1,146 @@
+"""`llmswitch doctor --live`: the models that are named are asked, after the user has said yes."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.clients import newest
+from tests.conftest import Mission
+from tests.terminal import Terminal
+from tests.test_readme import shown
+from tests.upstream import Behaviour, Tool, Usage
+
+pytestmark = pytest.mark.timeout(900)
+
+HEALTHY = Behaviour(
+    reply="marmalade",
+    tool=Tool("read_note", {"name": "todo"}),
+    caches=True,
+    usage=Usage(input=5000),
+)
+
+
+@pytest.fixture
+def live(running_mission: Mission) -> Iterator[Mission]:
+    """The mission with models that can do everything."""
+    for upstream in running_mission.upstreams:
+        upstream.clear()
+        upstream.behave(HEALTHY)
+    yield running_mission
+    for upstream in running_mission.upstreams:
+        upstream.behave(Behaviour())
+
+
+def test_every_model(live: Mission) -> None:
+    """Without names every model is asked, and the matrix has a row for each."""
+    done = live.user.run("doctor", "--live", "--yes")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    lines = done.stdout.splitlines()
+    assert re.split(" {2,}", lines[0]) == [
+        *("MODEL", "answer", "stream", "tools", "client body", "count", "cache", "A-B-A")
+    ]
+    rows = [line.split()[0] for line in lines[1:6]]
+    assert rows == ["opus", "sonnet", "glm-4.7", "glm-4.5", "qwen"]
+
+
+def test_named_models(live: Mission) -> None:
+    """Only what is named is asked, but for the one that is switched to; an upstream's words are
+    shown, and an error is exit code 1.
+    """
+    live.zai.behave(Behaviour(status=400, error="balance is exhausted"), "glm-4.7")
+    done = live.user.run("doctor", "--live", "glm-4.7", "--yes")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == (
+        "MODEL    answer  stream  tools  client body  count  cache  A-B-A\n"
+        "glm-4.7  ERROR   -       -      -            -      -      -\n"
+        "\n"
+        "glm-4.7, answer: answered 400: balance is exhausted\n"
+    )
+    assert len(live.zai.requests) == 1
+    assert not live.anthropic.requests
+    found = json.loads(live.user.run("doctor", "--live", "glm-4.7", "--yes", "--json").stdout)
+    assert found[0]["model"] == "glm-4.7"
+    assert found[0]["checks"][0] == {
+        "name": "answer",
+        "level": "error",
+        "note": "answered 400",
+        "words": "balance is exhausted",
+        "cure": None,
+        "seconds": None,
+    }
+    live.zai.behave(HEALTHY, "glm-4.7")
+
+
+def test_nothing_is_asked_without_a_yes(live: Mission) -> None:
+    """What it may cost is said first; without a terminal nobody can agree; `n` ends it."""
+    done = live.user.run("doctor", "--live", "glm-4.7", "qwen")
+    assert (done.returncode, done.stdout) == (1, "")
+    question = "this sends real requests to 2 models, for at most $0.23 and what qwen costs"
+    assert done.stderr == f"{question}; nobody is here to ask\n-> add --yes\n"
+    command = [sys.executable, "-m", "llmswitch", "doctor", "--live", "glm-4.7", "qwen"]
+    env = {**live.user.env, "TERM": "xterm"}
+    with Terminal(command, env, live.user.home, columns=120) as terminal:
+        terminal.wait_for(f"{question}; go on? [y/N]:")
+        terminal.send("n\r")
+        assert terminal.wait_exit() == 1
+        assert "Traceback" not in terminal.text()
+    assert not any(upstream.requests for upstream in live.upstreams)
+
+
+def test_what_cannot_be_asked(live: Mission) -> None:
+    """A name that is not served, and what goes with --live without it."""
+    done = live.user.run("doctor", "--live", "glm", "--yes")
+    known = "opus, sonnet, glm-4.7, glm-4.5, qwen"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"the gateway serves no model 'glm'; it serves: {known}\n-> llmswitch doctor --live opus\n"
+    )
+    done = live.user.run("doctor", "glm-4.7")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "MODEL, --client and --yes go with --live" in done.stderr
+
+
+def test_without_a_gateway(mission: Mission) -> None:
+    """There is nothing to ask through."""
+    done = mission.user.run("doctor", "--live", "--yes")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "the gateway is not running\n-> llmswitch up --profile work\n"
+
+
+def test_with_the_real_client(live: Mission) -> None:
+    """With --client a last column says whether the real `claude -p` does its work with the model,
+    and a model that calls no tool is told.
+    """
+    env = {"LLMSWITCH_CLAUDE": str(newest())}
+    live.zai.behave(replace(HEALTHY, tool=None, reply="no"), "glm-4.7")
+    done = live.user.run("doctor", "--live", "--client", "glm-4.7", "--yes", env=env, timeout=300)
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith("A-B-A  claude -p"), done.stderr
+    assert lines[1].split()[0] == "glm-4.7"
+    assert lines[1].endswith("ERROR")
+    assert lines[-1] == (
+        "glm-4.7, claude -p: the model did not call the tool that it was told to: no"
+    )
+    live.zai.behave(HEALTHY, "glm-4.7")
+
+
+def test_the_readme_shows_what_it_prints(live: Mission) -> None:
+    """One model that can do everything, and one whose provider refuses a field."""
+
+    def refuse(body: dict[str, Any]) -> str | None:
+        there = "context_management" in body
+        return "context_management: Extra inputs are not permitted" if there else None
+
+    live.zai.behave(replace(HEALTHY, refuse=refuse), "GLM-4.5-Air")
+    done = live.user.run("doctor", "--live", "glm-4.7", "glm-4.5", "--yes")
+    said = re.sub(r"ok [\d.]+ s *", "ok N s  ", done.stdout).strip()
+    expected = shown("llmswitch doctor --live glm-4.7 glm-4.5 --yes")
+    assert re.sub(" {2,}", "  ", said) == re.sub(" {2,}", "  ", expected)
+    live.zai.behave(HEALTHY, "GLM-4.5-Air")
