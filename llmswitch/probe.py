@@ -17,7 +17,6 @@ from llmswitch.menu import Row
 from llmswitch.probe_bodies import (
     NOTE,
     PASSWORD,
-    TOOL,
     UNKNOWN,
     cached,
     client_body,
@@ -25,6 +24,7 @@ from llmswitch.probe_bodies import (
     plain,
     thinking,
     user,
+    with_tool,
 )
 from llmswitch.probe_cures import cure_of
 from llmswitch.probe_wire import AnswerError, Door, Json, Message, ask, count, one_line
@@ -73,10 +73,10 @@ class Result(NamedTuple):
     cells: dict[str, Cell]
 
 
-def _ask(target: Target, body: Json, model: str = "") -> Message:
+def _ask(target: Target, body: Json) -> Message:
     """Ask as the client does, streamed; in one piece where this model was seen not to stream."""
     stream = "stream" in target.works
-    return ask(target.door, {"model": model or target.name, "stream": stream, **body})
+    return ask(target.door, {"model": target.name, "stream": stream, **body})
 
 
 def answer(target: Target) -> Cell:
@@ -108,14 +108,15 @@ def stream(target: Target) -> Cell:
 
 def tools(target: Target) -> Cell:
     """A call of a tool, and an answer that uses its result."""
-    first = _ask(target, TOOL)
+    begin = with_tool(target.mark)
+    first = _ask(target, begin)
     if not first.calls:
         said = one_line(first.text, (target.door.key, *target.door.secrets))
         return Cell("error", "the model did not call the tool that it was told to", said or None)
     call, given = first.calls[0], first.calls[0].get("input")
     if call.get("name") != "read_note" or not isinstance(given, dict) or "name" not in given:
         return Cell("error", "the tool call is not one that the tool's schema allows")
-    second = _ask(target, {**TOOL, "messages": _with_result(TOOL["messages"], first)})
+    second = _ask(target, {**begin, "messages": _with_result(begin["messages"], first)})
     if second.text and PASSWORD not in second.text.lower():
         return Cell("warning", "the answer does not use the result of the tool")
     return _said(second)
@@ -178,8 +179,7 @@ def there_and_back(target: Target) -> Cell:
     other = target.other
     if other is None:
         return Cell("skipped", "there is no other model to switch to")
-    with_tool = "tools" in target.works
-    begin = TOOL if with_tool else plain(target.mark)
+    begin = with_tool(target.mark) if "tools" in target.works else plain(target.mark)
     mine, theirs = {**begin}, {**begin}
     if "client body" in target.works:
         mine |= thinking(form_of(behaves_as(target.row)))
@@ -245,12 +245,11 @@ def run(
             raise CancelledError
         progress(text)
 
-    pool = ThreadPoolExecutor(max_workers=at_once)
-    try:
-        return list(pool.map(lambda target: probe(target, told), targets))
-    finally:
-        stopped.set()
-        pool.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
+        try:
+            return list(pool.map(lambda target: probe(target, told), targets))
+        finally:
+            stopped.set()
 
 
 def other_of(row: Row, rows: Sequence[Row]) -> Row | None:

@@ -65,26 +65,19 @@ def plain(mark: str) -> Json:
     return {"max_tokens": _SHORT, "messages": [user(question)]}
 
 
-TOOL: Json = {
-    "max_tokens": _SHORT,
-    "tools": [
-        {
-            "name": "read_note",
-            "description": "Returns the text of a note of the user's.",
-            "input_schema": {
-                "type": "object",
-                "properties": {"name": {"type": "string", "description": "name of the note"}},
-                "required": ["name"],
-            },
-        }
-    ],
-    "messages": [
-        user(
-            "Call the tool read_note with the name todo. Then answer with the one word that the "
-            "note says."
-        )
-    ],
-}
+def with_tool(mark: str) -> Json:
+    """A question that takes one call of the tool read_note, whose result is NOTE."""
+    question = (
+        f"Check {mark}: call the tool read_note with the name todo. Then answer with the one word "
+        "that the note says."
+    )
+    name = {"type": "string", "description": "name of the note"}
+    tool = {
+        "name": "read_note",
+        "description": "Returns the text of a note of the user's.",
+        "input_schema": {"type": "object", "properties": {"name": name}, "required": ["name"]},
+    }
+    return {"max_tokens": _SHORT, "tools": [tool], "messages": [user(question)]}
 
 
 def thinking(form: Form) -> Json:

@@ -664,6 +664,7 @@ REFUSALS: dict[str, tuple[str, int, str, str | None]] = {
         ),
     ),
     "no such model": (ON_MESSAGES, 404, "glm-4.7 does not exist", None),
+    "no such model by any name": (ON_MESSAGES, 404, "Model not found", None),
     "no such route of Chat Completions": (ON_CHAT, 404, "Not Found", None),
     "a wrong key": (ON_MESSAGES, 401, "context_management: wrong key", None),
 }
