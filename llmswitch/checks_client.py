@@ -51,7 +51,7 @@ def check_wrapper(facts: Facts) -> Verdict:
     """A wrapper starts this profile, is as it would be written today, and is the first of its name
     on PATH.
     """
-    install = f"llmswitch wrapper install --profile {facts.argument}"
+    install = f"llmswitch wrapper install --profile {facts.ref.typed}"
     wrappers = list_installed(facts.bin, facts.environ)
     ours = [file for file in wrappers if is_for(file, facts.ref)]
     if not ours:

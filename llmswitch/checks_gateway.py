@@ -58,7 +58,7 @@ def check_liveliness(facts: Facts) -> Verdict:
         raise NotAskedError("the gateway is not running")
     if facts.answers:
         return Verdict("ok", "it answers")
-    log = f"    (why: llmswitch logs --profile {facts.argument})"
+    log = f"    (why: llmswitch logs --profile {facts.ref.typed})"
     return Verdict("error", "it does not answer within 2 seconds", _restart(facts) + log)
 
 
@@ -151,8 +151,8 @@ def _can_be_reached(host: str, port: int) -> bool:
 
 
 def _up(facts: Facts) -> str:
-    return f"llmswitch up --profile {facts.argument}"
+    return f"llmswitch up --profile {facts.ref.typed}"
 
 
 def _restart(facts: Facts) -> str:
-    return f"llmswitch restart --profile {facts.argument}"
+    return f"llmswitch restart --profile {facts.ref.typed}"

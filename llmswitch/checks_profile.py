@@ -24,7 +24,7 @@ def check_profile(facts: Facts) -> Verdict:
     if isinstance(facts.loaded, LlmswitchError):
         first, *others = facts.loaded.message.splitlines()
         more = f" (and {len(others)} more)" if others else ""
-        return Verdict("error", first + more, f"llmswitch validate {facts.argument}")
+        return Verdict("error", first + more, f"llmswitch validate {facts.ref.typed}")
     count = len(facts.profile.models)
     models = "1 model" if count == 1 else f"{count} models"
     return Verdict("ok", f"{facts.ref.name}, {facts.ref.file}: {models}")
@@ -38,7 +38,7 @@ def check_advice(facts: Facts) -> Verdict:
     if not found:
         return Verdict("ok", "every model has a known price and context window")
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return Verdict("info", found[0] + more, f"llmswitch validate {facts.argument}")
+    return Verdict("info", found[0] + more, f"llmswitch validate {facts.ref.typed}")
 
 
 def key_names(facts: Facts) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,12 +75,6 @@ class Facts:
         if isinstance(self.named, LlmswitchError):
             raise NotAskedError("there is no profile")
         return self.named
-
-    @property
-    def argument(self) -> str:
-        """What `--profile` takes, in a shell, to name the profile."""
-        ref = self.ref
-        return ref.name if ref.id == ref.name else shlex.quote(str(ref.file))
 
     @property
     def profile(self) -> Profile:

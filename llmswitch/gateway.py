@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import socket
@@ -115,7 +114,7 @@ def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -
         if state := _running_or_damaged(run):
             raise LlmswitchError(
                 f"already running on {state.url.removeprefix('http://')}, pid {state.pid}",
-                f"llmswitch down --profile {_argument(ref)}",
+                f"llmswitch down --profile {ref.typed}",
             )
         _check_port(plan)
         _write_files(plan)
@@ -168,11 +167,6 @@ def _running_or_damaged(run: Path) -> State | None:
         return running(run)
     except LlmswitchError:
         return None
-
-
-def _argument(ref: ProfileRef) -> str:
-    """What `--profile` takes to name this profile."""
-    return ref.name if ref.id == ref.name else shlex.quote(str(ref.file))
 
 
 def _command() -> list[str]:
@@ -273,13 +267,13 @@ def _wait_for_answer(
     if process is not None and process.poll() is not None:
         raise LlmswitchError(
             f"the gateway stopped while it started: {gateway_log.failure_reason(log, offset)}",
-            f"llmswitch logs --profile {_argument(plan.drawing.ref)}",
+            f"llmswitch logs --profile {plan.drawing.ref.typed}",
         )
     if not answered:
         raise LlmswitchError(
             f"the gateway (pid {pid}) does not answer on {gateway.address}: "
             f"{gateway_log.failure_reason(log, offset)}",
-            f"llmswitch restart --profile {_argument(plan.drawing.ref)}",
+            f"llmswitch restart --profile {plan.drawing.ref.typed}",
         )
 
 
@@ -345,7 +339,7 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
         )
         raise LlmswitchError(
             f"{said}: {reason}",
-            f"correct the profile, then: llmswitch up --profile {_argument(plan.drawing.ref)}",
+            f"correct the profile, then: llmswitch up --profile {plan.drawing.ref.typed}",
         )
     fresh = _state(plan, state.pid or 0, held)
     write_private(plan.run / CONF, plan.drawing.conf)

@@ -98,7 +98,7 @@ def _gateway(facts: Facts) -> State:
     try:
         return facts.gateway
     except NotAskedError as reason:
-        raise LlmswitchError(str(reason), f"llmswitch up --profile {facts.argument}") from reason
+        raise LlmswitchError(str(reason), f"llmswitch up --profile {facts.ref.typed}") from reason
 
 
 def _target(row: Row, served: Sequence[Row], door: Door) -> Target:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +52,16 @@ class ProfileRef(NamedTuple):
     name: str
     file: Path
     id: str
+
+    @property
+    def argument(self) -> str:
+        """What `--profile` takes to name this profile: its name, else its file."""
+        return self.name if self.id == self.name else str(self.file)
+
+    @property
+    def typed(self) -> str:
+        """The same as one types it in a shell."""
+        return shlex.quote(self.argument)
 
 
 def find_home(environ: Mapping[str, str]) -> Home:

@@ -137,18 +137,8 @@ def _ensure_gateway(ref: ProfileRef, run: Path, key: str, environ: Mapping[str, 
     """The state of a gateway that answers and is up to date; `llmswitch up` makes it so if not."""
     state = _current(ref, run, key, environ)
     if state is None:
-        name = ref.name if ref.id == ref.name else str(ref.file)
-        command = [
-            sys.executable,
-            "-E",
-            "-P",
-            "-m",
-            "llmswitch",
-            "up",
-            "--quiet",
-            "--profile",
-            name,
-        ]
+        command = [sys.executable, "-E", "-P", "-m", "llmswitch", "up", "--quiet"]
+        command += ["--profile", ref.argument]
         # What `up` says belongs on the terminal, never into the output of `claude -p`.
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
         if done.returncode:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +57,7 @@ def wanted_text(ref: ProfileRef, name: str, environ: Mapping[str, str]) -> str:
     return render_wrapper(
         name=name,
         profile=ref.name,
-        profile_argument=_argument(ref),
+        profile_argument=ref.argument,
         python=sys.executable,
         exports=exports,
     )
@@ -66,12 +65,8 @@ def wanted_text(ref: ProfileRef, name: str, environ: Mapping[str, str]) -> str:
 
 def is_for(file: Path, ref: ProfileRef) -> bool:
     """Whether a wrapper starts this profile."""
-    started = f" -m llmswitch.session {shlex.quote(_argument(ref))} "
+    started = f" -m llmswitch.session {ref.typed} "
     return started in file.read_text(errors="replace")
-
-
-def _argument(ref: ProfileRef) -> str:
-    return ref.name if ref.id == ref.name else str(ref.file)
 
 
 def uninstall(name: str, folder: Path) -> Path | None:
