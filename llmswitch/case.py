@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from llmswitch import gateway_log
-from llmswitch.checks_profile import key_names
 from llmswitch.doctor import Result
 from llmswitch.facts import Facts, NotAskedError
-from llmswitch.redact import is_secret, redact
+from llmswitch.providers import catalogue_data
+from llmswitch.redact import in_url, is_secret, redact
 
 _LOG_LINES = 40
 
@@ -44,12 +45,26 @@ def case(facts: Facts, results: Sequence[Result]) -> str:
 
 
 def _secrets(facts: Facts) -> list[str]:
-    """Every value that this machine is known to keep secret."""
-    named = key_names(facts)
-    values = [v for name, v in facts.environ.items() if is_secret(name) or name in named]
+    """Every value that this machine is known to keep secret: of variables that the profile names,
+    valid or not, and of those that are called like it; and what stands in URLs.
+    """
+    named = set(re.findall(r"[A-Z][A-Z0-9_]+", _profile_text(facts)))
+    catalogue = {entry.get("key") for entry in catalogue_data().values()}
+    values = []
+    for name, value in facts.environ.items():
+        if is_secret(name) or name in named or name in catalogue:
+            values.append(value)
+        values += in_url(value)
     with suppress(NotAskedError):  # where no gateway was ever started
         values.append(facts.own_key)
-    return [*values, *(value.strip("\"' ") for value in values)]
+    return values
+
+
+def _profile_text(facts: Facts) -> str:
+    try:
+        return facts.ref.file.read_text(errors="replace")
+    except (NotAskedError, OSError):
+        return ""
 
 
 def _who(facts: Facts) -> dict[str, str]:
@@ -73,7 +88,10 @@ def _log(facts: Facts) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Text that ends no cell, names no one and makes no tag on the page where it is posted."""
+    for live in ("\\", "|", "<", "@", "#"):
+        text = text.replace(live, f"\\{live}")
+    return text
 
 
 def _fenced(kind: str, text: str) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import platform
+from base64 import b64encode
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -148,3 +151,57 @@ def test_a_short_value_is_not_looked_for() -> None:
     """A variable that holds `on` must not take every `on` out of the text; a longer one goes."""
     text = redact("on and on: longer", ["on", "long", "longer"], Path("/h"), {})
     assert text == f"on and on: {HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (r"{\"api_key\": \"hunter2\"}", r"{\"api_key\": \"REDACTED\"}"),
+        ("api_key: |\n  hunter2\n  hunter3\nx: 1", "api_key: |\n  REDACTED\nx: 1"),
+        ("api_key:\n  - hunter2", "api_key:\n  - REDACTED"),
+        ('password: "hunter2 with spaces"', 'password: "REDACTED"'),
+        ("slack_pwd: hunter2", "slack_pwd: REDACTED"),
+        ("api_key%3Dhunter2 Bearer%20hunter2", "api_key%3DREDACTED Bearer%20REDACTED"),
+        ("redis://:p@ss@host redis://user:pa/ss@host", "redis://REDACTED@host"),
+        ("password: 12345, token: true-story", "password: REDACTED, token: REDACTED"),
+        ("-----BEGIN X-----\\nhunter2\\n", "REDACTED"),
+        ("/home/joe/y /home/joel joe_x %2Fhome%2Fjoe%2Fz", "~/y /home/joel USER_x ~%2Fz"),
+    ],
+)
+def test_forms_of_secrets(text: str, left: str) -> None:
+    """Escaped, encoded, quoted, as a block: the value goes, what is around it stays."""
+    done = redact(text, [], Path("/home/joe"), {"joe": "USER"})
+    assert done.startswith(left)
+    assert "hunter" not in done
+    assert "p@ss" not in done
+
+
+def test_known_secrets_in_other_clothes() -> None:
+    """A value that is known is found however it is written."""
+    key = 'a"b c/d+e-secret'
+    text = f"{quote(key, safe='')} {json.dumps(key)} {b64encode(key.encode()).decode()} {key!r}"
+    done = redact(text, [key], Path("/h"), {})
+    assert done == f"{HIDDEN} \"{HIDDEN}\" {HIDDEN} '{HIDDEN}'"
+    assert redact("line-one-x and line-two-x", ["line-one-x\nline-two-x"], Path("/h"), {}) == (
+        f"{HIDDEN} and {HIDDEN}"
+    )
+
+
+@pytest.mark.parametrize("word", ["token", "a+", "-----BEGIN A KEY-----", "authorization", "://"])
+@pytest.mark.timeout(20)
+def test_no_line_makes_it_slow(word: str) -> None:
+    """A quarter of a megabyte of what the patterns look for takes a second, not minutes."""
+    text = word * (250_000 // len(word))
+    lines = "\n".join(text[start : start + 3900] for start in range(0, len(text), 3900))
+    for one in (text, lines):
+        redact(one, [], Path("/h"), {})
+
+
+def test_what_a_broken_profile_and_addresses_tell(user: User) -> None:
+    """Variables that a profile with mistakes names, and the password of a proxy, are taken out."""
+    user.keys = {"WORK_ZAI": "abc9zz77q", "HTTPS_PROXY": "http://pu:ppw12345@127.0.0.1:9"}
+    user.write_profile("models:\n  a: {model: zai/x, keys: [WORK_ZAI], contxt: 1}\n")
+    run = user.run_folder()
+    run.mkdir(parents=True)
+    (run / "gateway.log").write_text("key abc9zz77q bad, ppw12345 bad\n")
+    assert "key REDACTED bad, REDACTED bad" in user.run("doctor", "--report").stdout
