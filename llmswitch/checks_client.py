@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+from pathlib import Path
 from typing import Any
 
 from llmswitch import saved_default
@@ -22,9 +23,11 @@ from llmswitch.claude import (
 )
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Verdict
-from llmswitch.paths import LOOPBACK
+from llmswitch.health import connect_host
 from llmswitch.wrapper import is_for, list_installed, wanted_text
 
+_OFF = (None, "", "0", "false")
+_SECONDS = 5.0  # it takes a tenth
 _PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _MENUS = {
     "picker": "/model shows exactly the profile's models",
@@ -37,7 +40,7 @@ def check_client(facts: Facts) -> Verdict:
     """The real Claude Code is there, and how much of the menu its version can show."""
     try:
         claude = find_claude(facts.environ)
-        version = ask_version(claude)
+        version = ask_version(claude, _SECONDS)
     except LlmswitchError as error:
         return Verdict("error", error.message, error.hint)
     rung = rung_of(version)
@@ -53,15 +56,17 @@ def check_wrapper(facts: Facts) -> Verdict:
     """
     install = f"llmswitch wrapper install --profile {facts.ref.typed}"
     wrappers = list_installed(facts.bin, facts.environ)
-    ours = [file for file in wrappers if is_for(file, facts.ref)]
+    ours = [file for file in wrappers if not file.is_symlink() and is_for(file, facts.ref)]
     if not ours:
         return Verdict("warning", f"no wrapper starts the profile {facts.ref.name}", install)
+    # One that is as it should be is enough; else the one of the usual name is to be mended.
+    ours.sort(key=lambda file: (not _is_current(facts, file), file.name != "claude-multi"))
     file = ours[0]
     if file.name != "claude-multi":
-        install += f" --name {file.name}"
-    if file.parent != facts.bin.expanduser().absolute():
+        install += f" --name {shlex.quote(file.name)}"
+    if file.parent != facts.bin.absolute():
         install += f" --dir {shlex.quote(str(file.parent))}"
-    if file.read_text() != wanted_text(facts.ref, file.name, facts.environ):
+    if not _is_current(facts, file):
         said = f"{file} is of another llmswitch, or of another LLMSWITCH_HOME"
         return Verdict("warning", said, install)
     first = shutil.which(file.name, path=facts.environ.get("PATH", os.defpath))
@@ -73,6 +78,10 @@ def check_wrapper(facts: Facts) -> Verdict:
     return Verdict("ok", f"{file}")
 
 
+def _is_current(facts: Facts, file: Path) -> bool:
+    return file.read_bytes() == wanted_text(facts.ref, file.name, facts.environ).encode()
+
+
 def check_plain_claude(facts: Facts) -> Verdict:
     """What would send a plain `claude` elsewhere; claude-multi puts all of it out of force."""
     file = saved_default.settings_file(facts.environ)
@@ -81,10 +90,10 @@ def check_plain_claude(facts: Facts) -> Verdict:
         return Verdict("warning", f"{file} is no JSON object", f"correct {file}")
     block = settings.get("env")
     for name in HIJACKING:
-        if isinstance(block, dict) and block.get(name):
+        if isinstance(block, dict) and block.get(name) not in _OFF:
             said = f"{name} in {file} leads a plain `claude` astray (claude-multi is not affected)"
             return Verdict("warning", said, f"take {name} out of {file}")
-        if facts.environ.get(name):
+        if facts.environ.get(name) not in _OFF:
             said = f"{name} is exported and leads a plain `claude` astray (not claude-multi)"
             return Verdict("warning", said, f"unset {name}")
     return Verdict("ok", "nothing leads a plain `claude` astray")
@@ -117,13 +126,13 @@ def check_proxy(facts: Facts) -> Verdict:
     proxies = [name for name in _PROXIES if facts.environ.get(name)]
     around = facts.environ.get("NO_PROXY") or facts.environ.get("no_proxy") or ""
     hosts = {part.strip() for part in around.split(",")}
-    host = facts.profile.gateway.host
+    host = connect_host(facts.profile.gateway.host)
     if not proxies:
         return Verdict("ok", "no proxy is set")
     if hosts & {host, "*"}:
         return Verdict("ok", f"{proxies[0]} is set, and NO_PROXY leaves out {host}")
     said = f"{proxies[0]} is set, and NO_PROXY does not leave out {host} (claude-multi does it)"
-    return Verdict("info", said, f"export NO_PROXY={LOOPBACK}")
+    return Verdict("info", said, f'export NO_PROXY="$NO_PROXY,{host}"')
 
 
 def _settings(facts: Facts) -> dict[str, Any] | None:

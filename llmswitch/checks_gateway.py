@@ -59,7 +59,7 @@ def check_liveliness(facts: Facts) -> Verdict:
     if facts.answers:
         return Verdict("ok", "it answers")
     log = f"    (why: llmswitch logs --profile {facts.ref.typed})"
-    return Verdict("error", "it does not answer within 2 seconds", _restart(facts) + log)
+    return Verdict("error", "it does not answer", _restart(facts) + log)
 
 
 def check_readiness(facts: Facts) -> Verdict:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from llmswitch.advice import notes
 from llmswitch.errors import LlmswitchError
-from llmswitch.facts import Facts, NotAskedError, Verdict
+from llmswitch.facts import Facts, Level, NotAskedError, Verdict
 from llmswitch.providers import Provider, catalogue_data
+from llmswitch.render import named_in_engine
+from llmswitch.secrets import find_key
 
 _PLACEHOLDER = re.compile(
     r"\.{3}|…|<.*>|x{4,}|\*{4,}|your[-_ ].*|.*[-_ ]here|(sk-)?\.+|changeme|change-me|todo|dummy"
@@ -39,6 +41,23 @@ def check_advice(facts: Facts) -> Verdict:
         return Verdict("ok", "every model has a known price and context window")
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return Verdict("info", found[0] + more, f"llmswitch validate {facts.ref.typed}")
+
+
+def check_variables(facts: Facts) -> Verdict:
+    """The variables that `litellm:` and cloud providers read by themselves are set."""
+    profile = facts.profile
+    needed = named_in_engine(profile)
+    wanted = {name for model in profile.models.values() for name in profile.provider_of(model).env}
+    lacking = sorted(
+        name
+        for name in needed | wanted
+        if not find_key(name, facts.environ) and name not in facts.held
+    )
+    if not lacking:
+        return Verdict("ok", "every variable that the profile names beside keys is set")
+    level: Level = "error" if needed & set(lacking) else "info"
+    was = "is" if len(lacking) == 1 else "are"
+    return Verdict(level, f"{', '.join(lacking)} {was} not set", f"export {lacking[0]}=...")
 
 
 def key_names(facts: Facts) -> list[str]:

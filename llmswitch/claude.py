@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import write_private
+from llmswitch.paths import expanded, write_private
 
 if TYPE_CHECKING:  # pydantic behind it takes longer to import than the whole wrapper
     from llmswitch.menu import Menu, Row
@@ -79,7 +79,7 @@ def find_claude(environ: Mapping[str, str]) -> Path:
     """The real `claude`: where LLMSWITCH_CLAUDE says, else the first on PATH that is no wrapper."""
     named = environ.get("LLMSWITCH_CLAUDE")
     if named:
-        path = Path(named).expanduser()
+        path = expanded(named)
         if not os.access(path, os.X_OK) or path.is_dir():
             raise LlmswitchError(
                 f"LLMSWITCH_CLAUDE names {named}, which is no program that can be run",
@@ -125,8 +125,8 @@ def version_of(claude: Path, cache: Path) -> Version:
     return version
 
 
-def ask_version(claude: Path) -> Version:
-    """The client's version, as it says. Raises LlmswitchError when the program does not answer."""
+def ask_version(claude: Path, seconds: float = _VERSION_SECONDS) -> Version:
+    """The client's version, as it says. Raises LlmswitchError when it does not in `seconds`."""
     try:
         answer = subprocess.run(
             [claude, "--version"],
@@ -134,16 +134,16 @@ def ask_version(claude: Path) -> Version:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_VERSION_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise LlmswitchError(
-            f"{claude} --version has not answered in {_VERSION_SECONDS} seconds", _REINSTALL
+            f"{claude} --version has not answered in {seconds:g} seconds", _REINSTALL
         ) from error
     except OSError as error:
         raise cannot_run(claude, error) from error
-    match = re.search(r"(\d+)\.(\d+)\.(\d+)", answer.stdout)
+    match = re.search(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", answer.stdout)
     if not match:
         said = (answer.stderr or answer.stdout).strip().splitlines()[:1]
         raise LlmswitchError(

@@ -13,6 +13,9 @@ from llmswitch import checks_gateway as gateway
 from llmswitch import checks_installation as installation
 from llmswitch import checks_profile as profile
 from llmswitch.facts import LEVELS, Facts, Level, NotAskedError, Verdict
+from llmswitch.redact import with_tilde
+
+_LONGEST = 500  # characters of a message
 
 
 class Check(NamedTuple):
@@ -42,6 +45,7 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield Check("advice", profile.check_advice)
     for name in profile.key_names(facts):
         yield Check(name, partial(profile.check_key, name=name))
+    yield Check("variables", profile.check_variables)
     yield Check("state", gateway.check_state)
     yield Check("generated files", gateway.check_files_generated)
     yield Check("process", gateway.check_process)
@@ -73,8 +77,14 @@ def _run(check: Check, facts: Facts) -> Result:
             f"could not be asked: {type(error).__name__}: {error}",
             None,
         )
-    home = str(facts.user_home)
-    return Result(check.name, level, message.replace(home, "~"), hint and hint.replace(home, "~"))
+    return Result(check.name, level, _line(message, facts), hint and _line(hint, facts))
+
+
+def _line(text: str, facts: Facts) -> str:
+    """One line, whatever a file or a program has put into it."""
+    shown = "".join(part if part.isprintable() else "?" for part in text)
+    cut = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+    return with_tilde(cut, facts.user_home)
 
 
 def worst(results: list[Result]) -> Level:

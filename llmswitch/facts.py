@@ -59,7 +59,7 @@ class Facts:
             return error
         except OSError as error:
             said = f"{error.filename} cannot be read: {error.strerror}"
-            return LlmswitchError(said, "llmswitch init --from claude-glm")
+            return LlmswitchError(said, "move it away, then: llmswitch init --from claude-glm")
 
     @cached_property
     def loaded(self) -> Profile | LlmswitchError:

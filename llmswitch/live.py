@@ -51,6 +51,9 @@ def prepare(facts: Facts, names: Sequence[str], with_client: bool) -> Live:
     state = _gateway(facts)
     listed = {row["name"] for row in state.models if row["available"]}
     served = [row for row in facts.rows if row.name in listed and row.reason is None]
+    if not served:
+        said = f"the gateway serves no model of the profile {facts.ref.name} as it stands"
+        raise LlmswitchError(said, f"llmswitch up --profile {facts.ref.typed}")
     for name in names:
         if name not in {row.name for row in served}:
             known = ", ".join(row.name for row in served)
@@ -96,9 +99,10 @@ def _gateway(facts: Facts) -> State:
     if isinstance(facts.loaded, LlmswitchError):
         raise facts.loaded
     try:
-        return facts.gateway
+        state, _ = facts.gateway, facts.own_key
     except NotAskedError as reason:
         raise LlmswitchError(str(reason), f"llmswitch up --profile {facts.ref.typed}") from reason
+    return state
 
 
 def _target(row: Row, served: Sequence[Row], door: Door) -> Target:

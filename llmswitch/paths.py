@@ -64,10 +64,15 @@ class ProfileRef(NamedTuple):
         return shlex.quote(self.argument)
 
 
+def expanded(value: str) -> Path:
+    """An absolute path, `~` expanded; a `~name` that nobody has stays as it is."""
+    return Path(os.path.expanduser(value)).absolute()  # noqa: PTH111 - Path's raises for ~name
+
+
 def find_home(environ: Mapping[str, str]) -> Home:
     """Where the files are: below LLMSWITCH_HOME, else in the XDG folders (on macOS too)."""
     if moved := environ.get("LLMSWITCH_HOME"):
-        root = Path(moved).expanduser().absolute()
+        root = expanded(moved)
         return Home(root, root / "state")
     user = Path(environ.get("HOME") or Path.home())
     config = Path(environ.get("XDG_CONFIG_HOME") or user / ".config")
@@ -95,7 +100,7 @@ def find_profile(home: Home, wanted: str | None, environ: Mapping[str, str]) -> 
             "llmswitch init --from claude-glm    (or name one: --profile NAME or FILE)",
         )
     if "/" in value or value.endswith((".yaml", ".yml")):
-        file = Path(value).expanduser().absolute()
+        file = expanded(value)
         if not file.is_file():
             raise LlmswitchError(f"there is no profile file {value}", "check the path")
         if re.search(r"[\udc80-\udcff]", str(file)):  # bytes that could not be decoded

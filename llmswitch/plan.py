@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import NamedTuple
@@ -134,7 +135,10 @@ def draw(ref: ProfileRef, environ: Mapping[str, str], held: Container[str] = ())
 
 def shown_path(file: Path) -> str:
     """A path as short as a person would write it: below this folder, or below `~`."""
-    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+    bases = [(Path.home(), "~/")]
+    with suppress(FileNotFoundError):  # the folder that one stands in may be gone
+        bases.insert(0, (Path.cwd(), ""))
+    for base, prefix in bases:
         if file.is_relative_to(base):
             return prefix + str(file.relative_to(base))
     return str(file)

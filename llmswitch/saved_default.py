@@ -232,12 +232,16 @@ def _dead(records: Path) -> Iterator[Path]:
     return (record for record in records.glob("*.json") if not _is_open(_entry(record)))
 
 
+_RECORDED = {"pid", "started", "file", "content", "own", "names"}
+
+
 def _entry(record: Path) -> dict[str, Any]:
     try:
-        entry: dict[str, Any] = json.loads(record.read_text())
-    except (OSError, ValueError):
+        entry: Any = json.loads(record.read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
-    return entry
+    whole = isinstance(entry, dict) and entry.keys() >= _RECORDED
+    return entry if whole else {}
 
 
 def _is_open(entry: dict[str, Any]) -> bool:

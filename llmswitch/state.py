@@ -6,6 +6,7 @@ Standard library only: the wrapper reads it on every start.
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,13 +56,30 @@ def read_state(run: Path) -> State | None:
     """
     file = run / STATE_FILE
     try:
-        return State(**json.loads(file.read_text(encoding="utf-8")))
+        state = State(**json.loads(file.read_text(encoding="utf-8")))
+        _check_types(state)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise LlmswitchError(
             f"the state file {file} is damaged", "llmswitch up    (writes it anew)"
         ) from error
+    except OSError as error:
+        raise LlmswitchError(
+            f"the state file {file} cannot be read: {error.strerror}",
+            f"move it away: mv {shlex.quote(str(file))} {shlex.quote(str(file))}.old",
+        ) from error
+    return state
+
+
+def _check_types(state: State) -> None:
+    """Raises TypeError for a field of another type than we write."""
+    numbers = state.port, 0 if state.pid is None else state.pid
+    texts = state.started, state.host, state.version, state.engine, state.profile, state.log
+    mappings = [state.roles, state.clients, state.keys, *state.models]
+    for values, kind in ((numbers, int), (texts, str), (mappings, dict)):
+        if not all(isinstance(value, kind) for value in values):
+            raise TypeError(f"a {kind.__name__} is missing")
 
 
 def write_state(run: Path, state: State) -> None:

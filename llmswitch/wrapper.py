@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from llmswitch.claude import is_wrapper
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import ProfileRef, write_private
+from llmswitch.paths import ProfileRef, expanded, write_private
 from llmswitch.render import render_wrapper
 
 # What moves our files or names the client: the wrapper carries it, so that it does not matter which
@@ -35,7 +35,7 @@ def install(ref: ProfileRef, name: str, folder: Path, environ: Mapping[str, str]
     Raises LlmswitchError when a file of that name is there that llmswitch did not write.
     """
     _check_name(name)
-    file = folder.expanduser().absolute() / name
+    file = expanded(str(folder)) / name
     text = wanted_text(ref, name, environ)
     did: Literal["installed", "updated", "nothing"] = "installed"
     if os.path.lexists(file):
@@ -50,9 +50,7 @@ def install(ref: ProfileRef, name: str, folder: Path, environ: Mapping[str, str]
 def wanted_text(ref: ProfileRef, name: str, environ: Mapping[str, str]) -> str:
     """What the wrapper `name` for a profile holds when it is installed from this shell."""
     exports = {
-        variable: str(Path(environ[variable]).expanduser().absolute())
-        for variable in _CARRIED
-        if environ.get(variable)
+        variable: str(expanded(environ[variable])) for variable in _CARRIED if environ.get(variable)
     }
     return render_wrapper(
         name=name,
@@ -72,7 +70,7 @@ def is_for(file: Path, ref: ProfileRef) -> bool:
 def uninstall(name: str, folder: Path) -> Path | None:
     """Take a wrapper away; returns its file, None where there was none."""
     _check_name(name)
-    file = folder.expanduser().absolute() / name
+    file = expanded(str(folder)) / name
     if not os.path.lexists(file):
         return None
     _check_ours(file)
@@ -82,7 +80,7 @@ def uninstall(name: str, folder: Path) -> Path | None:
 
 def list_installed(folder: Path, environ: Mapping[str, str]) -> list[Path]:
     """The wrappers in a folder and in every folder on PATH, each once."""
-    folders = [folder.expanduser().absolute(), *_path(environ)]
+    folders = [expanded(str(folder)), *_path(environ)]
     return [
         file
         for place in dict.fromkeys(folders)

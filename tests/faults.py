@@ -365,7 +365,7 @@ RUNNING = [
     Fault("a gateway that was killed", "process", "warning",
           "pid {pid} is gone without `llmswitch down`", UP, kill_gateway, typed),
     Fault("a gateway that hangs", "liveliness", "error",
-          "it does not answer within 2 seconds",
+          "it does not answer",
           RESTART + "    (why: llmswitch logs --profile work)", freeze_gateway, typed),
     Fault("a profile that has changed", "current", "warning",
           "the profile has changed since it was loaded", UP,

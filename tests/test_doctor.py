@@ -17,7 +17,8 @@ import pytest
 
 from llmswitch import checks_installation, doctor
 from llmswitch.facts import Facts, Verdict
-from llmswitch.paths import find_home
+from llmswitch.paths import find_home, make_private_folder
+from llmswitch.redact import with_tilde
 from tests.conftest import CHECKOUT
 from tests.fake_claude import install
 from tests.faults import GOOD, IDLE, RESTART, RUNNING, Fault, Scene, edited, set_scene, typed
@@ -112,6 +113,7 @@ def test_the_table(running_scene: Scene) -> None:
         "ANTHROPIC_API_KEY",
         "ZAI_API_KEY",
         "MINE_KEY",
+        "variables",
         "state",
         "generated files",
         "process",
@@ -255,7 +257,7 @@ def test_a_proxy_is_told(idle_scene: Scene) -> None:
     idle_scene.export(HTTPS_PROXY="http://127.0.0.1:9")
     row = idle_scene.doctor()["proxy"]
     assert row["level"] == "info"
-    assert row["hint"] == "export NO_PROXY=127.0.0.1,localhost,::1"
+    assert row["hint"] == 'export NO_PROXY="$NO_PROXY,127.0.0.1"'
     idle_scene.export(NO_PROXY="127.0.0.1,localhost,::1")
     assert idle_scene.doctor()["proxy"]["level"] == "ok"
 
@@ -323,3 +325,84 @@ def test_the_engine_that_is_asked_for_is_the_one_that_is_declared() -> None:
     """pyproject.toml and the doctor name the same range."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     assert checks_installation.ENGINE in project["dependencies"]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ('{"port": 1}', "the state file {file} is damaged"),
+        ("[" * 100_000, "the state file {file} is damaged"),
+        (None, "the state file {file} cannot be read: Is a directory"),
+    ],
+    ids=["of another form", "deep", "a folder"],
+)
+def test_odd_state_files(idle_scene: Scene, state: str | None, message: str) -> None:
+    """One row tells it, and those that need the state are skipped."""
+    file = idle_scene.mission.user.run_folder() / "state.json"
+    make_private_folder(file.parent)
+    file.mkdir(0o700) if state is None else file.touch(0o600)
+    if state is not None:
+        file.write_text(state)
+    rows = idle_scene.doctor()
+    file.rmdir() if state is None else file.unlink()
+    assert rows["state"]["message"] == message.format(file=file)
+    assert [name for name, row in rows.items() if row["level"] not in GOOD] == ["state"]
+
+
+def test_types_of_the_state(running_scene: Scene) -> None:
+    """A state file with values of other types is damaged, not believed."""
+    file = running_scene.mission.user.run_folder() / "state.json"
+    text = file.read_text()
+    for field, value in (("pid", "../../etc"), ("models", [1]), ("roles", None), ("host", 5)):
+        file.write_text(json.dumps(json.loads(text) | {field: value}))
+        row = running_scene.doctor()["state"]
+        assert (row["level"], row["message"]) == ("error", f"the state file {file} is damaged")
+    file.write_text(text)
+
+
+def test_a_variable_of_the_engine_that_is_not_set(idle_scene: Scene) -> None:
+    """What `up` would refuse, the doctor tells before."""
+    with idle_scene.profile.open("a") as stream:
+        stream.write("litellm: {router_settings: {redis_password: os.environ/REDIS_PW}}\n")
+    turned = {name: row for name, row in idle_scene.doctor().items() if row["level"] not in GOOD}
+    assert list(turned) == ["variables"]
+    assert turned["variables"]["message"] == "REDIS_PW is not set"
+    assert turned["variables"]["hint"] == "export REDIS_PW=..."
+    assert idle_scene.llmswitch("up").returncode == 1
+
+
+@pytest.mark.parametrize("name", ["LLMSWITCH_HOME", "LLMSWITCH_PROFILE", "LLMSWITCH_CLAUDE"])
+def test_a_home_folder_that_nobody_has(idle_scene: Scene, name: str) -> None:
+    """A `~name` that cannot be expanded is a path like any other: no traceback, no failed row."""
+    idle_scene.export(**{name: "~nobody-has-this/x.yaml"})
+    assert idle_scene.doctor()
+
+
+def test_odd_records_of_sessions(idle_scene: Scene) -> None:
+    """What is no record of a session is none."""
+    records = idle_scene.mission.user.state / "sessions"
+    make_private_folder(records)
+    idle_scene.write_settings(model="glm-4.7")
+    for number, text in enumerate(("[]", "5", "null", "{", '{"file": "x"}')):
+        (records / f"{number}.json").write_text(text)
+        (records / f"{number}.json").chmod(0o600)
+    assert idle_scene.doctor()["saved default"]["level"] == "warning"
+
+
+def test_a_good_wrapper_is_enough(idle_scene: Scene) -> None:
+    """A link to it, or a stale one of another name, does not hide it."""
+    folder = Path(idle_scene.names["bin"])
+    (folder / "aa").write_bytes((folder / "claude-multi").read_bytes() + b"# stale \xff\n")
+    (folder / "aa").chmod(0o755)
+    (folder / "ab").symlink_to(folder / "claude-multi")
+    row = idle_scene.doctor()["wrapper"]
+    assert (row["level"], row["message"]) == ("ok", str(folder / "claude-multi"))
+
+
+def test_home_is_shortened_only_where_it_is_home() -> None:
+    """`~` stands for the whole folder at the start of a path, and never inside quotes."""
+    assert with_tilde("/h/joe/x '/h/joe/my x' /h/joel /h/joe", Path("/h/joe")) == (
+        "~/x '/h/joe/my x' /h/joel ~"
+    )
+    assert with_tilde("a/b c", Path("/")) == "a/b c"
+    assert with_tilde("no profile", Path("e")) == "no profile"

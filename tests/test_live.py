@@ -114,6 +114,17 @@ def test_without_a_gateway(mission: Mission) -> None:
     assert done.stderr == "the gateway is not running\n-> llmswitch up --profile work\n"
 
 
+def test_a_profile_of_other_models(live: Mission) -> None:
+    """Where the gateway serves none of the profile's models any more, that is said."""
+    file = live.user.root / "llmswitch/profiles/work.yaml"
+    text = file.read_text()
+    file.write_text("models: {new: ollama/new}\n")
+    done = live.user.run("doctor", "--live", "--yes")
+    file.write_text(text)
+    said = "the gateway serves no model of the profile work as it stands"
+    assert (done.returncode, done.stderr) == (1, f"{said}\n-> llmswitch up --profile work\n")
+
+
 def test_with_the_real_client(live: Mission) -> None:
     """With --client a last column says whether the real `claude -p` does its work with the model,
     and a model that calls no tool is told.
