@@ -36,11 +36,8 @@ class Live(NamedTuple):
         rows = [target.row for target in self.targets]
         others = [target.other for target in self.targets if target.other]
         usd, unknown = estimate(rows, others, self.claude is not None)
-        cost = "at a price that nobody knows" if usd is None else f"for at most {_usd(usd)}"
-        if usd is not None and unknown:
-            cost += f" and what {', '.join(unknown)} cost{'s' if len(unknown) == 1 else ''}"
         count = "1 model" if len(rows) == 1 else f"{len(rows)} models"
-        return f"this sends real requests to {count}, {cost}"
+        return f"this sends real requests to {count}, {cost(usd, unknown)}"
 
 
 def prepare(facts: Facts, names: Sequence[str], with_client: bool) -> Live:
@@ -110,5 +107,13 @@ def _target(row: Row, served: Sequence[Row], door: Door) -> Target:
     return Target(door, row, other_of(row, served), mark=uuid.uuid4().hex[:12])
 
 
-def _usd(value: float) -> str:
-    return f"${value:.2f}" if value >= 0.01 else "$0.01"  # noqa: PLR2004 - a cent
+def cost(usd: float | None, unknown: Sequence[str]) -> str:
+    """An upper estimate in words. `unknown` are the models whose price nobody knows (not 0);
+    where it is that of all, `usd` is None.
+    """
+    if usd is None:
+        return "at a price that nobody knows"
+    said = f"for at most ${max(usd, 0.01):.2f}" if usd else "free of charge"
+    if unknown:
+        said += f" and what {', '.join(unknown)} cost{'s' if len(unknown) == 1 else ''}"
+    return said

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from llmswitch.live import cost
 from tests.clients import newest
 from tests.conftest import Mission
 from tests.terminal import Terminal
@@ -155,3 +156,18 @@ def test_the_readme_shows_what_it_prints(live: Mission) -> None:
     expected = shown("llmswitch doctor --live glm-4.7 glm-4.5 --yes")
     assert re.sub(" {2,}", "  ", said) == re.sub(" {2,}", "  ", expected)
     live.zai.behave(HEALTHY, "GLM-4.5-Air")
+
+
+@pytest.mark.parametrize(
+    ("usd", "unknown", "said"),
+    [
+        (None, ["a"], "at a price that nobody knows"),
+        (0.0, [], "free of charge"),
+        (0.0, ["a"], "free of charge and what a costs"),
+        (0.001, [], "for at most $0.01"),
+        (1.234, ["a", "b"], "for at most $1.23 and what a, b cost"),
+    ],
+)
+def test_the_cost_in_words(usd: float | None, unknown: list[str], said: str) -> None:
+    """A price that nobody knows is never 0, and a small one is not either."""
+    assert cost(usd, unknown) == said
