@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +47,7 @@ from llmswitch.paths import LOOPBACK, ProfileRef, find_home, find_profile, write
 from llmswitch.secrets import find_key, fingerprint, gateway_key
 from llmswitch.state import State, is_ours, read_state
 
+_INSTANT = 0.05  # seconds
 _QUIET = (
     "DISABLE_AUTOUPDATER",
     "DISABLE_BUG_COMMAND",
@@ -300,9 +302,17 @@ def _run(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
     while True:
         _, status = os.waitpid(pid, os.WUNTRACED)
         if os.WIFSTOPPED(status):  # Ctrl-Z: the shell waits for us, so stop with it
-            os.kill(os.getpid(), signal.SIGSTOP)
-            os.kill(pid, signal.SIGCONT)
-            continue
+            # A client that stops the whole group has stopped us already; `fg` wakes both, and we
+            # may be told of its stop an instant before it goes on. To stop for that would be once
+            # too often.
+            time.sleep(_INSTANT)
+            changed, later = os.waitpid(pid, os.WNOHANG | os.WCONTINUED)
+            if not changed:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if not changed or os.WIFCONTINUED(later):
+                os.kill(pid, signal.SIGCONT)
+                continue
+            status = later
         for number in ended:  # what is left to do takes no time, and must be done
             signal.signal(number, signal.SIG_IGN)
         return os.waitstatus_to_exitcode(status)
