@@ -125,8 +125,9 @@ def version_of(claude: Path, cache: Path) -> Version:
     return version
 
 
-def ask_version(claude: Path, seconds: float = _VERSION_SECONDS) -> Version:
+def ask_version(claude: Path, seconds: float | None = None) -> Version:
     """The client's version, as it says. Raises LlmswitchError when it does not in `seconds`."""
+    seconds = seconds or _VERSION_SECONDS
     try:
         answer = subprocess.run(
             [claude, "--version"],

@@ -75,7 +75,7 @@ def read_state(run: Path) -> State | None:
 def _check_types(state: State) -> None:
     """Raises TypeError for a field of another type than we write."""
     numbers = state.port, 0 if state.pid is None else state.pid
-    texts = state.started, state.host, state.version, state.engine, state.profile, state.log
+    texts = state.host, state.version, state.engine, state.profile, state.log
     mappings = [state.roles, state.clients, state.keys, *state.models]
     for values, kind in ((numbers, int), (texts, str), (mappings, dict)):
         if not all(isinstance(value, kind) for value in values):
