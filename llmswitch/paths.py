@@ -41,6 +41,15 @@ class Home(NamedTuple):
         """The gateway's own key, made once."""
         return self.state / "gateway.key"
 
+    @property
+    def client_keys(self) -> Path:
+        """A digest of each client's key, and when it was made."""
+        return self.state / "clients.json"
+
+    def ledger(self, profile: ProfileRef) -> Path:
+        """The usage of one profile; it outlives what is generated."""
+        return self.state / "ledger" / f"{profile.id}.db"
+
     def run(self, profile: ProfileRef) -> Path:
         """The folder of everything generated for one profile and its gateway."""
         return self.state / "run" / profile.id

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "llmswitch"
 # From the ground up: a module imports only from layers below its own.
 LAYERS = [
     ["errors"],
-    ["document", "health", "progress", "arguments", "redact"],
+    ["document", "health", "progress", "arguments", "redact", "ledger"],
     ["engine_rules", "paths", "gateway_log"],
     ["providers", "secrets", "state", "claude"],
     ["profile", "port_owner", "workers", "saved_default"],
@@ -30,6 +30,8 @@ LAYERS = [
     ["cli"],
     ["__main__"],
 ]
+# Loaded by the commands and inside LiteLLM; so standard library and nothing of ours.
+SHARED = {"llmswitch.ledger"}
 ENGINE = {"litellm", "fastapi", "starlette", "uvicorn", "gunicorn"}
 WRITERS = {
     "cli": {"stdout", "stderr"},
@@ -136,7 +138,16 @@ def test_the_callbacks_import_the_engine_and_nothing_of_the_command_line() -> No
     assert any(module.startswith("litellm") for names in found.values() for module in names)
     for name, names in found.items():
         reached = {module for module in names if module.partition(".")[0] == "llmswitch"}
-        assert {module for module in reached if "callbacks" not in module} == set(), name
+        assert {module for module in reached if "callbacks" not in module} <= SHARED, name
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_what_both_sides_load_is_standard_library(name: str) -> None:
+    """What the commands and the callbacks share draws in neither side."""
+    found = {
+        module.partition(".")[0] for module in needed_at_start(name.removeprefix("llmswitch."))
+    }
+    assert found - set(sys.stdlib_module_names) == set()
 
 
 def needed_at_start(name: str) -> set[str]:

@@ -1,0 +1,174 @@
+"""The ledger: one SQLite file for each profile, one row for each try of a request.
+
+The gateway writes it, the commands read it; both find its form here. Standard library only, and
+nothing of llmswitch, since this is also loaded inside LiteLLM. No prompt and no answer is in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+OWN_CLIENT = "gateway"  # who came with the gateway's own key
+BUSY_SECONDS = 5.0
+# One step for each version of the form, the oldest first; PRAGMA user_version counts them.
+_STEPS = (
+    """
+    CREATE TABLE tries (
+        id INTEGER PRIMARY KEY,
+        ended REAL NOT NULL,
+        request TEXT NOT NULL,
+        session TEXT,
+        agent TEXT,
+        client TEXT NOT NULL,
+        asked TEXT NOT NULL,
+        model TEXT NOT NULL,
+        provider TEXT,
+        upstream TEXT,
+        key TEXT,
+        streamed INTEGER NOT NULL,
+        input INTEGER NOT NULL,
+        output INTEGER NOT NULL,
+        cache_read INTEGER NOT NULL,
+        cache_write INTEGER NOT NULL,
+        cost REAL,
+        prompt_saved REAL,
+        first_byte REAL,
+        seconds REAL NOT NULL,
+        status INTEGER NOT NULL,
+        error TEXT,
+        cache_hit INTEGER NOT NULL,
+        saved REAL,
+        fallback_from TEXT,
+        worker TEXT NOT NULL
+    );
+    CREATE INDEX tries_ended ON tries (ended);
+    """,
+)
+
+
+class Try(NamedTuple):
+    """One finished try, as the table `tries` has it.
+
+    `ended` is in seconds since 1970, `first_byte` and `seconds` are seconds from the request's
+    arrival and the try's start. `request` is one id for all tries of a request. `asked` is the
+    name that the client sent, `model` the name in the profile that was tried, `upstream` the
+    provider's id of it, `key` the name of the variable that holds the key. `input` is without the
+    tokens that the provider's cache held. Money is in USD; None: nobody knows, which is not 0.
+    `prompt_saved` is what the provider's cache made cheaper (below 0: dearer), `saved` what an
+    answer from LiteLLM's cache would have cost. `status` is HTTP's; 499: the client left.
+    `fallback_from` is the model that failed before. `worker` tells the gateway's processes apart.
+    """
+
+    ended: float
+    request: str
+    session: str | None
+    agent: str | None
+    client: str
+    asked: str
+    model: str
+    provider: str | None
+    upstream: str | None
+    key: str | None
+    streamed: bool
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    cost: float | None
+    prompt_saved: float | None
+    first_byte: float | None
+    seconds: float
+    status: int
+    error: str | None
+    cache_hit: bool
+    saved: float | None
+    fallback_from: str | None
+    worker: str
+
+
+_INSERT = (
+    f"INSERT INTO tries ({', '.join(Try._fields)}) "  # noqa: S608 - names of ours
+    f"VALUES ({', '.join('?' * len(Try._fields))})"
+)
+
+
+class NewerError(Exception):
+    """The file was written by a newer llmswitch."""
+
+
+def open_to_write(file: Path) -> sqlite3.Connection:
+    """The ledger, made or brought to this version's form. The folder must be there.
+
+    Raises sqlite3.Error, and NewerError.
+    """
+    file.touch(mode=0o600)  # SQLite gives its other two files the same mode
+    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        connection.isolation_level = None  # transactions are written out
+        connection.execute("PRAGMA journal_mode = WAL")
+        # In WAL mode: a power failure may lose the last rows, a killed process none.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_to_read(file: Path) -> sqlite3.Connection | None:
+    """The ledger for reading, None where there is none yet.
+
+    Raises sqlite3.Error, and NewerError.
+    """
+    if not file.exists():
+        return None
+    connection = sqlite3.connect(
+        f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
+    )
+    try:
+        version = _version(connection)
+    except BaseException:
+        connection.close()
+        raise
+    if version:  # 0: just being made
+        return connection
+    connection.close()
+    return None
+
+
+def insert(connection: sqlite3.Connection, tries: Iterable[Try]) -> None:
+    """Write rows in one transaction: all or none."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany(_INSERT, tries)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(_STEPS):
+        raise NewerError
+    return version
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    if _version(connection) == len(_STEPS):
+        return
+    connection.execute("BEGIN IMMEDIATE")  # two workers of a reload may both be here
+    try:
+        for number, step in enumerate(_STEPS[_version(connection) :], _version(connection) + 1):
+            for statement in filter(str.strip, step.split(";")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
