@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from llmswitch.claude import compaction_window, max_context
 from llmswitch.errors import LlmswitchError
+from llmswitch.fields import Profile
 from llmswitch.menu import Menu, Row, format_context, make_menu, make_rows
-from llmswitch.profile import Profile
 
 
 def notes(profile: Profile, keys: Sequence[str]) -> list[str]:

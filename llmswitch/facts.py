@@ -10,10 +10,11 @@ from typing import Literal, NamedTuple
 
 from llmswitch import health
 from llmswitch.errors import LlmswitchError
+from llmswitch.fields import Profile
 from llmswitch.menu import Row, make_rows
 from llmswitch.paths import Home, ProfileRef, find_profile
 from llmswitch.plan import Drawing, draw, shown_path
-from llmswitch.profile import Profile, load_profile
+from llmswitch.profile import load_profile
 from llmswitch.secrets import find_keys
 from llmswitch.state import State, is_ours, read_state
 
@@ -121,7 +122,7 @@ class Facts:
     def keys(self) -> dict[str, str]:
         """The keys of the profile's models that this shell has."""
         profile = self.profile
-        wanted = {name for model in profile.models.values() for name in profile.keys_of(model)}
+        wanted = profile.key_names
         return find_keys(wanted, self.environ)
 
     @property

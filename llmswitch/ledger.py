@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 OWN_CLIENT = "gateway"  # who came with the gateway's own key
 BUSY_SECONDS = 5.0
+# `raises`: what a budget has got on top, for the period that begins at `start`.
 # One step for each version of the form, the oldest first; PRAGMA user_version counts them.
 _STEPS = (
     """
@@ -45,6 +46,12 @@ _STEPS = (
         worker TEXT NOT NULL
     );
     CREATE INDEX tries_ended ON tries (ended);
+    CREATE TABLE raises (
+        budget TEXT NOT NULL,
+        start REAL NOT NULL,
+        usd REAL NOT NULL,
+        PRIMARY KEY (budget, start)
+    );
     """,
 )
 

@@ -6,8 +6,8 @@ from collections.abc import Container
 from typing import Any, NamedTuple
 
 from llmswitch.errors import LlmswitchError
+from llmswitch.fields import ROLES, Model, Price, Profile
 from llmswitch.prices import look_up
-from llmswitch.profile import ROLES, Model, Price, Profile
 from llmswitch.providers import Provider
 from llmswitch.secrets import missing_reason
 

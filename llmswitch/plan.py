@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
+from llmswitch.fields import Gateway, Profile
 from llmswitch.menu import Menu, make_menu
 from llmswitch.paths import LOOPBACK, ProfileRef
-from llmswitch.profile import Gateway, Profile, load_profile
+from llmswitch.profile import load_profile
 from llmswitch.render import (
     GATEWAY_KEY,
     named_in_engine,
@@ -110,7 +111,7 @@ def draw(ref: ProfileRef, environ: Mapping[str, str], held: Container[str] = ())
     Raises LlmswitchError for whatever would keep the gateway from starting.
     """
     profile = load_profile(ref.file, shown_path(ref.file))
-    wanted = {name for model in profile.models.values() for name in profile.keys_of(model)}
+    wanted = profile.key_names
     keys = find_keys(wanted, environ)
     menu = make_menu(profile, {name for name in wanted if name in keys or name in held})
     named = named_variables(profile, menu)

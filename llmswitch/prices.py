@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmswitch.profile import Model, Price
+from llmswitch.fields import Model, Price
 from llmswitch.providers import Provider
 
 _PER_MILLION = 1_000_000

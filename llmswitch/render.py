@@ -19,9 +19,9 @@ import yaml
 from llmswitch import __version__
 from llmswitch.claude import MARK
 from llmswitch.engine_rules import ENVIRON, FALLBACKS, NO_KEY, fallback_name
+from llmswitch.fields import Profile
 from llmswitch.menu import Menu, Row
 from llmswitch.paths import data_folder
-from llmswitch.profile import Profile
 from llmswitch.providers import api_base
 from llmswitch.secrets import inside_name
 

@@ -64,6 +64,6 @@ def _of_profile(ref: ProfileRef, environ: Mapping[str, str]) -> tuple[list[dict[
     from llmswitch.secrets import find_keys
 
     profile = load_profile(ref.file, shown_path(ref.file))
-    wanted = {name for model in profile.models.values() for name in profile.keys_of(model)}
+    wanted = profile.key_names
     rows = [row_data(row) for row in make_rows(profile, find_keys(wanted, environ))]
     return rows, health.url_of(profile.gateway.host, profile.gateway.port)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from llmswitch import prices
+from llmswitch.fields import Model, Price
 from llmswitch.prices import Known, look_up
-from llmswitch.profile import Model, Price
 from llmswitch.providers import Provider, catalogue_data
 from tests.conftest import User
 

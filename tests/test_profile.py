@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from llmswitch.errors import ProfileError
-from llmswitch.profile import ROLES, Gateway, Model, Price, Profile, load_profile, parse_profile
+from llmswitch.fields import ROLES, Gateway, Key, Model, Price, Profile
+from llmswitch.profile import load_profile, parse_profile
 from llmswitch.providers import Provider
 from tests.conftest import User
 
@@ -56,7 +57,10 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "a field like no other": (
         f"{OK}x: 1\n",
-        "2: x is not a field; there are: models, roles, providers, gateway, litellm",
+        (
+            "2: x is not a field; there are: "
+            "models, roles, providers, gateway, cache, budgets, clients, litellm"
+        ),
     ),
     # models
     "models without any": ("models:\n", "1: models is empty, but must be a mapping"),
@@ -118,7 +122,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
         model("zzz: A"),
         (
             "4: models.a.zzz is not a field; "
-            "there are: model, label, keys, fallbacks, context, price, behaves_as, drop"
+            "there are: model, label, keys, fallbacks, context_fallbacks, timeout, context, price, "
+            "budget, behaves_as, drop"
         ),
     ),
     # names
@@ -384,10 +389,86 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "2: gateway.prot is not a field; did you mean `port`?",
     ),
     # of later versions
-    "a budget of a model": (model("budget: {usd: 5, per: day}"), f"4: models.a.budget {NOT_BUILT}"),
-    "budgets": (f"{OK}budgets: [{{usd: 50, per: month}}]\n", f"2: budgets {NOT_BUILT}"),
-    "a cache": (f"{OK}cache: {{type: local, ttl: 300}}\n", f"2: cache {NOT_BUILT}"),
-    "clients": (f"{OK}clients: [laptop]\n", f"2: clients {NOT_BUILT}"),
+    "a budget without a period": (
+        model("budget: {usd: 5}"),
+        "4: models.a.budget.per is missing",
+    ),
+    "a budget of nothing": (
+        model("budget: {usd: 0, per: day}"),
+        "4: models.a.budget.usd is 0, but must be greater than 0",
+    ),
+    "a budget for an unknown period": (
+        f"{OK}budgets: [{{usd: 50, per: year}}]\n",
+        "2: budgets[0].per is 'year', but must be one of 'day', 'week' or 'month'",
+    ),
+    "a budget of no model": (
+        f"{OK}budgets: [{{usd: 50, per: month, model: sonet}}]\n",
+        "2: budgets[0].model is 'sonet', which is no model here; there are: a, b",
+    ),
+    "a budget of a provider that no model has": (
+        f"{OK}budgets: [{{usd: 50, per: month, provider: xai}}]\n",
+        "2: budgets[0].provider is 'xai', which is no provider here; did you mean `zai`?",
+    ),
+    "a budget of no client": (
+        f"{OK}clients: [laptop]\nbudgets: [{{usd: 50, per: month, client: laptob}}]\n",
+        "3: budgets[0].client is 'laptob', which is no client here; did you mean `laptop`?",
+    ),
+    "two budgets of the same": (
+        f"{OK}budgets: [{{usd: 50, per: month}}, {{usd: 60, per: month}}]\n",
+        "2: budgets[1] is of the same as budgets[0]; take one of them out",
+    ),
+    "two budgets of a model": (
+        model("budget: {usd: 5, per: day}") + "budgets: [{usd: 5, per: day, model: a}]\n",
+        "5: budgets[0] is of the same as models.a.budget; take one of them out",
+    ),
+    "a cache of no kind": (
+        f"{OK}cache: {{type: disk}}\n",
+        "2: cache.type is 'disk', but must be one of 'local' or 'redis'",
+    ),
+    "a cache of no model": (
+        f"{OK}cache: {{type: local, models: [opus]}}\n",
+        "2: cache.models[0] is 'opus', which is no model here; there are: a, b",
+    ),
+    "a Redis nowhere": (
+        f"{OK}cache: {{type: redis}}\n",
+        "2: cache has the type redis and so needs a host",
+    ),
+    "an address of a local cache": (
+        f"{OK}cache: {{type: local, port: 6379}}\n",
+        "2: cache.port goes only with `type: redis`",
+    ),
+    "the password of Redis itself": (
+        f"{OK}cache: {{type: redis, host: 127.0.0.1, key: hunter2}}\n",
+        f"2: cache.key {KEY_RULE}",
+    ),
+    "a client of an odd name": (
+        f"{OK}clients: [lap top]\n",
+        "2: clients[0] is 'lap top', but must be a name of letters, digits and . _ -",
+    ),
+    "a client that is the gateway": (
+        f"{OK}clients: [gateway]\n",
+        "2: clients[0] is 'gateway', which is who has the gateway's own key",
+    ),
+    "a client twice": (
+        f"{OK}clients: [ci, ci]\n",
+        "2: clients[1] is 'ci', which is there already; take it out",
+    ),
+    "a weight of nothing": (
+        model("keys: [A, {name: B, weight: 0}]"),
+        "4: models.a.keys[1].weight must be greater than or equal to 1",
+    ),
+    "a key's value in its long form": (
+        model("keys: [{name: sk-abc}]"),
+        f"4: models.a.keys[0].name {KEY_RULE}",
+    ),
+    "a context fallback to itself": (
+        model("context_fallbacks: [a]"),
+        "4: models.a.context_fallbacks[0] is 'a' itself; name another model",
+    ),
+    "a timeout of nothing": (
+        model("timeout: 0"),
+        "4: models.a.timeout is 0, but must be greater than or equal to 1",
+    ),
     "an idle timeout": (
         f"{OK}gateway: {{idle_timeout: 600}}\n",
         f"2: gateway.idle_timeout {NOT_BUILT}",
@@ -431,7 +512,7 @@ models:
     keys: [sk-not-a-name]
     fallbacks: [sonnet, opus]
     price: {input: cheap, output: 1.1}
-    budget: {usd: 5, per: day}
+    budget: {usd: 5}
   Opus: zai/glm-4.6
 roles: {default: glm-4, opus: glm-4.7}
 providers:
@@ -448,7 +529,7 @@ TWELVE_MESSAGES = [
         "there are: opus, glm-4.7, glm-4.5, Opus"
     ),
     "9: models.glm-4.5.price.input is 'cheap', but must be a number",
-    f"10: models.glm-4.5.budget {NOT_BUILT}",
+    "10: models.glm-4.5.budget.per is missing",
     "11: models.Opus differs from `opus` only by case; choose another name",
     "12: roles.default is 'glm-4', which is no model here; did you mean `glm-4.7`?",
     (
@@ -609,7 +690,7 @@ models:
     assert loaded.models["glm-4.5"] == Model(
         model="zai/GLM-4.5-Air",
         label="GLM-4.5 Air (Z.ai)",
-        keys=["ZAI_API_KEY", "ZAI_API_KEY_2"],
+        keys=[Key(name="ZAI_API_KEY"), Key(name="ZAI_API_KEY_2")],
         fallbacks=["other"],
         context=128000,
         price=Price(input=0.2, output=1.0, cache_read=0.03, cache_write=None),

@@ -14,10 +14,12 @@ PACKAGE = Path(__file__).parent.parent / "llmswitch"
 # From the ground up: a module imports only from layers below its own.
 LAYERS = [
     ["errors"],
-    ["document", "health", "progress", "arguments", "redact", "ledger"],
+    ["document", "health", "progress", "arguments", "redact", "ledger", "budgets"],
     ["engine_rules", "paths", "gateway_log"],
     ["providers", "secrets", "state", "claude"],
-    ["profile", "port_owner", "workers", "saved_default"],
+    ["fields", "port_owner", "workers", "saved_default"],
+    ["references"],
+    ["profile"],
     ["prices"],
     ["menu"],
     ["render", "advice", "probe_wire", "probe_bodies"],
@@ -31,7 +33,7 @@ LAYERS = [
     ["__main__"],
 ]
 # Loaded by the commands and inside LiteLLM; so standard library and nothing of ours.
-SHARED = {"llmswitch.ledger"}
+SHARED = {"llmswitch.ledger", "llmswitch.budgets"}
 ENGINE = {"litellm", "fastapi", "starlette", "uvicorn", "gunicorn"}
 WRITERS = {
     "cli": {"stdout", "stderr"},

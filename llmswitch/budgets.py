@@ -1,0 +1,68 @@
+"""What a budget is, which period it is in, and what it covers. Loaded by the commands and inside
+LiteLLM, so standard library and nothing of ours.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+Per = Literal["day", "week", "month"]
+WARN_AT = 0.8  # of a budget
+
+
+class Budget(NamedTuple):
+    """So many USD for each period, of everything that has all the names given here."""
+
+    usd: float
+    per: Per
+    model: str | None = None
+    provider: str | None = None
+    client: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How it is called on the command line: total/month, model:glm-4.5/day."""
+        parts = [f"{kind}:{name}" for kind, name in self.limits().items()]
+        return f"{'+'.join(parts) or 'total'}/{self.per}"
+
+    def limits(self) -> dict[str, str]:
+        """What it is limited to; empty for a budget of everything."""
+        named = {"client": self.client, "model": self.model, "provider": self.provider}
+        return {kind: name for kind, name in named.items() if name is not None}
+
+    def covers(self, **names: str | None) -> bool:
+        """Whether it counts a try of this model, provider and client."""
+        return all(names[kind] == name for kind, name in self.limits().items())
+
+    def data(self) -> dict[str, Any]:
+        """As it stands in the gateway's configuration."""
+        return {"usd": self.usd, "per": self.per, **self.limits()}
+
+
+class Period(NamedTuple):
+    """From `start` to before `end`, in seconds since 1970."""
+
+    start: float
+    end: float
+
+    @property
+    def until(self) -> str:
+        """Its end in local time, as one says it."""
+        return f"{datetime.fromtimestamp(self.end).astimezone():%Y-%m-%d %H:%M}"
+
+
+def period(per: Per, now: float) -> Period:
+    """The day, week (from Monday) or month in local time that a moment is in."""
+    local = datetime.fromtimestamp(now).astimezone()
+    today = local.replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+    if per == "day":
+        start, end = today, today + timedelta(days=1)
+    elif per == "week":
+        start = today - timedelta(days=today.weekday())
+        end = start + timedelta(days=7)
+    else:
+        start = today.replace(day=1)
+        end = (start + timedelta(days=32)).replace(day=1)
+    # Without a time zone these are local: a day has 23 hours when the clocks go forward.
+    return Period(start.timestamp(), end.timestamp())
