@@ -47,7 +47,6 @@ from llmswitch.paths import LOOPBACK, ProfileRef, find_home, find_profile, write
 from llmswitch.secrets import find_key, fingerprint, gateway_key
 from llmswitch.state import State, is_ours, read_state
 
-_INSTANT = 0.05  # seconds
 _QUIET = (
     "DISABLE_AUTOUPDATER",
     "DISABLE_BUG_COMMAND",
@@ -278,11 +277,14 @@ def _write_settings(run: Path, settings: dict[str, Any]) -> Path:
 
 def _run(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run the client in our place: its terminal, its signals, its stops; returns as run_session."""
-    typed, ended = {signal.SIGINT, signal.SIGQUIT}, {signal.SIGTERM, signal.SIGHUP}
+    typed = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP}
+    ended = {signal.SIGTERM, signal.SIGHUP}
     ignored = {number for number in typed | ended if signal.getsignal(number) is signal.SIG_IGN}
     ended -= ignored  # by `nohup`, say: then by the client too
     passed = (typed | ended | {signal.SIGPIPE}) - ignored
-    for number in typed:  # Ctrl-C is the client's to answer
+    # Keys are the client's to answer. It sends Ctrl-Z's signal on to the whole group (2.1.197 and
+    # 2.1.330): were we stopped by that too, and by its stop below, `fg` would be needed twice.
+    for number in typed:
         signal.signal(number, signal.SIG_IGN)
     waiting = signal.pthread_sigmask(signal.SIG_BLOCK, ended)  # until there is whom to pass it to
     try:
@@ -302,20 +304,27 @@ def _run(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
     while True:
         _, status = os.waitpid(pid, os.WUNTRACED)
         if os.WIFSTOPPED(status):  # Ctrl-Z: the shell waits for us, so stop with it
-            # A client that stops the whole group has stopped us already; `fg` wakes both, and we
-            # may be told of its stop an instant before it goes on. To stop for that would be once
-            # too often.
-            time.sleep(_INSTANT)
-            changed, later = os.waitpid(pid, os.WNOHANG | os.WCONTINUED)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            # `fg` wakes the client too. Told so twice, it would draw and read its screen twice.
+            changed, later = _wait_a_second(pid)
             if not changed:
-                os.kill(os.getpid(), signal.SIGSTOP)
-            if not changed or os.WIFCONTINUED(later):
                 os.kill(pid, signal.SIGCONT)
+            if not changed or os.WIFCONTINUED(later):
                 continue
             status = later
         for number in ended:  # what is left to do takes no time, and must be done
             signal.signal(number, signal.SIG_IGN)
         return os.waitstatus_to_exitcode(status)
+
+
+def _wait_a_second(pid: int) -> tuple[int, int]:
+    """As os.waitpid, for a child that goes on or ends; (0, 0) where it does neither."""
+    for _ in range(20):
+        changed, status = os.waitpid(pid, os.WNOHANG | os.WCONTINUED)
+        if changed:
+            return changed, status
+        time.sleep(0.05)
+    return 0, 0
 
 
 if __name__ == "__main__":
