@@ -5,10 +5,12 @@ LiteLLM, so standard library and nothing of ours.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 Per = Literal["day", "week", "month"]
 WARN_AT = 0.8  # of a budget
+_CENT = 0.01
 
 
 class Budget(NamedTuple):
@@ -66,3 +68,10 @@ def period(per: Per, now: float) -> Period:
         end = (start + timedelta(days=32)).replace(day=1)
     # Without a time zone these are local: a day has 23 hours when the clocks go forward.
     return Period(start.timestamp(), end.timestamp())
+
+
+def dollars(usd: float) -> str:
+    """$12.50; what is below a cent with two digits that count: $0.0042."""
+    if usd == 0 or abs(usd) >= _CENT:
+        return f"${usd:,.2f}"
+    return f"${Decimal(f'{usd:.2g}'):f}"

@@ -49,6 +49,7 @@ _REFUSED: dict[Path, str] = {
     ("environment_variables",): (
         "would set variables that redirect LiteLLM's requests; use `providers:` instead"
     ),
+    ("llmswitch",): _OURS,
     ("include",): "would bring in a file that is not checked; write its lines here",
 }
 

@@ -60,7 +60,7 @@ def up(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progre
     with _alone(run, progress):
         state = _running_or_damaged(run)
         held = state.keys if state else {}
-        plan = Plan(draw(ref, environ, held), run, gateway_key(home))
+        plan = Plan(draw(ref, environ, held), home, gateway_key(home))
         if state is None:
             return Outcome("started", _start(plan, environ, progress))
         if (state.host, state.port, state.version, state.engine) != identity(plan):
@@ -97,7 +97,7 @@ def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: P
     """
     run = home.run(ref)
     with _alone(run, progress):
-        plan = Plan(draw(ref, environ), run, gateway_key(home))
+        plan = Plan(draw(ref, environ), home, gateway_key(home))
         state = _running_or_damaged(run)
         if state is None:
             return Outcome("started", _start(plan, environ, progress))
@@ -110,7 +110,7 @@ def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -
     """Become the gateway: its output on this terminal, until Ctrl-C. Never returns."""
     run = home.run(ref)
     with _alone(run, lambda _text: None):
-        plan = Plan(draw(ref, environ), run, gateway_key(home))
+        plan = Plan(draw(ref, environ), home, gateway_key(home))
         if state := _running_or_damaged(run):
             raise LlmswitchError(
                 f"already running on {state.url.removeprefix('http://')}, pid {state.pid}",

@@ -7,6 +7,7 @@ nothing of llmswitch, since this is also loaded inside LiteLLM. No prompt and no
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -65,8 +66,8 @@ class Try(NamedTuple):
     provider's id of it, `key` the name of the variable that holds the key. `input` is without the
     tokens that the provider's cache held. Money is in USD; None: nobody knows, which is not 0.
     `prompt_saved` is what the provider's cache made cheaper (below 0: dearer), `saved` what an
-    answer from LiteLLM's cache would have cost. `status` is HTTP's; 499: the client left.
-    `fallback_from` is the model that failed before. `worker` tells the gateway's processes apart.
+    answer from LiteLLM's cache would have cost. `status` is HTTP's. `fallback_from` is
+    the model asked for, where another was tried. `worker` tells the gateway's processes apart.
     """
 
     ended: float
@@ -100,6 +101,11 @@ _INSERT = (
     f"INSERT INTO tries ({', '.join(Try._fields)}) "  # noqa: S608 - names of ours
     f"VALUES ({', '.join('?' * len(Try._fields))})"
 )
+
+
+def new_worker() -> str:
+    """What marks the rows of one worker."""
+    return uuid.uuid4().hex
 
 
 class NewerError(Exception):

@@ -17,7 +17,7 @@ from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Gateway, Profile
 from llmswitch.menu import Menu, make_menu
-from llmswitch.paths import LOOPBACK, ProfileRef
+from llmswitch.paths import LOOPBACK, Home, ProfileRef
 from llmswitch.profile import load_profile
 from llmswitch.render import (
     GATEWAY_KEY,
@@ -86,11 +86,16 @@ class Drawing(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A drawing, the folder that it is for, and the gateway's own key."""
+    """A drawing, where llmswitch's files are, and the gateway's own key."""
 
     drawing: Drawing
-    run: Path
+    home: Home
     own_key: str
+
+    @property
+    def run(self) -> Path:
+        """The folder of everything generated for the profile."""
+        return self.home.run(self.drawing.ref)
 
     def fingerprints(self) -> dict[str, str]:
         """One digest for each secret that the gateway is given."""
@@ -114,6 +119,14 @@ def draw(ref: ProfileRef, environ: Mapping[str, str], held: Container[str] = ())
     wanted = profile.key_names
     keys = find_keys(wanted, environ)
     menu = make_menu(profile, {name for name in wanted if name in keys or name in held})
+    password = profile.cache.key if profile.cache else None
+    if password:
+        keys |= find_keys([password], environ)
+        if password not in keys and password not in held:
+            raise LlmswitchError(
+                f"{password} is not set, and the cache of the profile needs it",
+                f"export {password}=...    (or take `key:` out of `cache:`)",
+            )
     named = named_variables(profile, menu)
     values = find_keys(named, environ)
     given = {*values, *(name for name in named if name in held)}
@@ -157,7 +170,11 @@ def environment(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
     result["NO_PROXY"] = result["no_proxy"] = f"{ours},{LOOPBACK}" if ours else LOOPBACK
     if sys.platform == "darwin":  # forking after an import is refused there without this
         result["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"
-    result |= _LITELLM | {"CONFIG_FILE_PATH": str(plan.run / CONFIG)}
+    result |= _LITELLM | {
+        "CONFIG_FILE_PATH": str(plan.run / CONFIG),
+        "LLMSWITCH_CLIENTS": str(plan.home.client_keys),
+        "LLMSWITCH_LEDGER": str(plan.home.ledger(plan.drawing.ref)),
+    }
     return result | secrets_inside(plan)
 
 

@@ -19,7 +19,7 @@ import yaml
 from llmswitch import __version__
 from llmswitch.claude import MARK
 from llmswitch.engine_rules import ENVIRON, FALLBACKS, NO_KEY, fallback_name
-from llmswitch.fields import Profile
+from llmswitch.fields import Key, Profile
 from llmswitch.menu import Menu, Row
 from llmswitch.paths import data_folder
 from llmswitch.providers import api_base
@@ -35,6 +35,12 @@ _ENGINE_PREFIX = {
     "chat": "hosted_vllm",
     "responses": "openai",
 }
+_CALLBACKS = (
+    "llmswitch.callbacks.names.names",
+    "llmswitch.callbacks.budget.budgets",
+    "llmswitch.callbacks.ledger.ledger",
+    "llmswitch.callbacks.failures.failures",
+)
 _ADDED_TO = ("model_list", "callbacks", "custom_provider_map")
 
 
@@ -88,13 +94,11 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
 
     Mappings are merged; lists of the profile replace ours, but those of _ADDED_TO.
     """
-    deployments = [item for row in menu.served for item in _deployments(row)]
-    several = max(len(row.keys) for row in menu.served) > 1
+    deployments = [item for row in menu.served for item in _deployments(profile, row)]
     served = {row.name for row in menu.served}
-    fallbacks = [{row.name: row.model.fallbacks} for row in menu.served if row.model.fallbacks]
     config: dict[str, Any] = {
         "model_list": deployments,
-        "litellm_settings": {"callbacks": ["llmswitch.callbacks.names.names"]},
+        "litellm_settings": {"callbacks": list(_CALLBACKS), **_cache(profile)},
         "general_settings": {
             "master_key": ENVIRON + GATEWAY_KEY,
             "custom_auth": "llmswitch.callbacks.auth.authenticate",
@@ -103,12 +107,26 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
         },
         "router_settings": {
             # Claude Code retries by itself, ten times. Here a try goes to another key or nowhere.
-            "num_retries": 1 if several else 0,
-            # A lone deployment that is cooled down answers 429 and hides the real error.
-            "disable_cooldowns": not several,
-            "fallbacks": fallbacks,
+            "num_retries": 0,
+            # A model whose deployments are all cooled down answers 429 and hides the real error.
+            # llmswitch.callbacks.failures lets a key rest that has failed.
+            "disable_cooldowns": True,
+            "fallbacks": [
+                {row.name: row.model.fallbacks} for row in menu.served if row.model.fallbacks
+            ],
+        },
+        # Ours: read by llmswitch.callbacks.settings.
+        "llmswitch": {
+            "budgets": [budget.data() for budget in profile.all_budgets],
+            "cached": profile.cache.models if profile.cache else [],
         },
     }
+    if rules := [
+        {row.name: row.model.context_fallbacks}
+        for row in menu.served
+        if row.model.context_fallbacks
+    ]:
+        config["router_settings"]["context_window_fallbacks"] = rules
     if any(row.provider.prefix == DEMO_PREFIX for row in menu.served):
         handler = {"provider": DEMO_PREFIX, "custom_handler": "llmswitch.callbacks.demo.demo"}
         config["litellm_settings"]["custom_provider_map"] = [handler]
@@ -119,6 +137,20 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
             if rules := merged[section].get(field):
                 merged[section][field] = _without(rules, left_out)
     return merged
+
+
+def _cache(profile: Profile) -> dict[str, Any]:
+    """Nothing unless the profile asks for it. A request is cached where our callback says so."""
+    cache = profile.cache
+    if cache is None:
+        return {}
+    params: dict[str, Any] = {"type": cache.type, "mode": "default_off", "ttl": cache.ttl}
+    if cache.type == "redis":
+        params |= {"host": cache.host, "port": cache.port or 6379}
+        params["namespace"] = "llmswitch"
+    if cache.key:
+        params["password"] = ENVIRON + inside_name(cache.key)
+    return {"cache": True, "cache_params": params}
 
 
 def _without(rules: list[Any], left_out: Sequence[str]) -> list[Any]:
@@ -150,7 +182,7 @@ def _merge(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _deployments(row: Row) -> list[dict[str, Any]]:
+def _deployments(profile: Profile, row: Row) -> list[dict[str, Any]]:
     """One deployment for each key: LiteLLM balances the load over those of one name."""
     dialect = row.provider.dialect
     prefix = _ENGINE_PREFIX.get(dialect) or row.provider.prefix or row.provider_name
@@ -164,21 +196,43 @@ def _deployments(row: Row) -> list[dict[str, Any]]:
         info["supported_endpoints"] = ["/v1/messages"]
     if row.context:
         info["max_input_tokens"] = row.context
-    if row.price:
+    if price := row.price:
+        # LiteLLM takes a missing price for 0; a cached token costs what any other does then.
         rates = {
-            "input_cost_per_token": row.price.input,
-            "output_cost_per_token": row.price.output,
-            "cache_read_input_token_cost": row.price.cache_read,
-            "cache_creation_input_token_cost": row.price.cache_write,
+            "input_cost_per_token": price.input,
+            "output_cost_per_token": price.output,
+            "cache_read_input_token_cost": _known(price.cache_read, price.input),
+            "cache_creation_input_token_cost": _known(price.cache_write, price.input),
         }
-        info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items() if usd is not None}
-    keys = [ENVIRON + inside_name(key) for key in row.keys]
-    if not keys and dialect != "litellm":
-        keys = [NO_KEY]
+        info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items()}
+    info["llmswitch_provider"] = row.provider_name
+    if row.model.timeout:
+        params["timeout"] = row.model.timeout
+    keys = [key for key in profile.all_keys_of(row.model) if key.name in row.keys]
+    if len(keys) > 1:
+        params["num_retries"] = len(keys) - 1
+    if not keys:
+        secret = {} if dialect == "litellm" else {"api_key": NO_KEY}
+        return [{"model_name": row.name, "litellm_params": params | secret, "model_info": info}]
     return [
-        {"model_name": row.name, "litellm_params": params | secret, "model_info": info}
-        for secret in ([{"api_key": key} for key in keys] or [{}])
+        {
+            "model_name": row.name,
+            "litellm_params": params | _share(key),
+            "model_info": info | {"llmswitch_key": key.name},
+        }
+        for key in keys
     ]
+
+
+def _known(price: float | None, otherwise: float) -> float:
+    return otherwise if price is None else price
+
+
+def _share(key: Key) -> dict[str, Any]:
+    """A key by the name that it has inside the gateway, and its share of the load."""
+    share = {"weight": key.weight, "order": key.order}
+    given = {name: number for name, number in share.items() if number is not None}
+    return {"api_key": ENVIRON + inside_name(key.name), **given}
 
 
 def render_litellm_config(profile: Profile, menu: Menu, name: str) -> str:

@@ -17,7 +17,7 @@ from tests.gateways import KEYS, MODELS, SERVED, STRAYS, Gateway, Lab, open_lab,
 pytestmark = [pytest.mark.xdist_group("auth"), pytest.mark.timeout(300)]
 
 NO_KEY = "llmswitch: no key was sent; the gateway's key is in llmswitch's file gateway.key"
-WRONG_KEY = "llmswitch: this is not the gateway's key"
+WRONG_KEY = "llmswitch: this is not the gateway's key, nor a client's"
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import LOOPBACK, ProfileRef
+from llmswitch.paths import LOOPBACK, Home, ProfileRef
 from llmswitch.plan import Drawing, Plan, draw, environment, secrets_inside, shown_path
 
 TEXT = """\
@@ -116,7 +116,7 @@ def test_no_usable_model_is_no_drawing(tmp_path: Path) -> None:
 
 def test_the_gateways_environment_is_built_from_nothing(ref: ProfileRef, tmp_path: Path) -> None:
     """Keys under our names, the cloud's variables under theirs, nobody's URL, token or database."""
-    plan = Plan(draw(ref, ENVIRON), tmp_path / "run", "sk-gateway")
+    plan = Plan(draw(ref, ENVIRON), Home(tmp_path, tmp_path / "state"), "sk-gateway")
     inside = environment(plan, ENVIRON)
     assert secrets_inside(plan) == {
         "LLMSWITCH_KEY_ZAI_API_KEY": "zai-1",
@@ -125,7 +125,9 @@ def test_the_gateways_environment_is_built_from_nothing(ref: ProfileRef, tmp_pat
         "LLMSWITCH_GATEWAY_KEY": "sk-gateway",
     }
     assert inside.items() >= secrets_inside(plan).items()
-    assert inside["CONFIG_FILE_PATH"] == str(tmp_path / "run" / "litellm_config.yaml")
+    assert inside["CONFIG_FILE_PATH"] == str(plan.run / "litellm_config.yaml")
+    assert inside["LLMSWITCH_LEDGER"] == str(tmp_path / "state" / "ledger" / f"{ref.id}.db")
+    assert inside["LLMSWITCH_CLIENTS"] == str(tmp_path / "state" / "clients.json")
     assert inside["LITELLM_MODE"] == "PRODUCTION"
     assert inside["HTTPS_PROXY"] == "http://proxy:3128"
     assert inside["NO_PROXY"] == inside["no_proxy"] == f"intranet,{LOOPBACK}"

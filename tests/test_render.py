@@ -40,6 +40,12 @@ from llmswitch.render import (
     render_wrapper,
 )
 
+CALLBACKS = [
+    "llmswitch.callbacks.names.names",
+    "llmswitch.callbacks.budget.budgets",
+    "llmswitch.callbacks.ledger.ledger",
+    "llmswitch.callbacks.failures.failures",
+]
 GOLDEN = Path(__file__).parent / "golden"
 PROFILES = sorted(file.stem for file in data_folder("profiles").glob("*.yaml"))
 VALUES = {
@@ -202,6 +208,8 @@ def test_each_dialect_has_its_deployment(
             "litellm_params": params,
             "model_info": {
                 "display_name": "m (y) · mine · context unknown · price unknown",
+                "llmswitch_provider": "mine",
+                **({"llmswitch_key": "K"} if "api_key" in params else {}),
                 **info,
             },
         }
@@ -217,22 +225,78 @@ def test_a_host_without_a_key_is_given_none_outright(dialect: str) -> None:
 
 
 def test_several_keys_are_several_deployments_that_differ_in_the_key_alone() -> None:
-    """LiteLLM balances over the deployments of one name; a failing key is left for the next."""
-    text = "models: {m: {model: zai/glm-4.7, keys: [K1, K2, K3]}}\n"
-    params = {"model": "openai/glm-4.7", "api_base": ZAI}
+    """LiteLLM balances over the deployments of one name; a try that fails goes to the next key."""
+    text = "models: {m: {model: zai/glm-4.7, keys: [K1, K2, K3]}, lone: zai/glm-4.6}\n"
+    params = {"model": "openai/glm-4.7", "api_base": ZAI, "num_retries": 1}
     expected = [
         ("m", params | {"api_key": f"os.environ/LLMSWITCH_KEY_{key}"}) for key in ("K1", "K3")
     ]
     assert deployments(text, {"K1", "K3"}) == expected
     assert config(text, {"K1", "K3"})["router_settings"] == {
-        "num_retries": 1,
-        "disable_cooldowns": False,
-        "fallbacks": [],
-    }
-    assert config(text, {"K2"})["router_settings"] == {
         "num_retries": 0,
         "disable_cooldowns": True,
         "fallbacks": [],
+    }
+    first, second, lone = config(text, {"K1", "K3", "ZAI_API_KEY"})["model_list"]
+    assert (first["model_info"]["llmswitch_key"], second["model_info"]["llmswitch_key"]) == (
+        "K1",
+        "K3",
+    )
+    assert "num_retries" not in lone["litellm_params"]
+
+
+def test_keys_share_the_load_as_the_profile_says() -> None:
+    """By weight, or in an order; a timeout counts for each try."""
+    text = """\
+models:
+  m: {model: zai/x, timeout: 20, keys: [{name: K1, weight: 9}, {name: K2, order: 2}, K3]}
+"""
+    shares = [
+        {name: params[name] for name in ("weight", "order", "timeout") if name in params}
+        for _, params in deployments(text, {"K1", "K2", "K3"})
+    ]
+    assert shares == [{"weight": 9, "timeout": 20}, {"order": 2, "timeout": 20}, {"timeout": 20}]
+
+
+def test_budgets_and_what_is_cached_are_told_to_our_callbacks() -> None:
+    """In a part of our own; nothing is cached unless the profile says so."""
+    text = """\
+models:
+  a: {model: ollama/x, budget: {usd: 5, per: day}, context_fallbacks: [b]}
+  b: ollama/y
+clients: [ci]
+budgets: [{usd: 50, per: month}, {usd: 1.5, per: week, provider: ollama, client: ci}]
+"""
+    loaded = config(text)
+    assert loaded["llmswitch"] == {
+        "budgets": [
+            {"usd": 5.0, "per": "day", "model": "a"},
+            {"usd": 50.0, "per": "month"},
+            {"usd": 1.5, "per": "week", "client": "ci", "provider": "ollama"},
+        ],
+        "cached": [],
+    }
+    assert loaded["router_settings"]["context_window_fallbacks"] == [{"a": ["b"]}]
+    assert "cache" not in loaded["litellm_settings"]
+    everything = config(text + "cache: {type: local}\n")
+    assert everything["llmswitch"]["cached"] is None
+    assert everything["litellm_settings"]["cache_params"] == {
+        "type": "local",
+        "mode": "default_off",
+        "ttl": 300,
+    }
+    redis = config(
+        text + "cache: {type: redis, host: 127.0.0.1, key: REDIS, ttl: 9, models: [b]}\n"
+    )
+    assert redis["llmswitch"]["cached"] == ["b"]
+    assert redis["litellm_settings"]["cache_params"] == {
+        "type": "redis",
+        "mode": "default_off",
+        "ttl": 9,
+        "host": "127.0.0.1",
+        "port": 6379,
+        "namespace": "llmswitch",
+        "password": "os.environ/LLMSWITCH_KEY_REDIS",
     }
 
 
@@ -256,11 +320,20 @@ models:
         "output_cost_per_token": 1.1e-06,
         "cache_read_input_token_cost": 0.0,
         "cache_creation_input_token_cost": 3.3e-06,
+        "llmswitch_provider": "ollama",
     }
     assert second == {
         "display_name": "b (y) · Ollama · context unknown · price unknown",
         "supported_endpoints": ["/v1/messages"],
+        "llmswitch_provider": "ollama",
     }
+
+
+def test_a_cached_token_of_unknown_price_costs_what_any_other_does() -> None:
+    """LiteLLM would take it for free."""
+    text = "models: {a: {model: ollama/x, price: {input: 2, output: 3}}}\n"
+    info = config(text)["model_list"][0]["model_info"]
+    assert info["cache_read_input_token_cost"] == info["cache_creation_input_token_cost"] == 2e-06
 
 
 @pytest.mark.parametrize("provider", ["zai", "anthropic", "mine"])
@@ -321,10 +394,11 @@ def test_the_gateway_is_locked_and_asks_nobody_for_models() -> None:
         "custom_auth": "llmswitch.callbacks.auth.authenticate",
         "disable_model_info_refresh": True,
     }
-    assert loaded["litellm_settings"] == {"callbacks": ["llmswitch.callbacks.names.names"]}
+    assert loaded["litellm_settings"] == {"callbacks": CALLBACKS}
     assert sorted(loaded) == [
         "general_settings",
         "litellm_settings",
+        "llmswitch",
         "model_list",
         "router_settings",
     ]
@@ -368,7 +442,7 @@ litellm:
         "routing_strategy": "simple-shuffle",
     }
     assert loaded["litellm_settings"] == {
-        "callbacks": ["llmswitch.callbacks.names.names", "prometheus"],
+        "callbacks": [*CALLBACKS, "prometheus"],
         "custom_provider_map": [
             {"provider": "llmswitch-demo", "custom_handler": "llmswitch.callbacks.demo.demo"},
             {"provider": "own", "custom_handler": "own.module.handler"},

@@ -146,6 +146,8 @@ class Behaviour:
     """Send the end of a content block before what is in it."""
     first_after: float = 0.0
     """Seconds before the first delta of a stream."""
+    key: str | None = None
+    """Only requests that carry this key meet the fault above; None: all."""
     times: int | None = None
     """How many requests meet the fault above before all is well; None: every one."""
 
@@ -730,6 +732,8 @@ class FakeUpstream:
             await exchange.json(400, dialect.error(400, "model: Field required"))
             return
         behaviour = self._behaviour(body["model"])
+        if behaviour.key and behaviour.key not in _credentials(exchange.request):
+            behaviour = behaviour.healthy()
         if behaviour.hang:
             await exchange.until_disconnect()
         elif behaviour.drop_before_first_byte:
@@ -820,6 +824,12 @@ def _words(text: str) -> Iterator[str]:
     first, *others = text.split(" ")
     yield first
     yield from (f" {word}" for word in others)
+
+
+def _credentials(request: Request) -> set[str]:
+    """The keys that a request carries."""
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return {bearer, request.headers.get("x-api-key", "")}
 
 
 def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import HTTPException, Request
 from litellm.proxy._types import UserAPIKeyAuth
 
-from llmswitch.callbacks.door import CREDENTIALS, refusal
+from llmswitch.callbacks.door import CREDENTIALS, refusal, sender
 
 
 async def authenticate(request: Request, api_key: str | None) -> UserAPIKeyAuth:
@@ -16,7 +16,7 @@ async def authenticate(request: Request, api_key: str | None) -> UserAPIKeyAuth:
     reaches what LiteLLM sends on.
     """
     headers = request.scope["headers"]
-    if reason := refusal(headers):
-        raise HTTPException(401, reason)
+    if sender(headers) is None:
+        raise HTTPException(401, refusal(headers))
     headers[:] = [header for header in headers if header[0] not in CREDENTIALS]
     return UserAPIKeyAuth(api_key="llmswitch")

@@ -7,15 +7,18 @@ and a worker that lacks a model does not start.
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from pathlib import Path
 from typing import Any
 
-import yaml
+from llmswitch.callbacks.budget import spending
+from llmswitch.callbacks.clients import owner
+from llmswitch.callbacks.exchange import Exchange, begin
+from llmswitch.callbacks.ledger import writer
+from llmswitch.callbacks.settings import config
+from llmswitch.ledger import OWN_CLIENT
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -23,6 +26,7 @@ Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+STATE = "/llmswitch/state"  # ours; the commands ask for it
 OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
 # Every header that LiteLLM takes a key from; any of them may carry the gateway's.
 _KEYS = (
@@ -48,25 +52,35 @@ def guard(app: App) -> App:
             await app(scope, receive, _checked(send))
             return
         headers = [(name.lower(), value) for name, value in scope["headers"]]
-        if not (scope["path"] in OPEN and scope["type"] == "http"):
-            reason = refusal(headers)
-            if reason:
-                await _refuse(scope, send, reason)
-                return
-        await app({**scope, "headers": _with_our_key_alone(headers)}, receive, send)
+        client = sender(headers)
+        if client is None and not (scope["path"] in OPEN and scope["type"] == "http"):
+            await _refuse(scope, send, refusal(headers))
+            return
+        if scope["path"] == STATE:
+            await _answer(send, 200, state())
+            return
+        exchange = begin(client or OWN_CLIENT, headers)
+        inner = {**scope, "headers": _with_our_key_alone(headers)}
+        await app(inner, receive, _watched(send, exchange))
 
     return door
 
 
-def refusal(headers: Headers) -> str | None:
-    """Why a request is not let in; None for one that carries the gateway's key."""
-    wanted = os.environ["LLMSWITCH_GATEWAY_KEY"].encode()
-    sent = [_bare(value) for name, value in headers if name in _KEYS and value.strip()]
-    if not sent:
+def sender(headers: Headers) -> str | None:
+    """The client whose key a request carries; None where it carries none that opens anything."""
+    names = (owner(key) for key in _sent(headers))
+    return next((name for name in names if name is not None), None)
+
+
+def refusal(headers: Headers) -> str:
+    """Why a request is not let in."""
+    if not _sent(headers):
         return "llmswitch: no key was sent; the gateway's key is in llmswitch's file gateway.key"
-    if not any(hmac.compare_digest(key, wanted) for key in sent):
-        return "llmswitch: this is not the gateway's key"
-    return None
+    return "llmswitch: this is not the gateway's key, nor a client's"
+
+
+def _sent(headers: Headers) -> list[bytes]:
+    return [_bare(value) for name, value in headers if name in _KEYS and value.strip()]
 
 
 def _bare(value: bytes) -> bytes:
@@ -91,13 +105,36 @@ async def _refuse(scope: Message, send: Send, reason: str) -> None:
         await send({"type": "websocket.close", "code": 1008, "reason": reason})
         return
     error = {"type": "authentication_error", "message": reason, "param": None, "code": "401"}
-    body = json.dumps({"type": "error", "error": error}).encode()
+    await _answer(send, 401, {"type": "error", "error": error})
+
+
+async def _answer(send: Send, status: int, data: Any) -> None:
+    body = json.dumps(data).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def state() -> dict[str, Any]:
+    """What only the gateway knows: how the ledger is, and what is left of each budget."""
+    ledger = {"trouble": writer().trouble, "waiting": writer().waiting, "lost": writer().lost}
+    return {"ledger": ledger, "budgets": [account.data() for account in spending().accounts()]}
+
+
+def _watched(send: Send, exchange: Exchange) -> Send:
+    """The same `send`, seeing when an answer begins; a refusal for good says so to clients."""
+
+    async def watched(message: Message) -> None:
+        if message["type"] == "http.response.body" and message.get("body"):
+            exchange.note_first_byte()
+        elif message["type"] == "http.response.start" and exchange.is_final:
+            message["headers"] = [*message["headers"], (b"x-should-retry", b"false")]
+        await send(message)
+
+    return watched
 
 
 def _checked(send: Send) -> Send:
@@ -106,6 +143,9 @@ def _checked(send: Send) -> Send:
     async def checked(message: Message) -> None:
         if message["type"] == "lifespan.startup.complete" and (lacking := _lacking()):
             raise ModelError(f"LiteLLM cannot serve {', '.join(lacking)}; its log says why")
+        if message["type"] == "lifespan.startup.complete":
+            writer().start()
+            spending()
         await send(message)
 
     return checked
@@ -115,7 +155,6 @@ def _lacking() -> list[str]:
     """The deployments of the configuration that LiteLLM has left out (it goes on without)."""
     from litellm.proxy.proxy_server import llm_router
 
-    config = yaml.safe_load(Path(os.environ["CONFIG_FILE_PATH"]).read_text(encoding="utf-8"))
-    wanted = Counter(item["model_name"] for item in config["model_list"])
+    wanted = Counter(item["model_name"] for item in config()["model_list"])
     served = Counter(item["model_name"] for item in llm_router.model_list) if llm_router else {}
     return [name for name, number in wanted.items() if served.get(name, 0) < number]

@@ -11,6 +11,9 @@ from typing import Any
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 
+from llmswitch.callbacks.exchange import current
+from llmswitch.callbacks.settings import settings
+
 _OVERRIDES = ("api_key", "extra_headers")  # LiteLLM would send these on, across a fallback too
 
 
@@ -27,6 +30,7 @@ class Names(CustomLogger):
 
         for field in _OVERRIDES:
             data.pop(field, None)
+        data.pop("cache", None)
         wanted = data.get("model")
         if llm_router is None or not isinstance(wanted, str):
             return  # a request without a model: LiteLLM knows whether it needs one
@@ -35,6 +39,11 @@ class Names(CustomLogger):
             raise HTTPException(
                 404, f"llmswitch: the profile has no model {wanted!r}; it has: {known}"
             )
+        if exchange := current.get():
+            exchange.asked = wanted
+        cached = settings().get("cached", [])
+        if cached is None or wanted in cached:
+            data["cache"] = {"use-cache": True}
 
 
 names = Names()

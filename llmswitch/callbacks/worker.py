@@ -9,7 +9,6 @@ import sys
 import warnings
 from typing import Any
 
-from llmswitch.callbacks.door import guard
 from llmswitch.callbacks.master import FAILED, SERVED, WORKERS
 
 with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
@@ -41,7 +40,12 @@ class Worker(UvicornWorker):
             raise
 
     def load_wsgi(self) -> None:
-        """LiteLLM's application, behind the door."""
+        """LiteLLM's application, behind the door.
+
+        The master loads this module before it holds the port, so what needs LiteLLM waits.
+        """
+        from llmswitch.callbacks.door import guard
+
         self.wsgi = guard(self.app.wsgi())
 
     def handle_exit(self, sig: int, frame: Any) -> None:

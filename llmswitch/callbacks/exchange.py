@@ -1,0 +1,50 @@
+"""One request on its way through the gateway: who sent it, and what is learned of it on the way.
+
+LiteLLM runs its hooks in the context of the request, also those that come after the answer; what
+the door knows reaches them by a context variable.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+_LONGEST = 200  # characters of a name that a client sends
+
+
+@dataclass
+class Exchange:
+    """`asked` is the model that the client named, once it is known that there is one. `first_byte`
+    is in seconds from the arrival. `is_final` means that to send it again would be refused again.
+    `tried` are LiteLLM's ids of deployments.
+    """
+
+    client: str
+    session: str | None
+    agent: str | None
+    asked: str | None = None
+    first_byte: float | None = None
+    is_final: bool = False
+    tried: set[str] = field(default_factory=set)
+    arrived: float = field(default_factory=time.monotonic)
+
+    def note_first_byte(self) -> None:
+        """The first byte of the answer's body is on its way."""
+        if self.first_byte is None:
+            self.first_byte = time.monotonic() - self.arrived
+
+
+def begin(client: str, headers: list[tuple[bytes, bytes]]) -> Exchange:
+    """The exchange of this context, from now on."""
+
+    def sent(name: bytes) -> str | None:
+        value = next((value for key, value in headers if key == name), b"")
+        return value.decode("latin-1")[:_LONGEST] or None
+
+    exchange = Exchange(client, sent(b"x-claude-code-session-id"), sent(b"x-claude-code-agent-id"))
+    current.set(exchange)
+    return exchange
+
+
+current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)

@@ -1,0 +1,80 @@
+"""What LiteLLM gets wrong about failures, put right: which are of a prompt that is too long, and
+which key comes next.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.litellm_core_utils.exception_mapping_utils import ExceptionCheckers
+
+from llmswitch.callbacks.exchange import current
+
+# In Anthropic's words, which LiteLLM knows at api.anthropic.com only; then it goes to the model's
+# context_window_fallbacks.
+_TOO_LONG = "prompt is too long"
+_REST = 5.0  # seconds
+_OF_THE_REQUEST = (400, 413, 422)  # would fail with any key
+_known = ExceptionCheckers.is_error_str_context_window_exceeded
+
+
+def _is_too_long(error_str: str) -> bool:
+    return _TOO_LONG in error_str.lower() or _known(error_str)
+
+
+ExceptionCheckers.is_error_str_context_window_exceeded = staticmethod(_is_too_long)  # type: ignore[method-assign]
+
+
+class Failures(CustomLogger):
+    """Sends a second try to another key, and lets a key that has failed rest while others work.
+
+    LiteLLM retries with any key, the same one too; its own cooldown answers "No deployments
+    available" in place of the real failure once every key rests.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failed: dict[str, float] = {}
+
+    async def async_log_failure_event(
+        self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """Note a failure that may be the key's or the provider's."""
+        said = kwargs.get("standard_logging_object") or {}
+        status = getattr(kwargs.get("exception"), "status_code", 500)
+        if said.get("model_id") and status not in _OF_THE_REQUEST:
+            self._failed[said["model_id"]] = time.monotonic()
+
+    async def async_pre_call_check(self, deployment: dict[str, Any], parent_otel_span: Any) -> None:
+        """Note what this request has tried."""
+        if exchange := current.get():
+            exchange.tried.add(_id(deployment))
+
+    async def async_filter_deployments(
+        self,
+        model: str,
+        healthy_deployments: list[Any],
+        messages: Any,
+        request_kwargs: dict[str, Any] | None = None,
+        parent_otel_span: Any = None,
+    ) -> list[Any]:
+        """Those that this request has not tried, without those that rest if any are left then."""
+        exchange = current.get()
+        if len(healthy_deployments) < 2 or exchange is None:  # noqa: PLR2004 - nothing to choose
+            return healthy_deployments
+        fresh = [item for item in healthy_deployments if _id(item) not in exchange.tried]
+        rested = [item for item in fresh if not self._rests(_id(item))]
+        return rested or fresh or healthy_deployments
+
+    def _rests(self, deployment: str) -> bool:
+        failed = self._failed.get(deployment)
+        return failed is not None and time.monotonic() - failed < _REST
+
+
+def _id(deployment: dict[str, Any]) -> str:
+    return str((deployment.get("model_info") or {}).get("id"))
+
+
+failures = Failures()

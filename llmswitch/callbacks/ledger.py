@@ -1,0 +1,150 @@
+"""Writes down every finished try (a LiteLLM callback): tokens, money and time, never a text."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from litellm.integrations.custom_logger import CustomLogger
+
+from llmswitch.callbacks.budget import spending, worker
+from llmswitch.callbacks.exchange import Exchange, current
+from llmswitch.callbacks.writer import Writer
+from llmswitch.ledger import Try
+
+OK = 200
+_RATES = {
+    "input": "input_cost_per_token",
+    "output": "output_cost_per_token",
+    "cache_read": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+}
+
+
+@cache
+def writer() -> Writer:
+    """The writer of this worker."""
+    return Writer(Path(os.environ["LLMSWITCH_LEDGER"]))
+
+
+class Ledger(CustomLogger):
+    """One row for each try, success or failure, streamed or not."""
+
+    async def async_log_success_event(
+        self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """A try that was answered."""
+        _note(kwargs)
+
+    async def async_log_failure_event(
+        self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """A try that failed, was refused for its budget, or whose answer broke off."""
+        _note(kwargs)
+
+
+def _note(kwargs: dict[str, Any]) -> None:
+    said = kwargs.get("standard_logging_object")
+    exchange = current.get()
+    if said is None or exchange is None:
+        return
+    if exchange.asked is None and not said["model_id"]:
+        return  # refused before it was known what is asked for
+    info = (kwargs.get("litellm_params") or {}).get("model_info") or {}
+    row = _row(said, info, exchange, bool(kwargs.get("stream")))
+    writer().put(row)
+    spending().add(row)
+
+
+def _row(said: Any, info: dict[str, Any], exchange: Exchange, streamed: bool) -> Try:
+    tokens = _tokens(said)
+    hit = bool(said["cache_hit"])
+    rates = {kind: info.get(name) for kind, name in _RATES.items()}
+    failed = said["status"] != "success"
+    error = said.get("error_information") or {}
+    seconds = max(0.0, said["endTime"] - said["startTime"])
+    model = said["model_group"] or exchange.asked or said["model"]
+    asked = exchange.asked or model
+    return Try(
+        ended=said["endTime"],
+        request=said["litellm_call_id"],
+        session=exchange.session,
+        agent=exchange.agent,
+        client=exchange.client,
+        asked=asked,
+        model=model,
+        provider=info.get("llmswitch_provider") or said["custom_llm_provider"],
+        upstream=said["model"].partition("/")[2] or said["model"],
+        key=info.get("llmswitch_key"),
+        streamed=streamed,
+        **tokens,
+        cost=0.0 if hit else _cost(said, tokens, rates),
+        prompt_saved=None if hit else _prompt_saved(tokens, rates),
+        first_byte=exchange.first_byte if streamed and not failed else None,
+        seconds=seconds,
+        status=_status(error) if failed else OK,
+        error=_error(error, exchange) if failed else None,
+        cache_hit=hit,
+        saved=_sum(tokens, rates) if hit else None,
+        fallback_from=asked if asked != model else None,
+        worker=worker,
+    )
+
+
+def _tokens(said: Any) -> dict[str, int]:
+    """Each token once: LiteLLM counts those of the provider's cache among the prompt's."""
+    used = (said.get("metadata") or {}).get("usage_object") or {}
+    details = used.get("prompt_tokens_details") or {}
+    read = used.get("cache_read_input_tokens") or details.get("cached_tokens") or 0
+    write = used.get("cache_creation_input_tokens") or details.get("cache_creation_tokens") or 0
+    return {
+        "input": max(0, (said["prompt_tokens"] or 0) - read - write),
+        "output": said["completion_tokens"] or 0,
+        "cache_read": read,
+        "cache_write": write,
+    }
+
+
+def _cost(said: Any, tokens: dict[str, int], rates: dict[str, float | None]) -> float | None:
+    """What LiteLLM has computed; it computes nothing for an answer that broke off."""
+    if not any(tokens.values()):
+        return 0.0
+    cost: float = said["response_cost"] or 0.0
+    if cost > 0:
+        return cost
+    return _sum(tokens, rates)
+
+
+def _sum(tokens: dict[str, int], rates: dict[str, float | None]) -> float | None:
+    """Tokens times USD per token; None where a price is unknown."""
+    total = 0.0
+    for kind, number in tokens.items():
+        rate = rates[kind]
+        if number and rate is None:
+            return None
+        total += number * (rate or 0.0)
+    return total
+
+
+def _prompt_saved(tokens: dict[str, int], rates: dict[str, float | None]) -> float | None:
+    """What the same prompt would have cost more without the provider's cache."""
+    full = rates["input"]
+    if full is None:
+        return None
+    as_it_was = _sum({**tokens, "output": 0}, rates)
+    prompt = tokens["input"] + tokens["cache_read"] + tokens["cache_write"]
+    return None if as_it_was is None else prompt * full - as_it_was
+
+
+def _error(error: dict[str, Any], exchange: Exchange) -> str:
+    return "BudgetError" if exchange.is_final else error.get("error_class") or "Error"
+
+
+def _status(error: dict[str, Any]) -> int:
+    code = str(error.get("error_code") or "")
+    return int(code) if code.isdigit() else 500
+
+
+ledger = Ledger()
