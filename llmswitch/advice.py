@@ -13,7 +13,8 @@ from llmswitch.menu import Menu, Row, format_context, make_menu, make_rows
 def notes(profile: Profile, keys: Sequence[str]) -> list[str]:
     """One sentence for each thing, given the names of the keys that are set."""
     rows = make_rows(profile, keys)
-    found = [*_keys(rows), *_fallbacks(rows), *_unknown(rows), *_address(profile)]
+    found = [*_keys(rows), *_fallbacks(rows), *_unknown(rows), *_budgets(profile, rows)]
+    found += _address(profile)
     try:
         found += _windows(make_menu(profile, keys))
     except LlmswitchError as error:
@@ -43,6 +44,21 @@ def _unknown(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{row.name} has no known price; write `price: {{input: ..., output: ...}}`"
         if row.context is None:
             yield f"{row.name} has no known context window, so 200k is assumed; write `context:`"
+
+
+def _budgets(profile: Profile, rows: Sequence[Row]) -> Iterator[str]:
+    """A budget counts only what has a price."""
+    for budget in profile.all_budgets:
+        blind = [
+            row.name
+            for row in rows
+            if row.price is None
+            and budget.limits().get("model", row.name) == row.name
+            and budget.limits().get("provider", row.provider_name) == row.provider_name
+        ]
+        if blind:
+            names = ", ".join(blind)
+            yield f"the budget {budget.name} cannot count {names}: their price is unknown"
 
 
 def _address(profile: Profile) -> Iterator[str]:

@@ -4,6 +4,8 @@ LiteLLM, so standard library and nothing of ours.
 
 from __future__ import annotations
 
+import sqlite3
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
@@ -68,6 +70,69 @@ def period(per: Per, now: float) -> Period:
         end = (start + timedelta(days=32)).replace(day=1)
     # Without a time zone these are local: a day has 23 hours when the clocks go forward.
     return Period(start.timestamp(), end.timestamp())
+
+
+@dataclass
+class Account:
+    """One budget in one period, in USD: `before` is what the ledger has, `own` what a worker of
+    the gateway has spent by itself, `raised` what came on top of the budget.
+    """
+
+    budget: Budget
+    period: Period
+    before: float = 0.0
+    raised: float = 0.0
+    own: float = 0.0
+    warned: bool = False
+
+    @property
+    def limit(self) -> float:
+        """What may be spent."""
+        return self.budget.usd + self.raised
+
+    @property
+    def spent(self) -> float:
+        """What was spent."""
+        return self.before + self.own
+
+    @property
+    def said(self) -> str:
+        """How much of it is spent, and until when."""
+        return f"{dollars(self.spent)} of {dollars(self.limit)} spent, until {self.period.until}"
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is left."""
+        return self.spent >= self.limit
+
+    def data(self) -> dict[str, Any]:
+        """For the commands."""
+        return {
+            "name": self.budget.name,
+            **self.budget.data(),
+            "limit_usd": self.limit,
+            "raised_usd": self.raised,
+            "spent_usd": self.spent,
+            "until": self.period.end,
+            "near": self.spent >= WARN_AT * self.limit,
+            "said": self.said,
+        }
+
+
+def look_up(connection: sqlite3.Connection, account: Account, but: str = "") -> None:
+    """Fill an account in from the ledger, without what the worker `but` has written.
+
+    Raises sqlite3.Error.
+    """
+    budget, period = account.budget, account.period
+    where = "".join(f" AND {kind} = ?" for kind in budget.limits())
+    sums = f"SELECT COALESCE(SUM(cost), 0) FROM tries WHERE ended >= ? AND ended < ?{where}"  # noqa: S608 - names of ours
+    limits = budget.limits().values()
+    found = connection.execute(f"{sums} AND worker != ?", (*period, *limits, but))
+    account.before = found.fetchone()[0]
+    raises = "SELECT usd FROM raises WHERE budget = ? AND start = ?"
+    row = connection.execute(raises, (budget.name, period.start)).fetchone()
+    account.raised = row[0] if row else 0.0
 
 
 def dollars(usd: float) -> str:

@@ -10,6 +10,7 @@ from llmswitch import __version__, health
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError, Verdict
 from llmswitch.gateway import CONF
+from llmswitch.money import reading
 from llmswitch.plan import CONFIG
 from llmswitch.port_owner import describe_owner
 from llmswitch.secrets import fingerprint
@@ -130,6 +131,37 @@ def check_current(facts: Facts) -> Verdict:
         said = f"{', '.join(others)} {was} another in this shell than in the gateway"
         return Verdict("warning", said, _up(facts))
     return Verdict("ok", "it runs the profile as it stands")
+
+
+def check_ledger(facts: Facts) -> Verdict:
+    """The usage that was written down can be read, and the gateway can write more."""
+    file = facts.home.ledger(facts.ref)
+    try:
+        with reading(file) as connection:
+            if connection is None:
+                rows, sound = 0, "ok"
+            else:
+                rows = connection.execute("SELECT COUNT(*) FROM tries").fetchone()[0]
+                sound = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except LlmswitchError as error:
+        return Verdict("error", error.message, error.hint)
+    if sound != "ok":
+        return Verdict("error", f"the ledger {file} is damaged: {sound}", f"mv {file} {file}.old")
+    if facts.running is not None and facts.answers:
+        said = _own_state(facts)["ledger"]
+        if said["trouble"]:
+            lost = f"; {said['waiting']} rows wait, {said['lost']} are lost"
+            message = f"the gateway cannot write {file}: {said['trouble']}{lost}"
+            return Verdict("error", message, "make room or the folder writable; it tries again")
+    return Verdict("ok", f"{rows} tries are written down" if rows else "nothing was used yet")
+
+
+def _own_state(facts: Facts) -> Any:
+    state = facts.gateway
+    try:
+        return health.ask(state.host, state.port, health.OWN_STATE, facts.own_key)
+    except (OSError, ValueError) as error:
+        raise NotAskedError(f"the gateway does not tell of its ledger: {error}") from error
 
 
 def _noted(facts: Facts) -> State | None:

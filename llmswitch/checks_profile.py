@@ -35,12 +35,21 @@ def check_profile(facts: Facts) -> Verdict:
 def check_advice(facts: Facts) -> Verdict:
     """What limits or surprises, though nothing is wrong; keys have checks of their own."""
     profile = facts.profile
-    everything = [name for model in profile.models.values() for name in profile.keys_of(model)]
-    found = notes(profile, everything)
+    found = notes(profile, profile.key_names)
     if not found:
-        return Verdict("ok", "every model has a known price and context window")
+        return Verdict("ok", "nothing to know")
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return Verdict("info", found[0] + more, f"llmswitch validate {facts.ref.typed}")
+
+
+def check_prices(facts: Facts) -> Verdict:
+    """The price of every model is known, so that its cost and its budgets are."""
+    unknown = [row.name for row in facts.rows if row.price is None]
+    if not unknown:
+        return Verdict("ok", "the price of every model is known")
+    said = f"unknown: {', '.join(unknown)}; their cost is shown as unknown, and no budget counts it"
+    cure = "write `price: {input: ..., output: ...}` for them (USD per million tokens)"
+    return Verdict("warning" if facts.profile.all_budgets else "info", said, cure)
 
 
 def check_variables(facts: Facts) -> Verdict:
@@ -63,11 +72,9 @@ def check_variables(facts: Facts) -> Verdict:
 def key_names(facts: Facts) -> list[str]:
     """The variables that can hold a key of the profile's models, in its order."""
     try:
-        profile = facts.profile
+        return facts.profile.key_names
     except NotAskedError:
         return []
-    models = profile.models.values()
-    return list(dict.fromkeys(name for model in models for name in profile.keys_of(model)))
 
 
 def check_key(facts: Facts, name: str) -> Verdict:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from llmswitch import __version__
+from llmswitch import __version__, cli_budget
+from llmswitch.cli_common import JsonOption, ProfileOption, chosen, show
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import find_home, find_profile
+from llmswitch.paths import find_home
 
 if TYPE_CHECKING:
     from llmswitch.facts import Facts
-    from llmswitch.paths import Home, ProfileRef
 
 # Each command imports what it uses: `llmswitch --help` and `status` are asked for often.
 app = typer.Typer(
@@ -34,30 +34,16 @@ wrapper_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(wrapper_app, name="wrapper")
+app.add_typer(cli_budget.app, name="budget")
 
-ProfileOption = Annotated[
-    str | None,
-    typer.Option("--profile", "-p", help="A profile's name, or the path of its YAML file."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="The same as JSON, for scripts.")]
 NameOption = Annotated[str, typer.Option("--name", help="What the command is called.")]
 DirOption = Annotated[Path, typer.Option("--dir", help="The folder it is in.")]
 BIN = Path("~/.local/bin")
 
 
-def _chosen(profile: str | None) -> tuple[Home, ProfileRef]:
-    home = find_home(os.environ)
-    return home, find_profile(home, profile, os.environ)
-
-
-def _print(lines: Sequence[str], data: Any, as_json: bool) -> None:
-    shown = [json.dumps(data, indent=2, ensure_ascii=False)] if as_json else lines
-    sys.stdout.write("".join(f"{line}\n" for line in shown))
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
-        _print([f"llmswitch {__version__}"], None, as_json=False)
+        show([f"llmswitch {__version__}"], None, as_json=False)
         raise typer.Exit
 
 
@@ -83,7 +69,7 @@ def init(
 
     done = setup.init(find_home(os.environ), source)
     data = {"name": done.name, "file": str(done.file), "was_there": done.was_there}
-    _print(report.init(done), data, as_json)
+    show(report.init(done), data, as_json)
 
 
 @app.command()
@@ -97,11 +83,11 @@ def validate(
     from llmswitch.profile import load_profile
     from llmswitch.secrets import set_names
 
-    _, ref = _chosen(file or profile)
+    _, ref = chosen(file or profile)
     loaded = load_profile(ref.file, plan.shown_path(ref.file))
     notes = advice.notes(loaded, set_names(os.environ))
     data = {"profile": ref.name, "valid": True, "notes": notes}
-    _print(report.valid(plan.shown_path(ref.file), len(loaded.models), notes), data, as_json)
+    show(report.valid(plan.shown_path(ref.file), len(loaded.models), notes), data, as_json)
 
 
 @app.command()
@@ -109,9 +95,9 @@ def render(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Print what would be written, and write nothing."""
     from llmswitch import files, report
 
-    _, ref = _chosen(profile)
+    _, ref = chosen(profile)
     rendered = files.rendered(ref, os.environ)
-    _print(report.files(rendered), {"files": rendered}, as_json)
+    show(report.files(rendered), {"files": rendered}, as_json)
 
 
 @app.command()
@@ -128,13 +114,13 @@ def up(
     """Make the gateway run with the profile as it stands: start it, or reload it."""
     from llmswitch import gateway, progress, report
 
-    home, ref = _chosen(profile)
+    home, ref = chosen(profile)
     if foreground:
         gateway.run_in_foreground(ref, home, os.environ)
     with progress.shown() as tell:
         done = gateway.up(ref, home, os.environ, tell)
     lines = report.outcome_in_short(done) if quiet else report.outcome(done)
-    _print(lines, report.outcome_data(done), as_json)
+    show(lines, report.outcome_data(done), as_json)
 
 
 @app.command()
@@ -142,10 +128,10 @@ def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Stop the gateway; open requests are given time to finish."""
     from llmswitch import gateway, progress, report
 
-    home, ref = _chosen(profile)
+    home, ref = chosen(profile)
     with progress.shown() as tell:
         stopped = gateway.down(home.run(ref), tell)
-    _print(report.stopped(stopped), {"stopped": stopped is not None}, as_json)
+    show(report.stopped(stopped), {"stopped": stopped is not None}, as_json)
 
 
 @app.command()
@@ -153,21 +139,21 @@ def restart(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Stop the gateway and start it anew, with the keys of this shell."""
     from llmswitch import gateway, progress, report
 
-    home, ref = _chosen(profile)
+    home, ref = chosen(profile)
     with progress.shown() as tell:
         done = gateway.restart(ref, home, os.environ, tell)
-    _print(report.outcome(done), report.outcome_data(done), as_json)
+    show(report.outcome(done), report.outcome_data(done), as_json)
 
 
 @app.command()
 def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Whether the gateway runs, whether it is up to date, and which models it serves."""
-    from llmswitch import report
+    from llmswitch import report_status
     from llmswitch.status import find
 
-    home, ref = _chosen(profile)
-    found = find(ref, home, os.environ)
-    _print(report.status(found), found, as_json)
+    home, ref = chosen(profile)
+    found = find(ref, home, os.environ, time.time())
+    show(report_status.status(found), found, as_json)
 
 
 @app.command()
@@ -179,7 +165,7 @@ def logs(
     """Show the gateway's log."""
     from llmswitch import gateway_log
 
-    home, ref = _chosen(profile)
+    home, ref = chosen(profile)
     raise typer.Exit(gateway_log.show(home.run(ref) / gateway_log.NAME, lines, follow))
 
 
@@ -212,7 +198,7 @@ def doctor(
         raise typer.BadParameter("MODEL, --client and --yes go with --live")
     results = doctor.examine(facts)
     lines = [case.case(facts, results)] if to_post else report.doctor(results)
-    _print(lines, doctor.data(results), as_json)
+    show(lines, doctor.data(results), as_json)
     raise typer.Exit(doctor.worst(results) == "error")
 
 
@@ -228,7 +214,7 @@ def _ask_models(
         typer.confirm(f"{prepared.question}; go on?", abort=True, err=True)
     with progress.shown() as tell:
         results = live.ask(prepared, tell)
-    _print(probe.matrix_lines(results), probe.data(results), as_json)
+    show(probe.matrix_lines(results), probe.data(results), as_json)
     raise typer.Exit(live.failed(results))
 
 
@@ -240,7 +226,7 @@ def try_demo(as_json: JsonOption = False) -> None:
     with progress.shown() as tell, demo.demo_gateway(os.environ, tell) as (state, key):
         answers = [demo.ask(state, key, row) for row in state.models]
     data = {"models": state.models, "answers": [answer._asdict() for answer in answers]}
-    _print(report.demo(state, answers), data, as_json)
+    show(report.demo(state, answers), data, as_json)
 
 
 @wrapper_app.command("install")
@@ -253,10 +239,10 @@ def install_wrapper(
     """Write the command that starts Claude Code with every model of the profile."""
     from llmswitch import report, wrapper
 
-    _, ref = _chosen(profile)
+    _, ref = chosen(profile)
     done = wrapper.install(ref, name, folder, os.environ)
     data = {"file": str(done.file), "did": done.did, "on_path": done.on_path}
-    _print(report.installed(done), data, as_json)
+    show(report.installed(done), data, as_json)
 
 
 @wrapper_app.command("uninstall")
@@ -268,7 +254,7 @@ def uninstall_wrapper(
 
     file = wrapper.uninstall(name, folder)
     data = {"removed": str(file) if file else None}
-    _print(report.uninstalled(file, name, folder), data, as_json)
+    show(report.uninstalled(file, name, folder), data, as_json)
 
 
 @wrapper_app.command("list")
@@ -277,7 +263,7 @@ def list_wrappers(folder: DirOption = BIN, as_json: JsonOption = False) -> None:
     from llmswitch import wrapper
 
     found = [str(file) for file in wrapper.list_installed(folder, os.environ)]
-    _print(found or ["no wrapper is installed"], {"wrappers": found}, as_json)
+    show(found or ["no wrapper is installed"], {"wrappers": found}, as_json)
 
 
 def main() -> None:

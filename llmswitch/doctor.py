@@ -43,6 +43,7 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield Check("disk", installation.check_disk)
     yield Check("profile", profile.check_profile)
     yield Check("advice", profile.check_advice)
+    yield Check("prices", profile.check_prices)
     for name in profile.key_names(facts):
         yield Check(name, partial(profile.check_key, name=name))
     yield Check("variables", profile.check_variables)
@@ -54,6 +55,7 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield Check("readiness", gateway.check_readiness)
     yield Check("models", gateway.check_models)
     yield Check("current", gateway.check_current)
+    yield Check("ledger", gateway.check_ledger)
     yield Check("claude", client.check_client)
     yield Check("wrapper", client.check_wrapper)
     yield Check("plain claude", client.check_plain_claude)

@@ -186,9 +186,10 @@ class Profile(Strict):
         return model.keys or ([Key(name=key)] if key else [])
 
     @property
-    def key_names(self) -> set[str]:
-        """Every variable that can hold a key of a model."""
-        return {name for model in self.models.values() for name in self.keys_of(model)}
+    def key_names(self) -> list[str]:
+        """Every variable that can hold a key of a model, each once."""
+        models = self.models.values()
+        return list(dict.fromkeys(name for model in models for name in self.keys_of(model)))
 
     @property
     def all_budgets(self) -> list[Limit]:

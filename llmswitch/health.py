@@ -13,6 +13,8 @@ from typing import Any
 
 LIVELINESS = "/health/liveliness"  # LiteLLM's own; asks no model and needs no key
 
+OWN_STATE = "/llmswitch/state"  # ours, for the gateway's key: its ledger and its budgets
+
 
 def answers(host: str, port: int, timeout: float = 2.0) -> bool:
     """Whether a gateway answers there within `timeout` seconds."""

@@ -64,18 +64,6 @@ def stopped(state: State | None) -> list[str]:
     return [f"stopped {state.url.removeprefix('http://')}, pid {state.pid}"]
 
 
-def status(found: dict[str, Any]) -> list[str]:
-    """The status: one line on the gateway, then the models."""
-    if not found["running"]:
-        line = f"not running (profile {found['profile']})    -> llmswitch up"
-    else:
-        line = f"running on {found['url'].removeprefix('http://')}, pid {found['pid']}"
-        line += f", profile {found['profile']}"
-        if not found["current"]:
-            line += "; the profile has changed since    -> llmswitch up"
-    return [line, "", *models(found["models"], found["default"])]
-
-
 def doctor(results: Sequence[Result]) -> list[str]:
     """What the doctor found: a row for each check, its cure below it."""
     cells = [("RESULT", "CHECK", "MESSAGE"), *((r.level, r.name, r.message) for r in results)]

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from llmswitch import __version__, health
+from llmswitch.budgets import period
+from llmswitch.ledger import NewerError, open_to_read
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.secrets import find_key, missing_reason
 from llmswitch.state import State, is_ours, read_state
 
+_SERVED = """
+    SELECT model, key, fallback_from, COUNT(*), COALESCE(SUM(cost), 0), SUM(cost IS NULL)
+    FROM tries WHERE ended >= ? AND ended < ? AND status = 200
+    GROUP BY model, key, fallback_from ORDER BY model, key
+"""
+_NOTHING: dict[str, Any] = {"ledger": None, "budgets": []}
 
-def find(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The status as `status --json` shows it.
+
+def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) -> dict[str, Any]:
+    """The status as `status --json` shows it; `now` is in seconds since 1970.
 
     `running` means that the gateway has answered just now; `current` that it has the profile as
-    the file stands. `models` are those of the running gateway, else of the profile.
+    the file stands. `models` are those of the running gateway, else of the profile. `ledger` and
+    `budgets` are what the gateway says of them, `today` is what each model has answered today.
     """
     state = read_state(home.run(ref))
     running = state is not None and is_ours(state) and health.answers(state.host, state.port)
@@ -29,9 +41,15 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, A
         "profile_file": str(ref.file),
         "default": None,
         "log": None,
+        "ledger": None,
+        "budgets": [],
+        "today": _today(home.ledger(ref), now),
     }
     if state is not None and running:
+        said = _gateway_says(state, home)
         return result | {
+            "ledger": said["ledger"],
+            "budgets": said["budgets"],
             "url": state.url,
             "pid": state.pid,
             "models": state.models,
@@ -40,6 +58,42 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, A
         }
     rows, url = _of_last_run(state, environ) if state and same else _of_profile(ref, environ)
     return result | {"url": url, "pid": None, "models": rows}
+
+
+def _gateway_says(state: State, home: Home) -> dict[str, Any]:
+    """What only the gateway knows; nothing where it is an older one or its key is gone."""
+    try:
+        key = home.gateway_key.read_text(errors="replace").strip()
+        said: dict[str, Any] = health.ask(state.host, state.port, health.OWN_STATE, key)
+    except (OSError, ValueError):
+        return _NOTHING
+    return {name: said.get(name, empty) for name, empty in _NOTHING.items()}
+
+
+def _today(file: Path, now: float) -> list[dict[str, Any]]:
+    """Of each model: its answers, their cost, by which keys, and in place of which other models.
+    Nothing where the ledger cannot be read: the doctor says why.
+    """
+    try:
+        connection = open_to_read(file)
+        if connection is None:
+            return []
+        with closing(connection):
+            rows = connection.execute(_SERVED, period("day", now)).fetchall()
+    except (sqlite3.Error, OSError, NewerError):
+        return []
+    found: dict[str, dict[str, Any]] = {}
+    for model, key, fallback_from, answers, cost, unknown in rows:
+        row = found.setdefault(
+            model, {"model": model, "answers": 0, "cost_usd": 0.0, "keys": {}, "in_place_of": {}}
+        )
+        row["answers"] += answers
+        row["keys"][key or ""] = row["keys"].get(key or "", 0) + answers
+        if fallback_from:
+            others = row["in_place_of"]
+            others[fallback_from] = others.get(fallback_from, 0) + answers
+        row["cost_usd"] = None if unknown or row["cost_usd"] is None else row["cost_usd"] + cost
+    return list(found.values())
 
 
 def _sha256(file: Path) -> str:

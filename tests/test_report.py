@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from llmswitch import report
+from llmswitch import report, report_status
 from llmswitch.setup import Done
 
 ROWS: list[dict[str, Any]] = [
@@ -116,8 +116,11 @@ def test_status_is_one_line_and_the_models(running: bool, current: bool, line: s
         "pid": 4711,
         "models": ROWS,
         "default": "glm-4.7",
+        "ledger": None,
+        "budgets": [],
+        "today": [],
     }
-    assert report.status(found) == [line, "", *TABLE]
+    assert report_status.status(found) == [line, "", *TABLE]
 
 
 def test_init_says_what_it_wrote_and_what_comes_next() -> None:

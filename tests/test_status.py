@@ -52,6 +52,9 @@ def test_never_started(user: User) -> None:
         "log": None,
         "url": f"http://127.0.0.1:{port}",
         "pid": None,
+        "ledger": None,
+        "budgets": [],
+        "today": [],
     }
     assert {row["name"]: (row["available"], row["reason"]) for row in models} == {
         "opus": (True, None),

@@ -16,10 +16,10 @@ from fastapi import HTTPException
 from litellm.exceptions import RateLimitError
 from litellm.integrations.custom_logger import CustomLogger
 
-from llmswitch.budgets import Budget
+from llmswitch.budgets import Account, Budget
 from llmswitch.callbacks.exchange import current
 from llmswitch.callbacks.settings import settings
-from llmswitch.callbacks.spending import Account, Spending, said
+from llmswitch.callbacks.spending import Spending
 from llmswitch.ledger import OWN_CLIENT, new_worker
 
 _FRESH = 10.0  # seconds after which what other workers have spent is read again
@@ -112,7 +112,7 @@ def _provider(router: Any, model: str) -> str | None:
 
 def _refusal(account: Account) -> str:
     name = account.budget.name
-    return f"llmswitch: budget {name}: {said(account)}; or: llmswitch budget raise {name} USD"
+    return f"llmswitch: budget {name}: {account.said}; or: llmswitch budget raise {name} USD"
 
 
 budgets = Budgets()

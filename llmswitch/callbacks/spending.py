@@ -6,52 +6,12 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from llmswitch.budgets import WARN_AT, Budget, Period, dollars, period
+from llmswitch.budgets import WARN_AT, Account, Budget, look_up, period
 from llmswitch.ledger import NewerError, Try, open_to_read
 
 _log = logging.getLogger("gunicorn.error")
-
-
-@dataclass
-class Account:
-    """One budget in one period, in USD. `before` is from the ledger, `own` from this worker."""
-
-    budget: Budget
-    period: Period
-    before: float = 0.0
-    raised: float = 0.0
-    own: float = 0.0
-    warned: bool = False
-
-    @property
-    def limit(self) -> float:
-        """What may be spent."""
-        return self.budget.usd + self.raised
-
-    @property
-    def spent(self) -> float:
-        """What was spent."""
-        return self.before + self.own
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether nothing is left."""
-        return self.spent >= self.limit
-
-    def data(self) -> dict[str, Any]:
-        """For the commands."""
-        return {
-            "name": self.budget.name,
-            **self.budget.data(),
-            "limit_usd": self.limit,
-            "raised_usd": self.raised,
-            "spent_usd": self.spent,
-            "until": self.period.end,
-        }
 
 
 class Spending:
@@ -100,37 +60,12 @@ class Spending:
                 return
             with closing(connection):
                 for account in self.accounts():
-                    account.before = self._sum(connection, account)
-                    account.raised = _raised(connection, account)
+                    look_up(connection, account, but=self._worker)
                     self._warn(account)
         except (sqlite3.Error, OSError, NewerError) as error:
             _log.error("budgets go on from memory: the ledger cannot be read: %s", error)
 
-    def _sum(self, connection: sqlite3.Connection, account: Account) -> float:
-        limits = account.budget.limits()
-        where = "".join(f" AND {kind} = ?" for kind in limits)
-        found: float = connection.execute(
-            "SELECT COALESCE(SUM(cost), 0) FROM tries "  # noqa: S608 - names of ours
-            f"WHERE ended >= ? AND ended < ? AND worker != ?{where}",
-            (*account.period, self._worker, *limits.values()),
-        ).fetchone()[0]
-        return found
-
     def _warn(self, account: Account) -> None:
         if not account.warned and account.spent >= WARN_AT * account.limit:
             account.warned = True
-            _log.warning("the budget %s: %s", account.budget.name, said(account))
-
-
-def _raised(connection: sqlite3.Connection, account: Account) -> float:
-    row = connection.execute(
-        "SELECT usd FROM raises WHERE budget = ? AND start = ?",
-        (account.budget.name, account.period.start),
-    ).fetchone()
-    return float(row[0]) if row else 0.0
-
-
-def said(account: Account) -> str:
-    """How much of it is spent, and until when."""
-    spent, limit = dollars(account.spent), dollars(account.limit)
-    return f"{spent} of {limit} spent, until {account.period.until}"
+            _log.warning("the budget %s: %s", account.budget.name, account.said)

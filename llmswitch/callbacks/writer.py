@@ -67,13 +67,14 @@ class Writer:
         while True:
             self._wake.wait()
             self._wake.clear()
+            ended = self._ended.is_set()
             while self._write_some():
                 pass
-            if self.trouble and not self._ended.wait(_AGAIN):
-                self._wake.set()
-            if self._ended.is_set() and (self.trouble or not self._rows):
+            if ended:
                 self._close()
                 return
+            if self.trouble and not self._ended.wait(_AGAIN):
+                self._wake.set()
 
     def _write_some(self) -> bool:
         """Write one batch; whether there may be more to write now."""

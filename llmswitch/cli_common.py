@@ -1,0 +1,34 @@
+"""What the modules of the command line share: options, the chosen profile, printing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmswitch.paths import find_home, find_profile
+
+if TYPE_CHECKING:
+    from llmswitch.paths import Home, ProfileRef
+
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", "-p", help="A profile's name, or the path of its YAML file."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as JSON, for scripts.")]
+
+
+def chosen(profile: str | None) -> tuple[Home, ProfileRef]:
+    """Where the files are, and the profile that is meant."""
+    home = find_home(os.environ)
+    return home, find_profile(home, profile, os.environ)
+
+
+def show(lines: Sequence[str], data: Any, as_json: bool) -> None:
+    """Print a result: as lines, or as data."""
+    shown = [json.dumps(data, indent=2, ensure_ascii=False)] if as_json else lines
+    sys.stdout.write("".join(f"{line}\n" for line in shown))

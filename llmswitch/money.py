@@ -1,0 +1,86 @@
+"""What is left of each budget of a profile, and giving one more for its period."""
+
+from __future__ import annotations
+
+import difflib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from llmswitch import ledger
+from llmswitch.budgets import Account, look_up, period
+from llmswitch.errors import LlmswitchError
+from llmswitch.fields import Profile
+from llmswitch.paths import make_private_folder
+
+
+def accounts(profile: Profile, file: Path, now: float) -> list[Account]:
+    """Each budget in the period that `now` (seconds since 1970) is in, by the ledger in `file`.
+
+    Raises LlmswitchError where the ledger cannot be read.
+    """
+    found = [Account(budget, period(budget.per, now)) for budget in profile.all_budgets]
+    with reading(file) as connection:
+        for account in found if connection else ():
+            look_up(connection, account)
+    return found
+
+
+def raise_budget(profile: Profile, file: Path, name: str, usd: float, now: float) -> Account:
+    """Let more be spent on a budget until its period ends: `usd` on top of what was given before.
+
+    Raises LlmswitchError for a name that no budget has, and where the ledger cannot be written.
+    """
+    names = [budget.name for budget in profile.all_budgets]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1, 0.3)
+        there = f"there are: {', '.join(names)}" if names else "the profile has none"
+        raise LlmswitchError(
+            f"there is no budget {name!r}; {there}",
+            f"llmswitch budget raise {near[0]} {usd:g}"
+            if near
+            else "write `budgets:` in the profile",
+        )
+    budget = profile.all_budgets[names.index(name)]
+    make_private_folder(file.parent)
+    with _told(file), closing(ledger.open_to_write(file)) as connection:
+        connection.execute(
+            "INSERT INTO raises VALUES (?, ?, ?) "
+            "ON CONFLICT (budget, start) DO UPDATE SET usd = usd + excluded.usd",
+            (name, period(budget.per, now).start, usd),
+        )
+    return next(item for item in accounts(profile, file, now) if item.budget.name == name)
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[Any]:
+    """The ledger for reading, None where there is none yet.
+
+    Raises LlmswitchError where it cannot be read.
+    """
+    with _told(file):
+        connection = ledger.open_to_read(file)
+        if connection is None:
+            yield None
+            return
+        with closing(connection):
+            yield connection
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except ledger.NewerError as error:
+        raise LlmswitchError(
+            f"the ledger {file} was written by a newer llmswitch",
+            "update llmswitch, or move the file away",
+        ) from error
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise LlmswitchError(
+            f"the ledger {file} cannot be used: {reason}",
+            f"move it away (mv {file} {file}.old); the gateway begins a new one",
+        ) from error

@@ -1,0 +1,81 @@
+"""The status, today's use and budgets in the words that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llmswitch.budgets import Account, dollars
+from llmswitch.report import columns, models
+
+_BAR = 20  # characters
+
+
+def status(found: dict[str, Any]) -> list[str]:
+    """The status: one line on the gateway, then the models."""
+    if not found["running"]:
+        line = f"not running (profile {found['profile']})    -> llmswitch up"
+    else:
+        line = f"running on {found['url'].removeprefix('http://')}, pid {found['pid']}"
+        line += f", profile {found['profile']}"
+        if not found["current"]:
+            line += "; the profile has changed since    -> llmswitch up"
+    told = _warnings(found["ledger"], found["budgets"])
+    rows = models(found["models"], found["default"])
+    return [line, *told, "", *rows, *_today(found["today"])]
+
+
+def budgets(accounts: Sequence[Account]) -> list[str]:
+    """A row for each budget."""
+    if not accounts:
+        return ["the profile has no budgets; write for example: budgets: [{usd: 50, per: month}]"]
+    cells = [("BUDGET", "SPENT", "OF", "LEFT", "UNTIL", "")]
+    for account in accounts:
+        left = max(0.0, account.limit - account.spent)
+        share = min(1.0, account.spent / account.limit)
+        cells.append(
+            (
+                account.budget.name,
+                dollars(account.spent),
+                dollars(account.limit),
+                dollars(left),
+                account.period.until,
+                f"{'█' * round(share * _BAR):░<{_BAR}} {share:.0%}",
+            )
+        )
+    return columns(cells)
+
+
+def raised(account: Account) -> list[str]:
+    """What `budget raise` did."""
+    limit, spent = dollars(account.limit), dollars(account.spent)
+    return [f"{account.budget.name} is {limit} until {account.period.until}; {spent} is spent"]
+
+
+def _today(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What each model has served today, and by which key."""
+    if not rows:
+        return []
+    cells = [("TODAY", "ANSWERS", "COST", "SERVED BY")]
+    for row in rows:
+        by = [f"{key or 'no key'} {number}" for key, number in row["keys"].items()]
+        by += [f"in place of {name} {number}" for name, number in row["in_place_of"].items()]
+        cost = "unknown" if row["cost_usd"] is None else dollars(row["cost_usd"])
+        cells.append((row["model"], str(row["answers"]), cost, ", ".join(by)))
+    return ["", *columns(cells)]
+
+
+def _warnings(ledger: dict[str, Any] | None, accounts: Sequence[dict[str, Any]]) -> list[str]:
+    """What the gateway says of its ledger, and budgets that are nearly spent."""
+    lines = []
+    if ledger and ledger["trouble"]:
+        lines.append(
+            f"the ledger cannot be written: {ledger['trouble']}; requests go on, "
+            f"{ledger['waiting']} rows wait, {ledger['lost']} are lost    -> llmswitch doctor"
+        )
+    lines += [
+        f"budget {item['name']}: {item['said']}    -> llmswitch budget raise {item['name']} USD"
+        for item in accounts
+        if item["near"]
+    ]
+    return lines
