@@ -92,8 +92,8 @@ class Account:
 
     @property
     def spent(self) -> float:
-        """What was spent."""
-        return self.before + self.own
+        """What was spent, to a billionth: sums of fractions would stay below a limit they reach."""
+        return round(self.before + self.own, 9)
 
     @property
     def said(self) -> str:

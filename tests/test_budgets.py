@@ -1,0 +1,499 @@
+"""Budgets: their periods and sums, and a gateway that refuses what nothing is left for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmswitch.budgets import Account, Budget, Per, dollars, look_up, period
+from llmswitch.callbacks.spending import Spending
+from llmswitch.ledger import insert, open_to_write
+from tests.conftest import User, free_port, make_user
+from tests.gateways import Gateway, wait_for
+from tests.test_ledger import ROW, count
+from tests.upstream import Behaviour, FakeUpstream, Usage
+
+pytestmark = [pytest.mark.xdist_group("budgets"), pytest.mark.timeout(300)]
+
+
+# ------------------------------------------------------------------ periods
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clocks go forward and back."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def at(*moment: int) -> float:
+    """A moment in local time, in seconds since 1970."""
+    return datetime(*moment).timestamp()  # type: ignore[arg-type]  # noqa: DTZ001 - local
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("per", "now", "start", "end"),
+    [
+        ("day", (2026, 11, 24, 23, 59), (2026, 11, 24), (2026, 11, 25)),
+        ("day", (2026, 3, 29, 12), (2026, 3, 29), (2026, 3, 30)),
+        ("week", (2026, 11, 29, 20), (2026, 11, 23), (2026, 11, 30)),
+        ("week", (2026, 11, 30, 0), (2026, 11, 30), (2026, 12, 7)),
+        ("month", (2026, 2, 28, 23), (2026, 2, 1), (2026, 3, 1)),
+        ("month", (2026, 12, 31, 23), (2026, 12, 1), (2027, 1, 1)),
+    ],
+)
+def test_a_period_is_of_local_time(
+    per: Per, now: tuple[int, ...], start: tuple[int, ...], end: tuple[int, ...]
+) -> None:
+    """From midnight, from Monday, from the first; also on the days that have 23 or 25 hours."""
+    assert period(per, at(*now)) == (at(*start), at(*end))
+
+
+@pytest.mark.usefixtures("berlin")
+@given(
+    per=st.sampled_from(["day", "week", "month"]),
+    now=st.floats(min_value=1_000_000_000, max_value=4_000_000_000),
+)
+def test_periods_follow_each_other_without_a_gap(per: Per, now: float) -> None:
+    """Every moment is in one of them, and the next begins where it ends."""
+    found = period(per, now)
+    assert found.start <= now < found.end
+    assert period(per, found.start) == period(per, found.end - 0.001) == found
+    assert period(per, found.end).start == found.end
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"),
+    [
+        (0, "$0.00"),
+        (12.5, "$12.50"),
+        (1234.567, "$1,234.57"),
+        (0.01, "$0.01"),
+        (0.0042, "$0.0042"),
+        (0.00001234, "$0.000012"),
+    ],
+)
+def test_little_money_is_not_shown_as_none(usd: float, said: str) -> None:
+    """A cent and more has cents, less has two digits that count."""
+    assert dollars(usd) == said
+
+
+# ------------------------------------------------------------------ sums
+
+
+class Clock:
+    """Tells the time that a test wants."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+NOON = at(2026, 11, 24, 12)
+DAY = Budget(10.0, "day")
+
+
+def spending(file: Path, clock: Clock, *budgets: Budget, worker: str = "me") -> Spending:
+    """The accounts of a worker, as they are when it starts."""
+    made = Spending(budgets or (DAY,), file, worker, clock)
+    made.refresh()
+    return made
+
+
+def spent(of: Spending) -> list[float]:
+    """What each account has spent."""
+    return [account.spent for account in of.accounts()]
+
+
+def test_nothing_is_counted_twice(tmp_path: Path) -> None:
+    """A worker counts its own rows in memory and those of others from the ledger; a third, later
+    one counts both from there.
+    """
+    file, clock = tmp_path / "l.db", Clock(NOON)
+    first, second = (spending(file, clock, worker=worker) for worker in ("a", "b"))
+    with closing(open_to_write(file)) as connection:
+        for worker, of in (("a", first), ("b", second)):
+            row = ROW._replace(ended=NOON, cost=2.0, worker=worker)
+            of.add(row)
+            insert(connection, [row])
+    assert spent(first) == spent(second) == [2.0]
+    first.refresh()
+    second.refresh()
+    assert spent(first) == spent(second) == [4.0]
+    assert spent(spending(file, clock, worker="c")) == [4.0]
+
+
+def test_a_budget_ends_with_its_period(tmp_path: Path) -> None:
+    """At the first moment of the next one everything is there again, whatever the ledger says of
+    the last.
+    """
+    file, clock = tmp_path / "l.db", Clock(NOON)
+    of = spending(file, clock, DAY, Budget(10.0, "month"))
+    of.add(ROW._replace(ended=NOON, cost=10.0))
+    assert of.spent_for("glm-4.7", "zai", "gateway") is not None
+    clock.now = period("day", NOON).end - 0.001
+    assert spent(of) == [10.0, 10.0]
+    clock.now += 0.001
+    assert spent(of) == [0.0, 10.0]
+    account = of.spent_for("glm-4.7", "zai", "gateway")
+    assert account is not None
+    assert account.budget.per == "month"
+    clock.now = period("month", NOON).end
+    assert of.spent_for("glm-4.7", "zai", "gateway") is None
+
+
+def test_a_budget_counts_what_it_names(tmp_path: Path) -> None:
+    """All the names that it has must be those of the try."""
+    file, clock = tmp_path / "l.db", Clock(NOON)
+    budgets = [
+        Budget(1, "day"),
+        Budget(1, "day", model="opus"),
+        Budget(1, "day", provider="zai"),
+        Budget(1, "day", client="ci"),
+        Budget(1, "day", provider="zai", client="ci"),
+    ]
+    assert [budget.name for budget in budgets] == [
+        "total/day",
+        "model:opus/day",
+        "provider:zai/day",
+        "client:ci/day",
+        "client:ci+provider:zai/day",
+    ]
+    tries = [("glm-4.7", "zai", "ci"), ("glm-4.7", "zai", "gateway"), ("opus", "an", "ci")]
+    rows = [
+        ROW._replace(ended=NOON, cost=0.125, model=model, provider=provider, client=client)
+        for model, provider, client in tries
+    ]
+    of = spending(file, clock, *budgets)
+    for row in rows:
+        of.add(row)
+    expected = [0.375, 0.125, 0.25, 0.25, 0.125]
+    assert spent(of) == expected
+    with closing(open_to_write(file)) as connection:
+        insert(connection, rows)
+        insert(connection, [ROW._replace(ended=NOON, cost=None), ROW._replace(cost=9.0)])
+    assert spent(spending(file, clock, *budgets, worker="later")) == expected
+
+
+def test_a_budget_that_is_nearly_spent_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log, at 80 %."""
+    of = spending(tmp_path / "l.db", Clock(NOON))
+    for _ in range(10):
+        of.add(ROW._replace(ended=NOON, cost=0.99))
+    until = datetime.fromtimestamp(period("day", NOON).end).astimezone()
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == [
+        f"the budget total/day: $8.91 of $10.00 spent, until {until:%Y-%m-%d %H:%M}"
+    ]
+
+
+def test_a_ledger_that_cannot_be_read_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was known stays known."""
+    file, clock = tmp_path / "l.db", Clock(NOON)
+    with closing(open_to_write(file)) as connection:
+        insert(connection, [ROW._replace(ended=NOON, cost=3.0)])
+    of = spending(file, clock)
+    for part in tmp_path.iterdir():
+        part.unlink()
+    file.write_bytes(b"damaged" * 1000)
+    of.refresh()
+    assert spent(of) == [3.0]
+    assert caplog.messages == [
+        "budgets go on from memory: the ledger cannot be read: file is not a database"
+    ]
+
+
+# ------------------------------------------------------------------ the gateway
+
+PROFILE = """
+models:
+  small: {{model: zai/small, price: {{input: 1, output: 1}}, budget: {{usd: 1, per: day}}}}
+  spill: {{model: zai/spill, price: {{input: 1, output: 1}}, budget: {{usd: 1, per: day}},
+          fallbacks: [small, free]}}
+  month: {{model: mine/month, price: {{input: 1, output: 1}}}}
+  free: {{model: free/free, price: {{input: 0, output: 0}}}}
+  unknown: free/unknown
+providers:
+  zai: {{base_url: "{zai}/api/anthropic"}}
+  mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
+  free: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
+budgets: [{{usd: 3, per: month, provider: mine}}]
+gateway: {{port: {port}}}
+"""
+HALF = Usage(input=400_000, output=100_000)  # of the budget of `small`
+
+
+class Shop:
+    """A gateway whose models cost half a dollar an answer."""
+
+    def __init__(self, user: User, zai: FakeUpstream, mine: FakeUpstream, port: int) -> None:
+        self.user, self.zai, self.mine, self.port = user, zai, mine, port
+        self.write()
+
+    def write(self, extra: str = "") -> None:
+        """Write the profile."""
+        text = PROFILE.format(zai=self.zai.url, mine=self.mine.url, port=self.port)
+        self.user.write_profile(text + extra)
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway as a client sees it."""
+        return Gateway(f"http://127.0.0.1:{self.port}", self.user.gateway_key())
+
+    @property
+    def file(self) -> Path:
+        """The ledger."""
+        return self.user.state / "ledger" / "work.db"
+
+    def spend(self, model: str, times: int = 1) -> None:
+        """Have a model answer, and wait until it is written down."""
+        for _ in range(times):
+            before = count(self.file)
+            assert self.gateway.ask(model).status == 200
+            wait_for(lambda before=before: count(self.file) > before)  # type: ignore[misc]
+
+    def of(self, name: str) -> dict[str, object]:
+        """A budget as `budget status --json` shows it."""
+        found = self.user.json("budget", "status")["budgets"]
+        budget: dict[str, object] = next(item for item in found if item["name"] == name)
+        return budget
+
+    def in_the_last_period(self) -> None:
+        """As if all that was used had been used in the month before."""
+        with closing(sqlite3.connect(self.file)) as connection, connection:
+            connection.execute("UPDATE tries SET ended = ended - 40 * 86400")
+            connection.execute("UPDATE raises SET start = start - 40 * 86400")
+
+
+@pytest.fixture(scope="module")
+def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop for the tests of this module."""
+    user = make_user(tmp_path_factory.mktemp("shop"))
+    with FakeUpstream("zai") as zai, FakeUpstream("mine") as mine:
+        made = Shop(user, zai, mine, free_port())
+        yield made
+        user.run("down")
+        user.stop_everything()
+
+
+@pytest.fixture
+def shop(open_shop: Shop) -> Shop:
+    """A shop in which nothing was spent yet."""
+    open_shop.user.run("down")
+    for file in open_shop.file.parent.glob("*"):
+        file.unlink()
+    open_shop.write()
+    for upstream in (open_shop.zai, open_shop.mine):
+        upstream.behave(Behaviour(usage=HALF))
+        upstream.clear()
+    done = open_shop.user.run("up")
+    assert done.returncode == 0, done.stderr
+    return open_shop
+
+
+def until_midnight() -> str:
+    """When a budget of today ends, as it is said."""
+    return period("day", time.time()).until
+
+
+def test_the_first_request_over_a_budget_is_refused_until_its_period_ends(shop: Shop) -> None:
+    """Before it costs anything, streamed or not, also after a restart, a reload and kill -9; in
+    the next period it is served again.
+    """
+    shop.spend("small", 2)
+    shop.zai.clear()
+    sentence = (
+        f"llmswitch: budget model:small/day: $1.00 of $1.00 spent, until {until_midnight()}; "
+        "or: llmswitch budget raise model:small/day USD"
+    )
+
+    def assert_refused() -> None:
+        for stream in (False, True):
+            reply = shop.gateway.ask("small", stream=stream)
+            assert reply.status == 429
+            assert reply.error == {"type": "rate_limit_error", "message": sentence}
+            assert reply.headers["x-should-retry"] == "false"
+        assert shop.zai.requests == []
+
+    assert_refused()
+    assert shop.user.run("restart").returncode == 0
+    assert_refused()
+    shop.write("roles: {default: free}\nlitellm: {litellm_settings: {request_timeout: 99}}\n")
+    assert shop.user.json("up")["did"] == "reloaded"
+    assert_refused()
+    assert shop.gateway.ask("spill").said == "I am spill at zai", "another has its own"
+    shop.in_the_last_period()
+    shop.zai.clear()
+    assert shop.gateway.ask("small").said == "I am small at zai"
+    assert len(shop.zai.requests) == 1
+
+
+def test_a_refusal_is_in_the_ledger_and_costs_nothing(shop: Shop) -> None:
+    """So that `usage` can tell how many there were."""
+    shop.spend("small", 2)
+    shop.gateway.ask("small")
+    wait_for(lambda: count(shop.file) == 3)
+    with closing(sqlite3.connect(shop.file)) as connection:
+        row = connection.execute(
+            "SELECT asked, model, key, status, error, cost, input FROM tries ORDER BY id DESC"
+        ).fetchone()
+    assert row == ("small", "small", None, 429, "BudgetError", 0.0, 0)
+
+
+def test_a_model_spills_to_a_fallback_that_has_budget_left(shop: Shop) -> None:
+    """Past one that has none; where nobody has any, the client is told of the one it asked for."""
+    shop.spend("spill", 2)
+    assert shop.gateway.ask("spill").said == "I am small at zai"
+    shop.spend("small")
+    shop.zai.clear()
+    for stream in (False, True):
+        assert shop.gateway.ask("spill", stream=stream).said == "I am free at mine"
+    assert shop.zai.requests == []
+    wait_for(lambda: count(shop.file) >= 8)
+    with closing(sqlite3.connect(shop.file)) as connection:
+        rows = connection.execute(
+            "SELECT model, status, error, fallback_from FROM tries "
+            "WHERE asked = 'spill' AND model != 'spill' AND status = 200 ORDER BY id"
+        ).fetchall()
+    assert rows == [("small", 200, None, "spill"), *[("free", 200, None, "spill")] * 2]
+
+
+def test_a_budget_of_a_provider_leaves_the_others_alone(shop: Shop) -> None:
+    """It says which it is."""
+    shop.spend("month", 6)
+    reply = shop.gateway.ask("month")
+    assert reply.status == 429
+    assert reply.error["message"].startswith(
+        "llmswitch: budget provider:mine/month: $3.00 of $3.00 spent, until "
+    )
+    assert shop.gateway.ask("small").status == 200
+    assert shop.gateway.ask("free").status == 200
+
+
+def test_requests_at_once_overshoot_by_no_more_than_what_was_in_flight(shop: Shop) -> None:
+    """What was let in before the limit was reached is paid for; nothing after it is."""
+    shop.zai.behave(Behaviour(usage=HALF, events=5, delay=0.1))
+    with ThreadPoolExecutor(6) as pool:
+        first = list(pool.map(lambda _: shop.gateway.ask("small", stream=True), range(6)))
+    assert {reply.status for reply in first} == {200}
+    wait_for(lambda: count(shop.file) == 6)
+    with ThreadPoolExecutor(6) as pool:
+        then = list(pool.map(lambda _: shop.gateway.ask("small", stream=True), range(6)))
+    assert {reply.status for reply in then} == {429}
+    assert len(shop.zai.requests) == 6
+    assert shop.of("model:small/day")["spent_usd"] == pytest.approx(3.0)
+
+
+def test_a_raise_counts_at_once_and_until_the_period_ends(shop: Shop) -> None:
+    """Twice raised is raised by both; the next period has the profile's budget again."""
+    shop.spend("small", 2)
+    assert shop.gateway.ask("small").status == 429
+    done = shop.user.run("budget", "raise", "model:small/day", "0.25")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"model:small/day is $1.25 until {until_midnight()}; $1.00 is spent\n",
+    )
+    shop.spend("small")
+    assert shop.gateway.ask("small").status == 429
+    assert shop.user.json("budget", "raise", "model:small/day", "1")["limit_usd"] == 2.25
+    assert shop.user.run("restart").returncode == 0
+    assert shop.gateway.ask("small").status == 200
+    shop.in_the_last_period()
+    assert shop.of("model:small/day")["limit_usd"] == 1.0
+
+
+def test_what_is_left_is_shown_with_and_without_a_gateway(shop: Shop) -> None:
+    """A row for each budget; `status` warns from 80 % on."""
+    shop.spend("small")
+    assert not [line for line in shop.user.run("status").stdout.splitlines() if "budget" in line]
+    shop.zai.behave(Behaviour(usage=Usage(input=300_000, output=0)))
+    shop.spend("small")
+    midnight, end = until_midnight(), period("month", time.time()).until
+    expected = f"""\
+BUDGET               SPENT  OF     LEFT   UNTIL
+model:small/day      $0.80  $1.00  $0.20  {midnight}  ████████████████░░░░ 80%
+model:spill/day      $0.00  $1.00  $1.00  {midnight}  ░░░░░░░░░░░░░░░░░░░░ 0%
+provider:mine/month  $0.00  $3.00  $3.00  {end}  ░░░░░░░░░░░░░░░░░░░░ 0%
+"""
+    assert shop.user.run("budget", "status").stdout == expected
+    assert (
+        f"budget model:small/day: $0.80 of $1.00 spent, until {midnight}"
+        "    -> llmswitch budget raise model:small/day USD"
+    ) in shop.user.run("status").stdout.splitlines()
+    shop.user.run("down")
+    assert shop.user.run("budget", "status").stdout == expected
+
+
+def test_counting_tokens_costs_nothing_and_is_not_refused(shop: Shop) -> None:
+    """`/context` works on."""
+    shop.spend("small", 2)
+    assert shop.gateway.count("small").status_code == 200
+
+
+def test_a_name_that_no_budget_has(user: User) -> None:
+    """The nearest one is in the cure."""
+    user.write_profile("models: {a: ollama/x}\nbudgets: [{usd: 5, per: month}]\n")
+    done = user.run("budget", "raise", "total", "5")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        (
+            "there is no budget 'total'; there are: total/month\n"
+            "-> llmswitch budget raise total/month 5\n"
+        ),
+    )
+    assert user.run("budget", "raise", "total/month", "-5").returncode == 2
+    user.write_profile("models: {a: ollama/x}\n")
+    assert user.run("budget", "status").stdout == (
+        "the profile has no budgets; write for example: budgets: [{usd: 50, per: month}]\n"
+    )
+    assert user.json("budget", "status") == {"budgets": []}
+
+
+def test_what_no_budget_can_count_is_told(user: User) -> None:
+    """A price that nobody knows is not 0."""
+    user.write_profile(
+        "models: {a: ollama/x, b: {model: ollama/y, price: {input: 1, output: 1}}}\n"
+        "budgets: [{usd: 5, per: month}, {usd: 1, per: day, model: b}]\n"
+    )
+    notes = user.json("validate")["notes"]
+    assert "the budget total/month cannot count a: their price is unknown" in notes
+    assert not [note for note in notes if "model:b/day" in note]
+    checks = {
+        check["name"]: check for check in json.loads(user.run("doctor", "--json").stdout)["checks"]
+    }
+    assert checks["prices"]["level"] == "warning"
+    assert checks["prices"]["message"] == (
+        "unknown: a; their cost is shown as unknown, and no budget counts it"
+    )
+
+
+def test_an_account_from_the_ledger_is_the_gateways(tmp_path: Path) -> None:
+    """The commands and the gateway sum alike."""
+    file = tmp_path / "l.db"
+    with closing(open_to_write(file)) as connection:
+        insert(connection, [ROW._replace(ended=NOON, cost=2.5)])
+        account = Account(DAY, period("day", NOON))
+        look_up(connection, account)
+    assert (account.spent, account.limit, account.is_spent) == (2.5, 10.0, False)
+    assert file.stat().st_mode & 0o777 == 0o600
