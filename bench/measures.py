@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import psutil
 
+from bench.ledger import Load, measure_ledger
 from bench.lines import Line, each
 from bench.stage import (
     MODELS,
@@ -41,6 +42,7 @@ class Counts(NamedTuple):
     instances: int  # pairs of gateways whose latency is measured ...
     requests: int  # ... with so many requests of each kind
     recoveries: int
+    load: int  # batches of 50 requests with and without the ledger
 
 
 Tell = Callable[[str], None]
@@ -251,6 +253,7 @@ MEASURES: dict[str, Callable[[Stage, Counts, Tell], list[Line]]] = {
     "client": measure_client,
     "latency": measure_latency,
     "recovery": measure_recovery,
+    "ledger": lambda stage, counts, tell: measure_ledger(stage, Load(counts.load, 50), tell),
 }
 
 

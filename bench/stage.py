@@ -84,7 +84,7 @@ class Stage:
         """Start the fake provider as a process of its own."""
         port, events = str(self.straight.port), str(DELTAS)
         command = [sys.executable, "-m", "tests.upstream", "--port", port, "--events", events]
-        self._provider = self._spawn("provider", command, {"PATH": os.defpath}, CHECKOUT)
+        self._provider = self.spawn("provider", command, {"PATH": os.defpath}, CHECKOUT)
         self._wait(self.straight, self._provider, time.perf_counter())
 
     # ------------------------------------------------------------ ours
@@ -111,7 +111,7 @@ gateway: {{port: {self.ours.port}}}
         """`llmswitch up` to the first answer."""
         used = _cpu_of_ended_children()
         began = time.perf_counter()
-        process = self._spawn("up", [*llmswitch(), "up"], self.user.env, self.user.home)
+        process = self.spawn("up", [*llmswitch(), "up"], self.user.env, self.user.home)
         returned: list[float] = []
 
         def wait() -> None:
@@ -135,7 +135,7 @@ gateway: {{port: {self.ours.port}}}
     def start_process(self, recipe: Recipe) -> Start:
         """The gateway's process alone, to the first answer; it is stopped again."""
         began = time.perf_counter()
-        process = self._spawn("process", recipe.command, recipe.env, recipe.folder)
+        process = self.spawn("process", recipe.command, recipe.env, recipe.folder)
         try:
             accepted, answered = self._wait(self.ours, process, began)
             return Start(accepted, answered, _cpu(psutil.Process(process.pid)))
@@ -190,7 +190,7 @@ general_settings:
         env = {"PATH": self.user.env["PATH"], "HOME": str(self.user.home), **KEYS, **offline}
         command = [litellm, "--config", str(self.root / "plain.yaml"), *address]
         began = time.perf_counter()
-        self._plain = self._spawn("plain", command, env, self.user.home)
+        self._plain = self.spawn("plain", command, env, self.user.home)
         accepted, answered = self._wait(self.theirs, self._plain, began)
         return Start(accepted, answered, _cpu(self.plain()))
 
@@ -228,9 +228,10 @@ general_settings:
             if self._provider is not None:
                 stop(self._provider)
 
-    def _spawn(
+    def spawn(
         self, name: str, command: Sequence[str], env: Mapping[str, str], folder: Path
     ) -> Process:
+        """Start a process in a session of its own; what it says is in a file of that name."""
         with self._log(name).open("wb") as log:
             return subprocess.Popen(
                 command,
@@ -241,6 +242,10 @@ general_settings:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def wait(self, target: Target, process: Process) -> None:
+        """Wait until it answers."""
+        self._wait(target, process, time.perf_counter())
 
     def _wait(self, target: Target, process: Process, began: float) -> tuple[float, float]:
         """As first_answer; a failure says what the logs say."""
