@@ -64,7 +64,7 @@ def measure_ledger(stage: Stage, load: Load, tell: Callable[[str], None]) -> lis
     return [
         Line("a streamed request, with the ledger against without", "ms", *alone, "ratio", 1.02),
         Line(f"{_AT_ONCE} of them at once, likewise", "ms", *at_once, "ratio", 1.02),
-        Line(f"memory of the worker grown by the latter", "MB", [[grown]]),
+        Line("memory of the worker grown by the latter", "MB", [[grown]]),
     ]
 
 

@@ -29,6 +29,7 @@ class Row(NamedTuple):
     keys: tuple[str, ...]
     missing: tuple[str, ...]
     reason: str | None
+    tiers: tuple[tuple[str, float], ...] = ()
 
     @property
     def description(self) -> str:
@@ -99,6 +100,7 @@ def _row(profile: Profile, name: str, model: Model, keys: Container[str]) -> Row
         label=model.label or _plain_label(name, model),
         context=known.context,
         price=known.price,
+        tiers=known.tiers,
         keys=found,
         missing=missing,
         reason=reason,

@@ -7,6 +7,7 @@ which would cost seconds.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +17,21 @@ from llmswitch.fields import Model, Price
 from llmswitch.providers import Provider
 
 _PER_MILLION = 1_000_000
+_TIER = re.compile(
+    r"(input_cost_per_token|output_cost_per_token|cache_(read|creation)_input_token_cost)"
+    r"(_above_1hr|_above_\d+k_tokens)+"
+)
 
 
 class Known(NamedTuple):
-    """Tokens of context and USD per million tokens. None: nobody knows, which is not 0."""
+    """Tokens of context and USD per million tokens. None: nobody knows, which is not 0. `tiers`
+    are other rates of the map, in USD per token by LiteLLM's own names: of long prompts, and of
+    what is cached for an hour.
+    """
 
     context: int | None
     price: Price | None
+    tiers: tuple[tuple[str, float], ...] = ()
 
 
 @cache
@@ -45,7 +54,8 @@ def look_up(model: Model, provider: Provider) -> Known:
     if provider.prices is not None and not (model.context and model.price):
         names = (provider.prices + model.id, provider.prices + model.id.lower())
         entry = next((price_map()[name] for name in names if name in price_map()), {})
-    return Known(model.context or _tokens(entry), model.price or _price(entry))
+    tiers = () if model.price else tuple(rate for rate in entry.items() if _TIER.fullmatch(rate[0]))
+    return Known(model.context or _tokens(entry), model.price or _price(entry), tiers)
 
 
 def _tokens(entry: dict[str, Any]) -> int | None:

@@ -205,6 +205,7 @@ def _deployments(profile: Profile, row: Row) -> list[dict[str, Any]]:
             "cache_creation_input_token_cost": _known(price.cache_write, price.input),
         }
         info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items()}
+        info |= dict(row.tiers)
     info["llmswitch_provider"] = row.provider_name
     if row.model.timeout:
         params["timeout"] = row.model.timeout

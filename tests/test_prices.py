@@ -32,7 +32,9 @@ def test_anthropics_models_are_in_the_map_without_a_prefix() -> None:
     """The mission's profile shows real prices for Claude models."""
     anthropic = Provider.model_validate(catalogue_data()["anthropic"])
     known = look_up(Model(model="anthropic/claude-opus-4-5-20251101"), anthropic)
-    assert known == Known(200_000, Price(input=5.0, output=25.0, cache_read=0.5, cache_write=6.25))
+    price = Price(input=5.0, output=25.0, cache_read=0.5, cache_write=6.25)
+    hour = (("cache_creation_input_token_cost_above_1hr", 1e-05),)
+    assert known == Known(200_000, price, hour)
 
 
 def test_what_the_profile_says_wins_each_for_itself() -> None:

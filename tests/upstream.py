@@ -92,6 +92,8 @@ class Usage:
     output: int = 5
     cache_read: int = 0
     cache_write: int = 0
+    hour: int = 0
+    """How many of ``cache_write`` are kept for an hour; Anthropic Messages only."""
 
     @property
     def prompt(self) -> int:
@@ -248,11 +250,16 @@ class Messages:
         return {"type": "error", "error": {"type": kind, "message": message}}
 
     def usage(self, usage: Usage) -> Json:
+        kept = {
+            "ephemeral_5m_input_tokens": usage.cache_write - usage.hour,
+            "ephemeral_1h_input_tokens": usage.hour,
+        }
         return {
             "input_tokens": usage.input,
             "cache_creation_input_tokens": usage.cache_write,
             "cache_read_input_tokens": usage.cache_read,
             "output_tokens": usage.output,
+            **({"cache_creation": kept} if usage.hour else {}),
         }
 
     def whole(self, answer: Answer) -> Json:
