@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from llmswitch import __version__, cli_budget
+from llmswitch import __version__, cli_budget, cli_usage
 from llmswitch.cli_common import JsonOption, ProfileOption, chosen, show
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home
@@ -35,6 +35,7 @@ wrapper_app = typer.Typer(
 )
 app.add_typer(wrapper_app, name="wrapper")
 app.add_typer(cli_budget.app, name="budget")
+app.add_typer(cli_usage.app, name="usage")
 
 NameOption = Annotated[str, typer.Option("--name", help="What the command is called.")]
 DirOption = Annotated[Path, typer.Option("--dir", help="The folder it is in.")]

@@ -1,0 +1,64 @@
+"""The command `usage`: parse, call, print. No logic."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from typing import Annotated, Literal
+
+import typer
+
+from llmswitch.cli_common import JsonOption, ProfileOption, chosen, show
+
+app = typer.Typer(rich_markup_mode=None)
+By = Literal["model", "provider", "day", "session", "client", "agent", "key"]
+
+
+@app.callback(invoke_without_command=True)
+def usage(
+    context: typer.Context,
+    by: Annotated[By | None, typer.Option("--by", help="All columns of one kind.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="today, yesterday, 7d, 24h, a date, a date with a time. [default: 30d]"),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="The same; a day is taken in whole.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A line for each, as CSV.")] = False,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What was used and what it cost: by model, day, session, key and more."""
+    if context.invoked_subcommand:
+        return
+    if as_csv and as_json:
+        raise typer.BadParameter("choose --json or --csv")
+    from llmswitch import report_usage
+    from llmswitch import usage as ledger_of
+
+    home, ref = chosen(profile)
+    period = ledger_of.period(since, until, time.time(), None)
+    shown = {"model", "day", "key", by or "model"}
+    found = ledger_of.read(
+        home.ledger(ref), period, [name for name in ledger_of.BY if name in shown]
+    )
+    if as_csv:
+        show(report_usage.as_csv(found, by or "model").splitlines(), None, as_json=False)
+        return
+    if by and not as_json:
+        lines = report_usage.title(found, ref.name)
+        show(
+            [*lines, "", *report_usage.table(found, by)] if found.total.tries else lines,
+            None,
+            False,
+        )
+        return
+    prices, note = ledger_of.prices_of(ref.file)
+    others = ledger_of.what_if(found.total, prices)
+    notes = [*report_usage.warnings(found), *([note] if note else [])]
+    if as_json:  # in ASCII: a name may hold what steers a terminal
+        data = report_usage.data(found, ref.name, by or "model", others, notes)
+        show([json.dumps(data, indent=2)], None, as_json=False)
+        return
+    width = shutil.get_terminal_size().columns
+    show(report_usage.usage(found, ref.name, others, notes, width), None, as_json=False)

@@ -1,0 +1,261 @@
+"""Usage in the words, columns and bars that a person reads, and as CSV. Prints nothing.
+
+What clients sent (names of sessions, agents, models) may hold anything: every name goes through
+`plain` on its way out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llmswitch.report import columns
+from llmswitch.usage import Group, Period, Usage, WhatIf, never_cached
+
+NEWEST = 20  # sessions that the terminal shows
+_LONGEST = 40  # characters of a name
+_BARS = " ▏▎▍▌▋▊▉"
+_WIDEST, _NARROWEST = 30, 8  # characters of a bar
+_NOBODY = {
+    "agent": "(main conversation)",
+    "key": "(no key)",
+    "provider": "(unknown)",
+    "session": "(none)",
+}
+
+
+def plain(name: str) -> str:
+    """A name on one line, without what would steer a terminal or reorder its text."""
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def named(group: Group, by: str) -> str:
+    """What a group is called."""
+    return _NOBODY.get(by, "(none)") if group.name is None else plain(group.name)
+
+
+def count(number: int) -> str:
+    """950 -> "950", 1234 -> "1.2k", 12345678 -> "12M"."""
+    value: float = number
+    for unit in ("", "k", "M", "G"):
+        if value < 999.5 or unit == "G":  # noqa: PLR2004 - rounds to 1000, which is the next unit
+            break
+        value /= 1000
+    return f"{value:.1f}{unit}" if unit and value < 9.95 else f"{value:.0f}{unit}"  # noqa: PLR2004
+
+
+def usd(value: float | None) -> str:
+    """0.0042 -> "$0.0042", 12.3 -> "$12.30"; None: "unknown"."""
+    if value is None:
+        return "unknown"
+    sign, value = ("-", -value) if value < 0 else ("", value)
+    if value == 0:
+        return "$0"
+    if value < 0.00005:  # noqa: PLR2004 - rounds to 0
+        return f"{sign}<$0.0001"
+    return f"{sign}${value:.4f}" if value < 1 else f"{sign}${value:,.2f}"
+
+
+def cost(group: Group) -> str:
+    """What a group cost; says so where a part of it is unknown."""
+    if group.cost_usd is None or not group.unknown_cost_requests:
+        return usd(group.cost_usd)
+    return f"{usd(group.cost_usd)} + {_counted(group.unknown_cost_requests)} of unknown price"
+
+
+def percent(rate: float | None) -> str:
+    """A share; "-" of nothing, and never 0% or 100% of what only rounds to it."""
+    if rate is None:
+        return "-"
+    return "<1%" if 0 < rate < 0.01 else f"{int(rate * 100)}%"  # noqa: PLR2004
+
+
+def span(period: Period) -> str:
+    """From when to when, to the minute."""
+    first, last = (period.at(moment).strftime("%Y-%m-%d %H:%M") for moment in period[:2])
+    return f"{first} to {last}"
+
+
+def measure(total: Group) -> tuple[str, Callable[[Group], float]]:
+    """What bars show: the cost where all of it is known, else tokens."""
+    if total.cost_usd and not total.unknown_cost_requests:
+        return "cost", lambda group: group.cost_usd or 0
+    return "tokens", lambda group: group.tokens
+
+
+def usage(
+    found: Usage, profile: str, others: Sequence[WhatIf], notes: Sequence[str], width: int
+) -> list[str]:
+    """The overview: totals, models and days with bars, and the other sections that have a line."""
+    lines = [*title(found, profile)]
+    if not found.total.tries:
+        return lines
+    for by in ("model", "day"):
+        lines += ["", *_overview(found, by, width)]
+    if found.groups["key"] and any(group.name for group in found.groups["key"]):
+        lines += ["", *_right(("KEY", "REQUESTS", "FAILED", "COST"), [
+            (named(key, "key"), count(key.requests), count(key.failures), cost(key))
+            for key in found.groups["key"]
+        ])]  # fmt: skip
+    if found.fallbacks:
+        lines += ["", *columns([("ASKED", "FAILED", "SERVED BY", "REQUESTS"), *(
+            (plain(one.asked), plain(one.failed), plain(one.served_by), count(one.requests))
+            for one in found.fallbacks
+        )])]  # fmt: skip
+    if others:
+        rows = [(plain(other.model), usd(other.cost_usd)) for other in others]
+        used = ("(as it was)", cost(found.total))
+        lines += ["", *columns([("THE SAME TOKENS ON", "COST"), used, *rows])]
+    return [*lines, *([""] if notes else []), *notes]
+
+
+def title(found: Usage, profile: str) -> list[str]:
+    """The period, and its sums in two lines."""
+    total = found.total
+    if not found.ever:
+        return [f"no usage yet of the profile {profile}"]
+    first = f"profile {profile}, {span(found.period)}"
+    if not total.tries:
+        return [first, "nothing was used in this time    -> --since takes 90d or a date"]
+    tries = "1 failed try" if total.failures == 1 else f"{count(total.failures)} failed tries"
+    failed = f", {tries}" if total.failures else ""
+    tokens = (
+        f"{count(total.input_tokens)} tokens of input, {count(total.cache_read_tokens)} read from "
+        f"the prompt cache, {count(total.cache_write_tokens)} written to it, "
+        f"{count(total.output_tokens)} of output"
+    )
+    lines = [first, f"{cost(total)} for {_counted(total.requests)}{failed}", tokens]
+    if total.cache_read_tokens or total.cache_write_tokens:
+        lines.append(
+            f"the prompt cache held {percent(total.cache_hit_rate)} of the input and saved "
+            f"{usd(total.prompt_saved_usd)}"
+        )
+    if total.cache_hits:
+        lines.append(
+            f"the response cache answered {_counted(total.cache_hits)} and saved "
+            f"{usd(total.saved_usd)}"
+        )
+    return lines
+
+
+def warnings(found: Usage) -> list[str]:
+    """What is worth a look."""
+    return [
+        f"{named(group, 'model')}: none of {count(group.input_tokens)} tokens of input in "
+        f"{_counted(group.answered)} came from a prompt cache; its provider has none, or does not "
+        f"say so, or the start of each request differs    -> llmswitch doctor --live"
+        for group in never_cached(found.groups["model"])
+    ]
+
+
+def _counted(requests: int) -> str:
+    return "1 request" if requests == 1 else f"{count(requests)} requests"
+
+
+def _overview(found: Usage, by: str, width: int) -> list[str]:
+    groups = found.groups[by]
+    what, size = measure(found.total)
+    rows = _right((by.upper(), "REQUESTS", "TOKENS", "COST"), [
+        (named(g, by), count(g.requests), count(g.tokens), _short_cost(g)) for g in groups
+    ])  # fmt: skip
+    table = max(map(len, rows))
+    room = min(_WIDEST, width - table - 2)
+    if room < _NARROWEST:
+        return rows
+    most = max(map(size, groups)) or 1
+    drawn = [f"BY {what.upper()}", *(_bar(size(group) / most, room) for group in groups)]
+    return [f"{row.ljust(table)}  {bar}".rstrip() for row, bar in zip(rows, drawn, strict=True)]
+
+
+def _bar(share: float, width: int) -> str:
+    eighths = round(share * width * 8)
+    if share > 0:
+        eighths = max(1, eighths)
+    return "█" * (eighths // 8) + _BARS[eighths % 8].strip()
+
+
+def table(found: Usage, by: str) -> list[str]:
+    """All columns of one kind of group; of sessions the newest."""
+    groups = found.groups[by]
+    shown = groups[:NEWEST] if by == "session" else groups
+    head = (by.upper(), "REQUESTS", "FAILED", "INPUT", "CACHED", "WRITTEN", "OUTPUT", "HITS",
+            "1ST BYTE", "TOK/S", "COST")  # fmt: skip
+    lines = _right(head, [
+        (
+            named(group, by), count(group.requests), count(group.failures),
+            count(group.input_tokens), count(group.cache_read_tokens),
+            count(group.cache_write_tokens), count(group.output_tokens),
+            percent(group.cache_hit_rate),
+            "-" if group.first_byte_seconds is None else f"{group.first_byte_seconds:.1f}s",
+            "-" if group.tokens_per_second is None else f"{group.tokens_per_second:.0f}",
+            _short_cost(group),
+        )
+        for group in shown
+    ])  # fmt: skip
+    if hidden := len(groups) - len(shown):
+        lines.append(f"and {hidden} older    -> --json or --csv has all")
+    return lines
+
+
+def _short_cost(group: Group) -> str:
+    if group.cost_usd is None or not group.unknown_cost_requests:
+        return usd(group.cost_usd)
+    return f"{usd(group.cost_usd)} + {count(group.unknown_cost_requests)} unknown"
+
+
+def _right(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns, all but the first and the last of numbers that end under each other."""
+    cells = [head, *rows]
+    last = len(head) - 1
+    widths = [max(len(row[index]) for row in cells) for index in range(len(head))]
+    return columns([
+        [text.rjust(width) if 0 < at < last else text
+         for at, (text, width) in enumerate(zip(row, widths, strict=True))]
+        for row in cells
+    ])  # fmt: skip
+
+
+def row_data(group: Group, by: str, period: Period) -> dict[str, Any]:
+    """A group with its raw numbers, as --json and --csv have them."""
+    data = group._asdict()
+    last = data.pop("last")
+    name = data.pop("name")
+    return {by: name} | data | {"last": last and period.at(last).isoformat(timespec="seconds")}
+
+
+def data(
+    found: Usage, profile: str, by: str, others: Sequence[WhatIf], notes: Sequence[str]
+) -> dict[str, Any]:
+    """What `usage --json` says."""
+    rows = {name: [row_data(group, name, found.period) for group in found.groups[name]]
+            for name in found.groups}  # fmt: skip
+    total = row_data(found.total, by, found.period)
+    del total[by]
+    return {
+        "profile": profile,
+        "since": found.period.at(found.period.since).isoformat(timespec="seconds"),
+        "until": found.period.at(found.period.until).isoformat(timespec="seconds"),
+        "by": by,
+        "rows": rows[by],
+        "total": total,
+        "keys": rows["key"],
+        "fallbacks": [one._asdict() for one in found.fallbacks],
+        "what_if": [one._asdict() for one in others],
+        "notes": list(notes),
+    }
+
+
+def as_csv(found: Usage, by: str) -> str:
+    """One line for each group. No name is taken for a formula where the file is opened."""
+    text = io.StringIO()
+    rows = [row_data(group, by, found.period) for group in found.groups[by]]
+    head = row_data(found.total, by, found.period)
+    writer = csv.DictWriter(text, list(head), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        name = "".join(char if char.isprintable() else " " for char in row[by] or "")
+        writer.writerow(row | {by: f"'{name}" if name.lstrip()[:1] in tuple("=+-@") else name})
+    return text.getvalue()
