@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -18,6 +19,7 @@ By = Literal["model", "provider", "day", "session", "client", "agent", "key"]
 @app.callback(invoke_without_command=True)
 def usage(
     context: typer.Context,
+    *,
     by: Annotated[By | None, typer.Option("--by", help="All columns of one kind.")] = None,
     since: Annotated[
         str | None,
@@ -25,27 +27,29 @@ def usage(
     ] = None,
     until: Annotated[str | None, typer.Option(help="The same; a day is taken in whole.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="A line for each, as CSV.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write all of it as one page, with charts."),
+    ] = None,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What was used and what it cost: by model, day, session, key and more."""
     if context.invoked_subcommand:
         return
-    if as_csv and as_json:
-        raise typer.BadParameter("choose --json or --csv")
+    if (as_csv, as_json, page is not None).count(True) > 1:
+        raise typer.BadParameter("choose one of --json, --csv and --html")
     from llmswitch import report_usage
     from llmswitch import usage as ledger_of
 
     home, ref = chosen(profile)
     period = ledger_of.period(since, until, time.time(), None)
-    shown = {"model", "day", "key", by or "model"}
-    found = ledger_of.read(
-        home.ledger(ref), period, [name for name in ledger_of.BY if name in shown]
-    )
+    wanted = ledger_of.BY if page else dict.fromkeys(("model", "day", "key", by or "model"))
+    found = ledger_of.read(home.ledger(ref), period, tuple(wanted))
     if as_csv:
         show(report_usage.as_csv(found, by or "model").splitlines(), None, as_json=False)
         return
-    if by and not as_json:
+    if by and not as_json and not page:
         lines = report_usage.title(found, ref.name)
         show(
             [*lines, "", *report_usage.table(found, by)] if found.total.tries else lines,
@@ -56,6 +60,12 @@ def usage(
     prices, note = ledger_of.prices_of(ref.file)
     others = ledger_of.what_if(found.total, prices)
     notes = [*report_usage.warnings(found), *([note] if note else [])]
+    if page:
+        from llmswitch import usage_page
+
+        usage_page.write(page.expanduser(), usage_page.render(found, ref.name, others, notes))
+        show([f"wrote {page}"], None, as_json=False)
+        return
     if as_json:  # in ASCII: a name may hold what steers a terminal
         data = report_usage.data(found, ref.name, by or "model", others, notes)
         show([json.dumps(data, indent=2)], None, as_json=False)

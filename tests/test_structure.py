@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ LAYERS = [
         "checks_gateway",
         "checks_client",
     ],
-    ["doctor"],
+    ["doctor", "usage_page"],
     ["case", "live", "cli_common"],
     ["cli_budget", "cli_usage"],
     ["cli"],
@@ -223,16 +224,35 @@ def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None
         assert reads == []
 
 
+TEMPLATES = sorted((PACKAGE.parent / "templates").glob("*.j2"))
+PAGES = [template for template in TEMPLATES if template.name.endswith(".html.j2")]
+
+
 def test_every_template_is_used_and_its_values_are_quoted() -> None:
     """Each `{{ value }}` has a filter that quotes, but our own mark and what has a safe form."""
     safe = {"mark", "version", "profile", "name", "uninstall_name"}
-    templates = sorted((PACKAGE.parent / "templates").glob("*.j2"))
     used = (PACKAGE / "render.py").read_text(encoding="utf-8")
-    assert templates
-    for template in templates:
+    assert TEMPLATES
+    for template in TEMPLATES:
+        if template in PAGES:
+            continue
         assert f'"{template.name}"' in used
         for part in template.read_text(encoding="utf-8").split("{{")[1:]:
             value, _, quoting = part.partition("}}")[0].partition("|")
             if '"- "' in value:  # the dash of a YAML list
                 continue
             assert quoting.strip() in {"yaml", "sh", "py"} or value.strip() in safe, value
+
+
+def test_every_page_is_used_and_escapes_its_values() -> None:
+    """By Jinja itself, which no filter undoes; so a value in a tag must stand in quotes."""
+    used = (PACKAGE / "usage_page.py").read_text(encoding="utf-8")
+    assert "autoescape=True" in used
+    assert "Markup" not in used
+    assert PAGES
+    for page in PAGES:
+        assert f'"{page.name}"' in used
+        for before, value in itertools.pairwise(page.read_text(encoding="utf-8").split("{{")):
+            assert "|" not in value.partition("}}")[0]
+            tag = before.rpartition("}}")[2].rpartition("<")[2]
+            assert not tag.rstrip().endswith("="), tag
