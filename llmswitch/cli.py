@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from llmswitch import __version__, cli_budget, cli_usage
-from llmswitch.cli_common import JsonOption, ProfileOption, chosen, show
+from llmswitch.cli_common import JsonOption, ProfileOption, chosen, confirm, show
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home
 
@@ -210,9 +210,7 @@ def _ask_models(
 
     prepared = live.prepare(facts, models, client)
     if not yes:
-        if not sys.stdin.isatty():
-            raise LlmswitchError(f"{prepared.question}; nobody is here to ask", "add --yes")
-        typer.confirm(f"{prepared.question}; go on?", abort=True, err=True)
+        confirm(prepared.question)
     with progress.shown() as tell:
         results = live.ask(prepared, tell)
     show(probe.matrix_lines(results), probe.data(results), as_json)

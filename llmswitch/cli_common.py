@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home, find_profile
 
 if TYPE_CHECKING:
@@ -32,3 +33,10 @@ def show(lines: Sequence[str], data: Any, as_json: bool) -> None:
     """Print a result: as lines, or as data."""
     shown = [json.dumps(data, indent=2, ensure_ascii=False)] if as_json else lines
     sys.stdout.write("".join(f"{line}\n" for line in shown))
+
+
+def confirm(question: str) -> None:
+    """Ask before something is spent or gone; without a terminal that is a mistake."""
+    if not sys.stdin.isatty():
+        raise LlmswitchError(f"{question}; nobody is here to ask", "add --yes")
+    typer.confirm(f"{question}; go on?", abort=True, err=True)

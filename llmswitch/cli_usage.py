@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmswitch.cli_common import JsonOption, ProfileOption, chosen, show
+from llmswitch.cli_common import JsonOption, ProfileOption, chosen, confirm, show
 
 app = typer.Typer(rich_markup_mode=None)
 By = Literal["model", "provider", "day", "session", "client", "agent", "key"]
@@ -72,3 +72,31 @@ def usage(
         return
     width = shutil.get_terminal_size().columns
     show(report_usage.usage(found, ref.name, others, notes, width), None, as_json=False)
+
+
+@app.command()
+def prune(
+    context: typer.Context,
+    older_than: Annotated[str, typer.Option(help="90d, 52w, or a date.")],
+    profile: ProfileOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete old rows; the gateway may run meanwhile."""
+    from llmswitch import prune as old
+    from llmswitch.report_usage import tries
+    from llmswitch.usage import Period, moment
+
+    above = context.parent.params["profile"] if context.parent else None
+    home, ref = chosen(profile or above)
+    file, now = home.ledger(ref), time.time()
+    before = moment("--older-than", older_than, now, None)
+    old.check(before, now, file)
+    number = old.count(file, before)
+    until = Period(before, now, None).at(before)
+    if number and not yes:
+        confirm(f"this deletes {tries(number)} of the profile {ref.name} before {until:%Y-%m-%d}")
+    deleted = old.delete(file, before) if number else 0
+    said = f"deleted {tries(deleted)} of the profile {ref.name}" if deleted else "nothing is older"
+    data = {"deleted": deleted, "before": until.isoformat(timespec="seconds")}
+    show([said], data, as_json)

@@ -120,8 +120,7 @@ def title(found: Usage, profile: str) -> list[str]:
     first = f"profile {profile}, {span(found.period)}"
     if not total.tries:
         return [first, "nothing was used in this time    -> --since takes 90d or a date"]
-    tries = "1 failed try" if total.failures == 1 else f"{count(total.failures)} failed tries"
-    failed = f", {tries}" if total.failures else ""
+    failed = f", {tries(total.failures, 'failed ')}" if total.failures else ""
     tokens = (
         f"{count(total.input_tokens)} tokens of input, {count(total.cache_read_tokens)} read from "
         f"the prompt cache, {count(total.cache_write_tokens)} written to it, "
@@ -153,6 +152,11 @@ def warnings(found: Usage) -> list[str]:
 
 def _counted(requests: int) -> str:
     return "1 request" if requests == 1 else f"{count(requests)} requests"
+
+
+def tries(number: int, kind: str = "") -> str:
+    """How many, in words."""
+    return f"1 {kind}try" if number == 1 else f"{count(number)} {kind}tries"
 
 
 def _overview(found: Usage, by: str, width: int) -> list[str]:

@@ -24,7 +24,7 @@ LAYERS = [
     ["prices"],
     ["menu", "usage"],
     ["money"],
-    ["render", "advice", "probe_wire", "probe_bodies"],
+    ["render", "advice", "prune", "probe_wire", "probe_bodies"],
     ["plan", "wrapper", "setup", "probe_cures"],
     ["gateway", "probe"],
     ["demo", "files", "status", "session", "report", "facts", "probe_client"],

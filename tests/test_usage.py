@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from llmswitch import ledger, report_usage, usage
 from llmswitch.errors import LlmswitchError
-from llmswitch.ledger import Try
 from llmswitch.fields import Price
+from llmswitch.ledger import Try
 from tests.conftest import User
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
