@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,7 +110,9 @@ def usage(
         rows = [(plain(other.model), usd(other.cost_usd)) for other in others]
         used = ("(as it was)", cost(found.total))
         lines += ["", *columns([("THE SAME TOKENS ON", "COST"), used, *rows])]
-    return [*lines, *([""] if notes else []), *notes]
+    for note in notes:  # its cure stands below it
+        lines += ["", *note.replace("    -> ", "\n  -> ").split("\n")]
+    return lines
 
 
 def title(found: Usage, profile: str) -> list[str]:
@@ -143,9 +146,9 @@ def title(found: Usage, profile: str) -> list[str]:
 def warnings(found: Usage) -> list[str]:
     """What is worth a look."""
     return [
-        f"{named(group, 'model')}: none of {count(group.input_tokens)} tokens of input in "
-        f"{_counted(group.answered)} came from a prompt cache; its provider has none, or does not "
-        f"say so, or the start of each request differs    -> llmswitch doctor --live"
+        f"{named(group, 'model')}: a prompt cache held none of {count(group.input_tokens)} tokens "
+        f"of input ({_counted(group.answered)}); its provider may have none    "
+        f"-> llmswitch doctor --live {shlex.quote(named(group, 'model'))}"
         for group in never_cached(found.groups["model"])
     ]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from llmswitch.ledger import Try
 from llmswitch.profile import parse_profile
 from tests.clients import client_env, make_home, newest
 from tests.conftest import CHECKOUT, User, free_port
 from tests.terminal import Terminal, type_command
+from tests.test_usage import FAILED, PLAIN, write
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"<!-- (shows|checked): (.*?) -->\n```\w*\n(.*?)```", re.DOTALL)
@@ -70,6 +73,7 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "llmswitch status",
         "llmswitch doctor",
         "llmswitch doctor --live glm-4.7 glm-4.5 --yes",  # held by test_live.py
+        "llmswitch usage --since 2026-11-02 --until 2026-11-06",
     }
 
 
@@ -94,6 +98,56 @@ def test_mistakes_are_shown_as_in_the_readme(user: User) -> None:
     done = user.run("validate", "wrong.yaml")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip() == shown("llmswitch validate wrong.yaml")
+
+
+def week_of_work() -> Iterator[Try]:
+    """Five days: most of it with glm-4.7, some with sonnet, which also served when glm-4.7 failed;
+    small requests of glm-4.5, without a prompt cache.
+    """
+    monday = datetime(2026, 11, 2, 9, tzinfo=UTC).timestamp()
+    models = {  # how many a day, tokens (input, output, read), cost and saved
+        "glm-4.7": ((48, 71, 30, 64, 22), (900, 350, 41_000), 0.0059, 0.0201),
+        "sonnet": ((4, 2, 9, 6, 3), (1200, 420, 38_000), 0.0213, 0.1026),
+        "glm-4.5": ((9, 12, 6, 11, 5), (6400, 60, 0), 0.0014, 0.0),
+    }
+    for model, (each_day, (fresh, output, held), cost, saved) in models.items():
+        zai = model != "sonnet"
+        for day, requests in enumerate(each_day):
+            for number in range(requests):
+                fell_back = model == "sonnet" and number == 0
+                done = PLAIN._replace(
+                    ended=monday + day * 86400 + number * 300,
+                    request=f"{model}-{day}-{number}",
+                    asked="glm-4.7" if fell_back else model,
+                    model=model,
+                    provider="zai" if zai else "anthropic",
+                    key="ZAI_API_KEY" if zai else "ANTHROPIC_API_KEY",
+                    input=fresh,
+                    output=output,
+                    cache_read=held,
+                    cost=cost,
+                    prompt_saved=saved,
+                    fallback_from="glm-4.7" if fell_back else None,
+                )
+                yield done
+                if fell_back:
+                    yield FAILED._replace(
+                        ended=done.ended - 2,
+                        request=done.request,
+                        asked="glm-4.7",
+                        model="glm-4.7",
+                        provider="zai",
+                        key="ZAI_API_KEY",
+                    )
+
+
+def test_usage_is_as_the_readme_shows(reader: User) -> None:
+    """`usage`, of a ledger with five days of work."""
+    assert reader.run("init", env=_folders(reader)).returncode == 0
+    write(reader.home / ".local/state/llmswitch/ledger/claude-glm.db", tuple(week_of_work()))
+    title = "llmswitch usage --since 2026-11-02 --until 2026-11-06"
+    done = reader.run(*shlex.split(title)[1:], env=_folders(reader) | {"TZ": "UTC"})
+    assert printed(done.stdout, reader) == shown(title)
 
 
 @pytest.mark.timeout(900)  # the first run fetches the client

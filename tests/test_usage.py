@@ -262,9 +262,8 @@ def test_a_prompt_cache_that_never_hits(
     tries = [PLAIN._replace(request=str(number), **change) for number in range(requests)]
     found = usage.read(write(tmp_path / "l.db", tries), ALWAYS, ["model"])
     said = (
-        "opus: none of 82k tokens of input in 20 requests came from a prompt cache; its "
-        "provider has none, or does not say so, or the start of each request differs    "
-        "-> llmswitch doctor --live"
+        "opus: a prompt cache held none of 82k tokens of input (20 requests); its provider may "
+        "have none    -> llmswitch doctor --live opus"
     )
     assert report_usage.warnings(found) == ([said] if warned else [])
 
@@ -274,7 +273,7 @@ def test_what_a_person_reads(tmp_path: Path) -> None:
     found = usage.read(write(tmp_path / "l.db", DAY_OF_WORK), usage.Period(NOON - 2 * DAY, NOON + 1,
                        UTC), ["model", "day", "key"])  # fmt: skip
     others = [usage.WhatIf("glm", 0.00085), usage.WhatIf("free", None)]
-    assert report_usage.usage(found, "work", others, ["a note"], 100) == [
+    assert report_usage.usage(found, "work", others, ["what    -> a cure"], 100) == [
         "profile work, 2026-11-22 12:00 to 2026-11-24 12:00",
         "$1.00 + 1 request of unknown price for 4 requests, 1 failed try",
         "300 tokens of input, 600 read from the prompt cache, 50 written to it, 110 of output",
@@ -301,7 +300,8 @@ def test_what_a_person_reads(tmp_path: Path) -> None:
         "glm                 $0.0008",
         "free                unknown",
         "",
-        "a note",
+        "what",
+        "  -> a cure",
     ]
 
 
@@ -422,6 +422,21 @@ def test_names_that_a_client_made_up_steer_nothing(user: User) -> None:
         "'=HYPERLINK(1)", "' +1", "' -1", "'@SUM(A1)",
     }  # fmt: skip
     assert not any(name.strip().startswith(("=", "+", "-", "@")) for name in names)
+
+
+def test_a_ledger_that_another_program_keeps(user: User) -> None:
+    """It is waited for, then said."""
+    file = used(user, [PLAIN])
+    holder = sqlite3.connect(file, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    done = user.run("usage")
+    holder.close()
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"another program holds the ledger {file}\n-> try again in a moment\n",
+    )
+    assert user.run("usage").returncode == 0
 
 
 def test_bytes_that_are_no_text_are_shown_as_such(tmp_path: Path) -> None:
