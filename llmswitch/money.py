@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from llmswitch.budgets import Account, look_up, period
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Profile
 from llmswitch.paths import make_private_folder
+from llmswitch.usage import explained
 
 
 def accounts(profile: Profile, file: Path, now: float) -> list[Account]:
@@ -45,7 +45,7 @@ def raise_budget(profile: Profile, file: Path, name: str, usd: float, now: float
         )
     budget = profile.all_budgets[names.index(name)]
     make_private_folder(file.parent)
-    with _told(file), closing(ledger.open_to_write(file)) as connection:
+    with explained(file), closing(ledger.open_to_write(file)) as connection:
         connection.execute(
             "INSERT INTO raises VALUES (?, ?, ?) "
             "ON CONFLICT (budget, start) DO UPDATE SET usd = usd + excluded.usd",
@@ -60,27 +60,10 @@ def reading(file: Path) -> Iterator[Any]:
 
     Raises LlmswitchError where it cannot be read.
     """
-    with _told(file):
+    with explained(file):
         connection = ledger.open_to_read(file)
         if connection is None:
             yield None
             return
         with closing(connection):
             yield connection
-
-
-@contextmanager
-def _told(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except ledger.NewerError as error:
-        raise LlmswitchError(
-            f"the ledger {file} was written by a newer llmswitch",
-            "update llmswitch, or move the file away",
-        ) from error
-    except (sqlite3.Error, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise LlmswitchError(
-            f"the ledger {file} cannot be used: {reason}",
-            f"move it away (mv {file} {file}.old); the gateway begins a new one",
-        ) from error

@@ -412,8 +412,8 @@ def test_what_is_cached_for_an_hour_has_its_own_price(
 def test_a_killed_worker_loses_only_what_was_in_flight(
     running_mission: Mission, gateway: Gateway
 ) -> None:
-    """Under load, with kill -9 in the middle: every answer that was complete for a second is in
-    the ledger, and the file is sound.
+    """Under load and ten readers, with kill -9 in the middle: every answer that was complete for a
+    second is in the ledger, no reader is refused, and the file is sound.
     """
     user = running_mission.user
     file = file_of(user)
@@ -429,9 +429,11 @@ def test_a_killed_worker_loses_only_what_was_in_flight(
                 time.sleep(0.05)
 
     before = count(file)
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(18) as pool:
         tasks = [pool.submit(keep_asking, number) for number in range(8)]
-        time.sleep(3)
+        time.sleep(2)
+        readers = [pool.submit(user.run, "usage", "--json") for _ in range(10)]
+        time.sleep(2)
         [worker] = worker_pids(user)
         os.kill(worker, signal.SIGKILL)
         killed = time.monotonic()
@@ -442,6 +444,9 @@ def test_a_killed_worker_loses_only_what_was_in_flight(
         asked.set()
         for task in tasks:
             task.result()
+        read = [reader.result() for reader in readers]
+    assert [done.returncode for done in read] == [0] * 10, read
+    assert all(json.loads(done.stdout)["total"]["requests"] > 0 for done in read)
     assert in_time > 20
     assert found >= at_least
     assert integrity(file) == "ok"
