@@ -7,12 +7,11 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 Per = Literal["day", "week", "month"]
 WARN_AT = 0.8  # of a budget
-_CENT = 0.01
+_LEAST = 0.0001  # USD that are shown
 
 
 class Budget(NamedTuple):
@@ -136,7 +135,10 @@ def look_up(connection: sqlite3.Connection, account: Account, but: str = "") -> 
 
 
 def dollars(usd: float) -> str:
-    """$12.50; what is below a cent with two digits that count: $0.0042."""
-    if usd == 0 or abs(usd) >= _CENT:
+    """12.5 -> "$12.50", 0.0271 -> "$0.0271": below a dollar, up to four digits."""
+    if usd >= 1 or usd == 0:
         return f"${usd:,.2f}"
-    return f"${Decimal(f'{usd:.2g}'):f}"
+    if usd < _LEAST:
+        return f"<${_LEAST}"
+    text = f"${usd:.4f}".rstrip("0")
+    return text if len(text) >= len("$0.00") else f"${usd:.2f}"

@@ -83,13 +83,15 @@ def test_periods_follow_each_other_without_a_gap(per: Per, now: float) -> None:
         (0, "$0.00"),
         (12.5, "$12.50"),
         (1234.567, "$1,234.57"),
+        (0.8, "$0.80"),
         (0.01, "$0.01"),
-        (0.0042, "$0.0042"),
-        (0.00001234, "$0.000012"),
+        (0.0271, "$0.0271"),
+        (0.00042, "$0.0004"),
+        (0.00001234, "<$0.0001"),
     ],
 )
 def test_little_money_is_not_shown_as_none(usd: float, said: str) -> None:
-    """A cent and more has cents, less has two digits that count."""
+    """Below a dollar there are four digits, where they are needed."""
     assert dollars(usd) == said
 
 
