@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import socket
 from typing import Any
 
@@ -23,7 +24,8 @@ def check_state(facts: Facts) -> Verdict:
     """What is written down of the gateway can be read."""
     state = facts.noted
     if isinstance(state, LlmswitchError):
-        return Verdict("error", state.message, _up(facts))
+        unreadable = isinstance(state.__cause__, OSError)  # `up` cannot write it anew
+        return Verdict("error", state.message, state.hint if unreadable else _up(facts))
     if state is None:
         return Verdict("ok", "the gateway was never started")
     return Verdict("ok", f"of {state.profile}, written by llmswitch {state.version}")
@@ -146,7 +148,8 @@ def check_ledger(facts: Facts) -> Verdict:
     except LlmswitchError as error:
         return Verdict("error", error.message, error.hint)
     if sound != "ok":
-        return Verdict("error", f"the ledger {file} is damaged: {sound}", f"mv {file} {file}.old")
+        away = f"mv {shlex.quote(str(file))} {shlex.quote(str(file))}.old"
+        return Verdict("error", f"the ledger {file} is damaged: {sound}", away)
     if facts.running is not None and facts.answers:
         said = _own_state(facts)["ledger"]
         if said["trouble"]:

@@ -206,14 +206,14 @@ def doctor(
 def _ask_models(
     facts: Facts, models: Sequence[str], client: bool, yes: bool, as_json: bool
 ) -> NoReturn:
-    from llmswitch import live, probe, progress
+    from llmswitch import live, probe, progress, report
 
     prepared = live.prepare(facts, models, client)
     if not yes:
         confirm(prepared.question)
     with progress.shown() as tell:
         results = live.ask(prepared, tell)
-    show(probe.matrix_lines(results), probe.data(results), as_json)
+    show(report.matrix(results), probe.data(results), as_json)
     raise typer.Exit(live.failed(results))
 
 

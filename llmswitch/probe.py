@@ -261,35 +261,6 @@ def other_of(row: Row, rows: Sequence[Row]) -> Row | None:
 # ------------------------------------------------------------------ what it says
 
 
-def matrix_lines(results: Sequence[Result]) -> list[str]:
-    """A row for each model and a column for each check (every result has the same); below, a line
-    for each that is not ok, and what cures it.
-    """
-    table = [("MODEL", *(results[0].cells if results else ()))]
-    table += [(one.model, *(_short(cell) for cell in one.cells.values())) for one in results]
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    ]
-    notes: list[str] = []
-    for one in results:
-        for name, cell in one.cells.items():
-            if cell.level == "ok" or (cell.level == "skipped" and cell.note == "no plain answer"):
-                continue
-            said = f": {cell.words}" if cell.words else ""
-            notes.append(f"{one.model}, {name}: {cell.note}{said}")
-            if cell.cure:
-                notes.append(f"  -> in the profile: {cell.cure}")
-    return [*lines, "", *notes] if notes else lines
-
-
-def _short(cell: Cell) -> str:
-    if cell.level == "ok" and cell.seconds is not None:
-        return f"ok {cell.seconds:g} s"
-    return {"error": "ERROR", "failed": "FAILED", "skipped": "-"}.get(cell.level, cell.level)
-
-
 def data(results: Sequence[Result]) -> list[dict[str, Any]]:
     """The same for JSON: `{"model", "checks": [{"name", "level", "note", "words", "cure",
     "seconds"}]}` for each model.

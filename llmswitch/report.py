@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from llmswitch.demo import Answer
     from llmswitch.doctor import Result
     from llmswitch.gateway import Outcome
+    from llmswitch.probe import Cell
+    from llmswitch.probe import Result as Asked
     from llmswitch.setup import Done
     from llmswitch.state import State
     from llmswitch.wrapper import Installed
@@ -73,6 +75,31 @@ def doctor(results: Sequence[Result]) -> list[str]:
     for row, result in zip(rows, results, strict=True):
         lines += [row, f"{indent}-> {result.hint}"] if result.hint else [row]
     return lines
+
+
+def matrix(results: Sequence[Asked]) -> list[str]:
+    """A row for each model and a column for each check (every result has the same); below, a line
+    for each that is not ok, and what cures it.
+    """
+    table = [("MODEL", *(results[0].cells if results else ()))]
+    table += [(one.model, *(_cell(cell) for cell in one.cells.values())) for one in results]
+    lines = columns(table)
+    notes: list[str] = []
+    for one in results:
+        for name, cell in one.cells.items():
+            if cell.level == "ok" or (cell.level == "skipped" and cell.note == "no plain answer"):
+                continue
+            said = f": {cell.words}" if cell.words else ""
+            notes.append(f"{one.model}, {name}: {cell.note}{said}")
+            if cell.cure:
+                notes.append(f"  -> in the profile: {cell.cure}")
+    return [*lines, "", *notes] if notes else lines
+
+
+def _cell(cell: Cell) -> str:
+    if cell.level == "ok" and cell.seconds is not None:
+        return f"ok {cell.seconds:g} s"
+    return {"error": "ERROR", "failed": "FAILED", "skipped": "-"}.get(cell.level, cell.level)
 
 
 def init(done: Done) -> list[str]:

@@ -7,6 +7,7 @@ cache adds a request, a cache hit and what it saved, and no tokens. Money is in 
 from __future__ import annotations
 
 import re
+import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -215,7 +216,7 @@ def explained(file: Path) -> Iterator[None]:
             ) from error
         raise LlmswitchError(
             f"the ledger {file} is damaged: {error}",
-            "llmswitch down, move the file away, llmswitch up; what it held is lost",
+            f"mv {shlex.quote(str(file))} {shlex.quote(str(file))}.old    (a new one is begun)",
         ) from error
 
 

@@ -331,6 +331,19 @@ def damage_state(scene: Scene) -> None:
     (folder / "state.json").chmod(0o600)
 
 
+def damage_ledger(scene: Scene) -> None:
+    """Something else in its place."""
+    folder = scene.mission.user.state / "ledger"
+    make_private_folder(folder)
+    (folder / "work.db").write_text("not a database" * 100)
+    (folder / "work.db").chmod(0o600)
+
+
+def moved_away(scene: Scene, hint: str) -> None:
+    """The cure is a command of the shell."""
+    scene.sh(hint.partition("    (")[0])
+
+
 UP = "llmswitch up --profile work"
 RESTART = "llmswitch restart --profile work"
 ZAI = f"export ZAI_API_KEY=...{ZAI_PAGE}"
@@ -426,6 +439,16 @@ IDLE = [
           "`label`?", "llmswitch validate work",
           edited("    label: GLM-4.7", "    lable: GLM-4.7"),
           edited_back("    lable: GLM-4.7", "    label: GLM-4.7")),
+    Fault("a damaged ledger", "ledger", "error",
+          "the ledger {state}/ledger/work.db is damaged: file is not a database",
+          "mv {state}/ledger/work.db {state}/ledger/work.db.old    (a new one is begun)",
+          damage_ledger, moved_away),
+    Fault("a budget of what has no price", "prices", "warning",
+          "unknown: glm-4.5; their cost is shown as unknown, and no budget counts it",
+          "write `price: {{input: ..., output: ...}}` for them (USD per million tokens)",
+          edited("model: zai/GLM-4.5-Air", "budget: {usd: 1, per: day}\n    model: zai/GLM-99"),
+          edited_back("budget: {usd: 1, per: day}\n    model: zai/GLM-99",
+                      "model: zai/GLM-4.5-Air")),
     Fault("a damaged state file", "state", "error",
           "the state file {state}/run/work/state.json is damaged", UP,
           damage_state, typed),

@@ -135,7 +135,7 @@ def _prompt_saved(tokens: dict[str, int], rates: dict[str, float | None]) -> flo
         return None
     as_it_was = _sum({**tokens, "output": 0}, rates)
     prompt = tokens["input"] + tokens["cache_read"] + tokens["cache_write"]
-    return None if as_it_was is None else prompt * full - as_it_was
+    return None if as_it_was is None else round(prompt * full - as_it_was, 12)  # -1e-18 is 0
 
 
 def _error(error: dict[str, Any], exchange: Exchange) -> str:
