@@ -20,6 +20,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -28,11 +29,12 @@ from llmswitch.callbacks import writer as writing
 from llmswitch.callbacks.writer import Writer
 from llmswitch.ledger import NewerError, Try, insert, open_to_read, open_to_write
 from tests.conftest import CHECKOUT, Mission, User
-from tests.gateways import Gateway, wait_for, worker_pids
+from tests.gateways import CLIENT, Gateway, wait_for, worker_pids
 from tests.upstream import Behaviour, Usage
 
 pytestmark = [pytest.mark.xdist_group("ledger"), pytest.mark.timeout(300)]
 
+MESSAGES = [{"role": "user", "content": "hi"}]
 ROW = Try(
     ended=1_700_000_000.0,
     request="r",
@@ -389,6 +391,37 @@ def test_rows_say_what_status_says(running_mission: Mission, gateway: Gateway) -
     assert today["glm-4.7"]["cost_usd"] >= 3 * 0.6
     assert any(line.startswith("TODAY") for line in status_lines(running_mission.user))
     running_mission.zai.behave(Behaviour())
+
+
+@pytest.mark.parametrize("model", ["glm-4.7", "qwen"])
+def test_the_first_byte_is_when_the_client_has_it(
+    running_mission: Mission, gateway: Gateway, model: str
+) -> None:
+    """In a stream that goes on for long, native or translated; a try takes until its last byte."""
+    upstream = running_mission.zai if model == "glm-4.7" else running_mission.mine
+    upstream.behave(Behaviour(events=5, delay=0.4))
+    file = file_of(running_mission.user)
+    before = count(file)
+    headers = {**CLIENT, "authorization": f"Bearer {gateway.key}"}
+    body = {"model": model, "max_tokens": 9, "stream": True, "messages": MESSAGES}
+    began = time.monotonic()
+    with (
+        httpx.Client(trust_env=False, timeout=60) as client,
+        client.stream("POST", f"{gateway.url}/v1/messages", headers=headers, json=body) as answer,
+    ):
+        chunks = answer.iter_raw()
+        next(chunks)
+        seen = time.monotonic() - began
+        for _ in chunks:
+            pass
+    upstream.behave(Behaviour())
+    wait_for(lambda: count(file) == before + 1)
+    with closing(sqlite3.connect(file)) as connection:
+        first_byte, seconds = connection.execute(
+            "SELECT first_byte, seconds FROM tries ORDER BY id DESC"
+        ).fetchone()
+    assert seen - 0.3 < first_byte <= seen
+    assert seconds >= 4 * 0.4
 
 
 @pytest.mark.parametrize("stream", [False, True])
