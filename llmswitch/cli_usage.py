@@ -57,8 +57,10 @@ def usage(
             False,
         )
         return
-    prices, note = ledger_of.prices_of(ref.file)
-    others = ledger_of.what_if(found.total, prices)
+    from llmswitch.what_if import prices_of, what_if
+
+    prices, note = prices_of(ref.file)
+    others = what_if(found.total, prices)
     notes = [*report_usage.warnings(found), *([note] if note else [])]
     if page:
         from llmswitch import usage_page

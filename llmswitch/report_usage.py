@@ -10,10 +10,13 @@ import csv
 import io
 import shlex
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmswitch.report import columns
-from llmswitch.usage import Group, Period, Usage, WhatIf, never_cached
+from llmswitch.usage import Group, Period, Usage, never_cached
+
+if TYPE_CHECKING:
+    from llmswitch.what_if import WhatIf
 
 NEWEST = 20  # sessions that the terminal shows
 _LONGEST = 40  # characters of a name

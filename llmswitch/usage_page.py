@@ -14,7 +14,8 @@ from llmswitch.claude import MARK
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import data_folder, write_private
 from llmswitch.report_usage import cost, count, measure, named, percent, usd
-from llmswitch.usage import Group, Usage, WhatIf
+from llmswitch.usage import Group, Usage
+from llmswitch.what_if import WhatIf
 
 _TALL, _BAR, _GAP = 160, 18, 4  # the chart of the days, in units of its own
 _MOST_DAYS = 400

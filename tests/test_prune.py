@@ -13,7 +13,7 @@ import pytest
 from llmswitch import ledger, prune
 from tests.conftest import CHECKOUT, User
 from tests.terminal import Terminal
-from tests.test_usage import DAY, PLAIN, used
+from tests.test_usage import DAY, PLAIN, used, write
 
 
 def rows(file: Path) -> list[str]:
@@ -113,16 +113,31 @@ print(number, slowest)
 """
 
 
+def many_old(file: Path) -> Path:
+    """A ledger with 100,000 old rows."""
+    old = (PLAIN._replace(request=f"o{number}", ended=float(number)) for number in range(10**5))
+    return write(file, list(old))
+
+
+def test_between_any_two_thousand_rows_the_gateway_can_write(tmp_path: Path) -> None:
+    """Nothing is locked while it pauses, and it pauses often."""
+    file = many_old(tmp_path / "l.db")
+    gateway = ledger.open_to_write(file)
+    gateway.execute("PRAGMA busy_timeout = 0")
+
+    def meanwhile(_: float) -> None:
+        ledger.insert(gateway, [PLAIN])
+
+    assert prune.delete(file, 10.0**6, meanwhile) == 10**5
+    gateway.close()
+    assert rows(file) == ["r1"] * 50
+
+
 def test_the_gateway_writes_on_meanwhile(tmp_path: Path) -> None:
-    """With 100,000 rows to delete, a row of the gateway waits less than a second and none is
+    """While 100,000 rows are deleted, a row of the gateway waits less than a second, and none is
     lost.
     """
-    file, stop = tmp_path / "l.db", tmp_path / "stop"
-    connection = ledger.open_to_write(file)
-    ledger.insert(
-        connection, (PLAIN._replace(request=f"o{n}", ended=float(n)) for n in range(10**5))
-    )
-    connection.close()
+    file, stop = many_old(tmp_path / "l.db"), tmp_path / "stop"
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(file), str(stop)],
         cwd=CHECKOUT,

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmswitch import ledger, report_usage, usage
+from llmswitch import ledger, report_usage, usage, what_if
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Price
 from llmswitch.ledger import Try
@@ -69,7 +69,7 @@ FAILED = PLAIN._replace(
 GLM = PLAIN._replace(model="glm", provider="zai", key="ZAI_API_KEY", upstream="glm-4.7")
 DAY_OF_WORK = [
     PLAIN,
-    FAILED._replace(request="r2"),
+    FAILED._replace(request="r2", status=499, first_byte=99.0),
     GLM._replace(request="r2", fallback_from="opus", cost=None, prompt_saved=None, cache_read=0,
                  cache_write=50, agent="a1", first_byte=3.0, seconds=8.0, output=90),
     PLAIN._replace(request="r3", session="s2", ended=NOON - DAY, first_byte=2.0),
@@ -236,11 +236,11 @@ def test_the_same_tokens_on_each_model() -> None:
         "cheap": Price(input=1, output=2, cache_read=0, cache_write=3),
         "free": Price(input=0, output=0),
     }
-    assert usage.what_if(total, prices) == [
-        usage.WhatIf("free", 0),
-        usage.WhatIf("cheap", 6),
-        usage.WhatIf("dear", 35.5),
-        usage.WhatIf("unknown", None),
+    assert what_if.what_if(total, prices) == [
+        what_if.WhatIf("free", 0),
+        what_if.WhatIf("cheap", 6),
+        what_if.WhatIf("dear", 35.5),
+        what_if.WhatIf("unknown", None),
     ]
 
 
@@ -272,7 +272,7 @@ def test_what_a_person_reads(tmp_path: Path) -> None:
     """Totals, models and days with bars, keys, fallbacks, what others would have cost, warnings."""
     found = usage.read(write(tmp_path / "l.db", DAY_OF_WORK), usage.Period(NOON - 2 * DAY, NOON + 1,
                        UTC), ["model", "day", "key"])  # fmt: skip
-    others = [usage.WhatIf("glm", 0.00085), usage.WhatIf("free", None)]
+    others = [what_if.WhatIf("glm", 0.00085), what_if.WhatIf("free", None)]
     assert report_usage.usage(found, "work", others, ["what    -> a cure"], 100) == [
         "profile work, 2026-11-22 12:00 to 2026-11-24 12:00",
         "$1.00 + 1 request of unknown price for 4 requests, 1 failed try",

@@ -93,6 +93,7 @@ def test_the_browser_shows_what_the_ledger_holds(user: User) -> None:
     document, console, asked = browse(page, user.root)
     assert (console, asked) == ("", [])
     assert "<script" not in document
+    assert "content=\"default-src 'none'; style-src 'unsafe-inline'\"" in document
     seen = words(document)
     assert seen.startswith("Usage of work ")
     last = time.strftime("%Y-%m-%d", time.localtime(now - 60))
