@@ -44,18 +44,16 @@ def usage(
 
     home, ref = chosen(profile)
     period = ledger_of.period(since, until, time.time(), None)
-    wanted = ledger_of.BY if page else dict.fromkeys(("model", "day", "key", by or "model"))
-    found = ledger_of.read(home.ledger(ref), period, tuple(wanted))
+    kind = by or "model"
+    alone = as_csv or bool(by and not as_json and not page)
+    overview = tuple(dict.fromkeys(("model", "day", "key", kind)))
+    wanted = (kind,) if alone else ledger_of.BY if page else overview
+    found = ledger_of.read(home.ledger(ref), period, wanted)
     if as_csv:
-        show(report_usage.as_csv(found, by or "model").splitlines(), None, as_json=False)
+        show(report_usage.as_csv(found, kind).splitlines(), None, as_json=False)
         return
-    if by and not as_json and not page:
-        lines = report_usage.title(found, ref.name)
-        show(
-            [*lines, "", *report_usage.table(found, by)] if found.total.tries else lines,
-            None,
-            False,
-        )
+    if alone:
+        show(report_usage.one_kind(found, ref.name, kind), None, as_json=False)
         return
     from llmswitch.what_if import prices_of, what_if
 
@@ -69,7 +67,7 @@ def usage(
         show([f"wrote {page}"], None, as_json=False)
         return
     if as_json:  # in ASCII: a name may hold what steers a terminal
-        data = report_usage.data(found, ref.name, by or "model", others, notes)
+        data = report_usage.data(found, ref.name, kind, others, notes)
         show([json.dumps(data, indent=2)], None, as_json=False)
         return
     width = shutil.get_terminal_size().columns

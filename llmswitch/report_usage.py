@@ -187,8 +187,10 @@ def _bar(share: float, width: int) -> str:
     return "█" * (eighths // 8) + _BARS[eighths % 8].strip()
 
 
-def table(found: Usage, by: str) -> list[str]:
-    """All columns of one kind of group; of sessions the newest."""
+def one_kind(found: Usage, profile: str, by: str) -> list[str]:
+    """The totals, then all columns of one kind of group; of sessions the newest."""
+    if not found.total.tries:
+        return title(found, profile)
     groups = found.groups[by]
     shown = groups[:NEWEST] if by == "session" else groups
     head = (by.upper(), "REQUESTS", "FAILED", "INPUT", "CACHED", "WRITTEN", "OUTPUT", "HITS",
@@ -207,7 +209,7 @@ def table(found: Usage, by: str) -> list[str]:
     ])  # fmt: skip
     if hidden := len(groups) - len(shown):
         lines.append(f"and {hidden} older    -> --json or --csv has all")
-    return lines
+    return [*title(found, profile), "", *lines]
 
 
 def _short_cost(group: Group) -> str:
