@@ -18,7 +18,7 @@ from llmswitch.usage import Group, Period, Usage, never_cached
 if TYPE_CHECKING:
     from llmswitch.what_if import WhatIf
 
-NEWEST = 20  # sessions that the terminal shows
+SHOWN = 20  # of what there can be thousands of, for a person
 _LONGEST = 40  # characters of a name
 _BARS = " ▏▎▍▌▋▊▉"
 _WIDEST, _NARROWEST = 30, 8  # characters of a bar
@@ -34,6 +34,11 @@ def plain(name: str) -> str:
     """A name on one line, without what would steer a terminal or reorder its text."""
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def first(by: str, groups: Sequence[Group]) -> Sequence[Group]:
+    """As many groups as one reads: the newest sessions, the dearest agents, all of the rest."""
+    return groups[:SHOWN] if by in {"session", "agent"} else groups
 
 
 def named(group: Group, by: str) -> str:
@@ -107,7 +112,7 @@ def usage(
     if found.fallbacks:
         lines += ["", *columns([("ASKED", "FAILED", "SERVED BY", "REQUESTS"), *(
             (plain(one.asked), plain(one.failed), plain(one.served_by), count(one.requests))
-            for one in found.fallbacks
+            for one in found.fallbacks[:SHOWN]
         )])]  # fmt: skip
     if others:
         rows = [(plain(other.model), usd(other.cost_usd)) for other in others]
@@ -188,11 +193,11 @@ def _bar(share: float, width: int) -> str:
 
 
 def one_kind(found: Usage, profile: str, by: str) -> list[str]:
-    """The totals, then all columns of one kind of group; of sessions the newest."""
+    """The totals, then all columns of one kind of group."""
     if not found.total.tries:
         return title(found, profile)
     groups = found.groups[by]
-    shown = groups[:NEWEST] if by == "session" else groups
+    shown = first(by, groups)
     head = (by.upper(), "REQUESTS", "FAILED", "INPUT", "CACHED", "WRITTEN", "OUTPUT", "HITS",
             "1ST BYTE", "TOK/S", "COST")  # fmt: skip
     lines = _right(head, [
@@ -208,7 +213,7 @@ def one_kind(found: Usage, profile: str, by: str) -> list[str]:
         for group in shown
     ])  # fmt: skip
     if hidden := len(groups) - len(shown):
-        lines.append(f"and {hidden} older    -> --json or --csv has all")
+        lines.append(f"and {hidden} more    -> --json or --csv has all")
     return [*title(found, profile), "", *lines]
 
 

@@ -66,7 +66,7 @@ def render(found: Usage, profile: str, others: Sequence[WhatIf], notes: Sequence
     asked = [
         (report_usage.plain(one.asked), report_usage.plain(one.failed),
          report_usage.plain(one.served_by), count(one.requests))
-        for one in found.fallbacks
+        for one in found.fallbacks[: report_usage.SHOWN]
     ]  # fmt: skip
     most = max((other.cost_usd or 0 for other in others), default=0)
     most = max(most, found.total.cost_usd or 0) or 1
@@ -85,8 +85,11 @@ def render(found: Usage, profile: str, others: Sequence[WhatIf], notes: Sequence
         tall=_TALL,
         bar_width=_BAR,
         kinds=_kinds(found.total),
-        groups=[(by, _rows(found, by)) for by in found.groups if by != "day"],
-        newest=report_usage.NEWEST,
+        groups=[
+            (by, _rows(found, by), len(groups) - len(report_usage.first(by, groups)))
+            for by, groups in found.groups.items()
+            if by != "day"
+        ],
         others=[
             used,
             *(_Row((report_usage.plain(o.model), usd(o.cost_usd)), _share(o.cost_usd or 0, most))
@@ -160,5 +163,5 @@ def _rows(found: Usage, by: str) -> list[_Row]:
             ),
             _share(size(group), most),
         )
-        for group in (groups[: report_usage.NEWEST] if by == "session" else groups)
+        for group in report_usage.first(by, groups)
     ]

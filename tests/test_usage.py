@@ -449,13 +449,17 @@ def test_bytes_that_are_no_text_are_shown_as_such(tmp_path: Path) -> None:
 
 
 def test_sessions_are_the_newest_twenty(user: User) -> None:
-    """With a line that says how many more there are; JSON has all."""
+    """With a line that says how many more there are, and agents the dearest; JSON has all."""
     now = time.time()
-    used(user, [PLAIN._replace(request=f"r{n}", session=f"s{n}", ended=now - n) for n in range(23)])
-    table = user.run("usage", "--by", "session").stdout.splitlines()
-    assert [line.split()[0] for line in table[6:-1]] == [f"s{number}" for number in range(20)]
-    assert table[-1] == "and 3 older    -> --json or --csv has all"
-    assert len(user.json("usage", "--by", "session")["rows"]) == 23
+    used(user, [
+        PLAIN._replace(request=f"r{n}", session=f"s{n}", agent=f"a{n}", ended=now - n, cost=n)
+        for n in range(23)
+    ])  # fmt: skip
+    for by, names in ("session", range(20)), ("agent", range(22, 2, -1)):
+        table = user.run("usage", "--by", by).stdout.splitlines()
+        assert [line.split()[0] for line in table[6:-1]] == [f"{by[0]}{n}" for n in names]
+        assert table[-1] == "and 3 more    -> --json or --csv has all"
+        assert len(user.json("usage", "--by", by)["rows"]) == 23
 
 
 def test_before_the_first_request(user: User) -> None:

@@ -116,7 +116,7 @@ def test_the_browser_shows_what_the_ledger_holds(user: User) -> None:
             "opus 4 1 820 75% $1.00 glm 1 0 240 0% unknown"
         ),
         "By provider provider requests failed tokens cached cost by tokens anthropic 4 1 820 ",
-        "By session, the newest 20 session requests failed tokens cached cost by tokens s1 2 1 ",
+        "By session session requests failed tokens cached cost by tokens s1 2 1 ",
         "By client client requests failed tokens cached cost by tokens gateway 3 1 ",
         "By agent agent requests failed tokens cached cost by tokens (main conversation) 4 1 ",
         "By key key requests failed tokens cached cost by tokens ANTHROPIC_API_KEY 4 1 ",
