@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from llmswitch.ledger import Try
+from llmswitch.ledger import Try, insert, open_to_write
 from llmswitch.profile import parse_profile
 from tests.clients import client_env, make_home, newest
 from tests.conftest import CHECKOUT, User, free_port
 from tests.terminal import Terminal, type_command
+from tests.test_ledger import ROW
 from tests.test_usage import FAILED, PLAIN, write
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +46,7 @@ def printed(text: str, user: User) -> str:
         (r"pid \d+", "pid PID"),
         (r"Python 3\.\d+\.\d+", "Python 3.x"),
         (r"\d+ MB free", "N MB free"),
+        (r"\d{4}-\d\d-\d\d 00:00", "DATE"),
     ):
         text = re.sub(pattern, name, text)
     return text
@@ -73,6 +77,7 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "llmswitch status",
         "llmswitch doctor",
         "llmswitch doctor --live glm-4.7 glm-4.5 --yes",  # held by test_live.py
+        "llmswitch budget status",
         "llmswitch usage --since 2026-11-02 --until 2026-11-06",
     }
 
@@ -184,3 +189,20 @@ def _menu(reader: User) -> str:
     first = next(index for index, line in enumerate(screen) if "Select model" in line)
     rows = [index for index, line in enumerate(screen) if re.match(r"\s+(. )?\d+\. ", line)]
     return "\n".join(screen[first : rows[-1] + 1]).strip("\n")
+
+
+def test_budgets_are_as_the_readme_shows(reader: User) -> None:
+    """`budget status`, one of them spent, the other nearly."""
+    user = reader
+    assert user.run("init", env=_folders(user)).returncode == 0
+    profile = user.home / ".config/llmswitch/profiles/claude-glm.yaml"
+    text = profile.read_text().replace("roles:", "budgets: [BUDGETS]\nroles:", 1)
+    budgets = "{usd: 5, per: day, model: opus}, {usd: 50, per: month}"
+    profile.write_text(text.replace("BUDGETS", budgets))
+    file = user.home / ".local/state/llmswitch/ledger/claude-glm.db"
+    file.parent.mkdir(parents=True)
+    with closing(open_to_write(file)) as connection:
+        row = ROW._replace(ended=time.time())
+        insert(connection, [row._replace(model="opus", cost=5.0125), row._replace(cost=36.19)])
+    done = user.run("budget", "status", env=_folders(user))
+    assert printed(done.stdout, user) == shown("llmswitch budget status")

@@ -519,8 +519,8 @@ def _folder(file: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message", "hint"),
     [
-        (_garbage, "the ledger {} is damaged: ", "move the file away"),
-        (_no_table, "the ledger {} is damaged: ", "move the file away"),
+        (_garbage, "the ledger {} is damaged: ", "(a new one is begun)"),
+        (_no_table, "the ledger {} is damaged: ", "(a new one is begun)"),
         (_newer, "the ledger {} was written by a newer llmswitch", "update llmswitch"),
         (_folder, "the ledger {} cannot be read: ", "make the file and its folder"),
     ],
