@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from llmswitch import __version__, cli_budget, cli_usage
+from llmswitch.cli_clients import client_app
 from llmswitch.cli_common import JsonOption, ProfileOption, chosen, confirm, show
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home
@@ -36,6 +37,7 @@ wrapper_app = typer.Typer(
 app.add_typer(wrapper_app, name="wrapper")
 app.add_typer(cli_budget.app, name="budget")
 app.add_typer(cli_usage.app, name="usage")
+app.add_typer(client_app, name="client")
 
 NameOption = Annotated[str, typer.Option("--name", help="What the command is called.")]
 DirOption = Annotated[Path, typer.Option("--dir", help="The folder it is in.")]
@@ -80,13 +82,13 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a profile: every mistake at once, with its line; then what to know of it."""
-    from llmswitch import advice, plan, report
+    from llmswitch import advice, clients, plan, report
     from llmswitch.profile import load_profile
     from llmswitch.secrets import set_names
 
-    _, ref = chosen(file or profile)
+    home, ref = chosen(file or profile)
     loaded = load_profile(ref.file, plan.shown_path(ref.file))
-    notes = advice.notes(loaded, set_names(os.environ))
+    notes = advice.notes(loaded, set_names(os.environ)) + clients.notes(home, loaded.clients)
     data = {"profile": ref.name, "valid": True, "notes": notes}
     show(report.valid(plan.shown_path(ref.file), len(loaded.models), notes), data, as_json)
 

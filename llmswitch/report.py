@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from llmswitch.budgets import dollars
 
 if TYPE_CHECKING:
     from llmswitch.demo import Answer
@@ -140,6 +143,35 @@ def valid(shown: str, models: int, notes: Sequence[str]) -> list[str]:
     """What `validate` says of a profile without mistakes."""
     counted = "1 model" if models == 1 else f"{models} models"
     return [f"{shown} is valid: {counted}", *(f"note: {note}" for note in notes)]
+
+
+def client_added(name: str, key: str) -> list[str]:
+    """A client's key, this once, and what it is for."""
+    return [
+        f"the key of {name}, which nobody can show again:",
+        f"  {key}",
+        "it opens the gateways of this installation; Claude Code takes it as ANTHROPIC_AUTH_TOKEN",
+    ]
+
+
+def client_removed(name: str) -> list[str]:
+    """What `client remove` did."""
+    return [f"removed {name}: its next request is refused"]
+
+
+def clients(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> list[str]:
+    """The clients that have a key: when it was made, last use, and what this month has cost."""
+    cells = [("CLIENT", "MADE", "LAST USE", "THIS MONTH")]
+    for row in rows:
+        last = _local(row["last_used"]) if row["last_used"] else "never"
+        unknown = f" and {row['month_unknown']} at an unknown price" if row["month_unknown"] else ""
+        cells.append((row["name"], _local(row["made"]), last, dollars(row["month_usd"]) + unknown))
+    shown = columns(cells) if rows else ["no client has a key    -> llmswitch client add NAME"]
+    return [*shown, *(f"note: {note}" for note in notes)]
+
+
+def _local(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M}"
 
 
 def files(rendered: dict[str, str]) -> list[str]:

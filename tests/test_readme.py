@@ -46,7 +46,8 @@ def printed(text: str, user: User) -> str:
         (r"pid \d+", "pid PID"),
         (r"Python 3\.\d+\.\d+", "Python 3.x"),
         (r"\d+ MB free", "N MB free"),
-        (r"\d{4}-\d\d-\d\d 00:00", "DATE"),
+        (r"sk-llmswitch-[\w-]{43}", "sk-llmswitch-KEY"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d", "YYYY-MM-DD HH:MM"),
     ):
         text = re.sub(pattern, name, text)
     return text
@@ -75,6 +76,8 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "a profile",
         "llmswitch validate wrong.yaml",
         "llmswitch status",
+        "llmswitch client add laptop",
+        "llmswitch client list",
         "llmswitch doctor",
         "llmswitch doctor --live glm-4.7 glm-4.5 --yes",  # held by test_live.py
         "llmswitch budget status",
@@ -152,7 +155,16 @@ def test_usage_is_as_the_readme_shows(reader: User) -> None:
     write(reader.home / ".local/state/llmswitch/ledger/claude-glm.db", tuple(week_of_work()))
     title = "llmswitch usage --since 2026-11-02 --until 2026-11-06"
     done = reader.run(*shlex.split(title)[1:], env=_folders(reader) | {"TZ": "UTC"})
-    assert printed(done.stdout, reader) == shown(title)
+    assert done.stdout.strip("\n") == shown(title)
+
+
+def test_a_client_gets_its_key_as_the_readme_shows(reader: User) -> None:
+    """`client add`, then `client list`."""
+    reader.run("init", env=_folders(reader))
+    for command in ("llmswitch client add laptop", "llmswitch client list"):
+        done = reader.run(*shlex.split(command)[1:], env=_folders(reader))
+        assert done.returncode == 0, done.stderr
+        assert printed(done.stdout, reader) == shown(command)
 
 
 @pytest.mark.timeout(900)  # the first run fetches the client

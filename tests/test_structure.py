@@ -19,7 +19,7 @@ LAYERS = [
     ["engine_rules", "paths", "gateway_log"],
     ["providers", "secrets", "state", "claude", "usage"],
     ["fields", "port_owner", "workers", "saved_default"],
-    ["references"],
+    ["references", "clients"],
     ["profile"],
     ["prices", "money"],
     ["menu"],
@@ -37,7 +37,7 @@ LAYERS = [
     ],
     ["doctor", "usage_page"],
     ["case", "live", "cli_common"],
-    ["cli_budget", "cli_usage"],
+    ["cli_budget", "cli_clients", "cli_usage"],
     ["cli"],
     ["__main__"],
 ]

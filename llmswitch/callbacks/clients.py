@@ -36,7 +36,7 @@ class Clients:
             clients = json.loads(self._file.read_bytes())
             self._names = {client["sha256"]: name for name, client in clients.items()}
             self._mark = mark
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._mark, self._names = None, {}
 
 

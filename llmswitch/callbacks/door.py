@@ -26,7 +26,7 @@ Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-STATE = "/llmswitch/state"  # ours; the commands ask for it
+STATE = "/llmswitch/state"  # ours; the commands ask for it, clients have no business there
 OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
 # Every header that LiteLLM takes a key from; any of them may carry the gateway's.
 _KEYS = (
@@ -56,7 +56,7 @@ def guard(app: App) -> App:
         if client is None and not (scope["path"] in OPEN and scope["type"] == "http"):
             await _refuse(scope, send, refusal(headers))
             return
-        if scope["path"] == STATE:
+        if scope["path"] == STATE and client == OWN_CLIENT:
             await _answer(send, 200, state())
             return
         exchange = begin(client or OWN_CLIENT, headers)
