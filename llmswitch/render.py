@@ -37,8 +37,8 @@ _ENGINE_PREFIX = {
 }
 _CALLBACKS = (
     "llmswitch.callbacks.names.names",
-    "llmswitch.callbacks.budget.budgets",
     "llmswitch.callbacks.ledger.ledger",
+    "llmswitch.callbacks.budget.budgets",
     "llmswitch.callbacks.failures.failures",
 )
 _ADDED_TO = ("model_list", "callbacks", "custom_provider_map")
@@ -98,7 +98,12 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
     served = {row.name for row in menu.served}
     config: dict[str, Any] = {
         "model_list": deployments,
-        "litellm_settings": {"callbacks": list(_CALLBACKS), **_cache(profile)},
+        "litellm_settings": {
+            "callbacks": list(_CALLBACKS),
+            # Else it adds advice on its own settings to the provider's words.
+            "expose_router_debug_in_errors": False,
+            **_cache(profile),
+        },
         "general_settings": {
             "master_key": ENVIRON + GATEWAY_KEY,
             "custom_auth": "llmswitch.callbacks.auth.authenticate",

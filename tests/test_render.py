@@ -42,8 +42,8 @@ from llmswitch.render import (
 
 CALLBACKS = [
     "llmswitch.callbacks.names.names",
-    "llmswitch.callbacks.budget.budgets",
     "llmswitch.callbacks.ledger.ledger",
+    "llmswitch.callbacks.budget.budgets",
     "llmswitch.callbacks.failures.failures",
 ]
 GOLDEN = Path(__file__).parent / "golden"
@@ -394,7 +394,10 @@ def test_the_gateway_is_locked_and_asks_nobody_for_models() -> None:
         "custom_auth": "llmswitch.callbacks.auth.authenticate",
         "disable_model_info_refresh": True,
     }
-    assert loaded["litellm_settings"] == {"callbacks": CALLBACKS}
+    assert loaded["litellm_settings"] == {
+        "callbacks": CALLBACKS,
+        "expose_router_debug_in_errors": False,
+    }
     assert sorted(loaded) == [
         "general_settings",
         "litellm_settings",
@@ -443,6 +446,7 @@ litellm:
     }
     assert loaded["litellm_settings"] == {
         "callbacks": [*CALLBACKS, "prometheus"],
+        "expose_router_debug_in_errors": False,
         "custom_provider_map": [
             {"provider": "llmswitch-demo", "custom_handler": "llmswitch.callbacks.demo.demo"},
             {"provider": "own", "custom_handler": "own.module.handler"},

@@ -16,7 +16,7 @@ from typing import Any
 from llmswitch.callbacks.budget import spending
 from llmswitch.callbacks.clients import owner
 from llmswitch.callbacks.exchange import Exchange, begin
-from llmswitch.callbacks.ledger import writer
+from llmswitch.callbacks.ledger import OK, writer
 from llmswitch.callbacks.settings import config
 from llmswitch.ledger import OWN_CLIENT
 
@@ -128,10 +128,12 @@ def _watched(send: Send, exchange: Exchange) -> Send:
     """The same `send`, seeing when an answer begins; a refusal for good says so to clients."""
 
     async def watched(message: Message) -> None:
-        if message["type"] == "http.response.body" and message.get("body"):
+        if message["type"] == "http.response.start":
+            exchange.is_answered = message["status"] == OK
+            if exchange.is_final:
+                message["headers"] = [*message["headers"], (b"x-should-retry", b"false")]
+        elif message.get("body") and exchange.is_answered:
             exchange.note_first_byte()
-        elif message["type"] == "http.response.start" and exchange.is_final:
-            message["headers"] = [*message["headers"], (b"x-should-retry", b"false")]
         await send(message)
 
     return watched

@@ -16,8 +16,8 @@ _LONGEST = 200  # characters of a name that a client sends
 @dataclass
 class Exchange:
     """`asked` is the model that the client named, once it is known that there is one. `first_byte`
-    is in seconds from the arrival. `is_final` means that to send it again would be refused again.
-    `tried` are LiteLLM's ids of deployments.
+    is that of an answer, not of a refusal, in seconds from the arrival. `is_final` means that to
+    send it again would be refused again. `tried` are LiteLLM's ids of deployments.
     """
 
     client: str
@@ -25,6 +25,7 @@ class Exchange:
     agent: str | None
     asked: str | None = None
     first_byte: float | None = None
+    is_answered: bool = False
     is_final: bool = False
     tried: set[str] = field(default_factory=set)
     arrived: float = field(default_factory=time.monotonic)

@@ -32,6 +32,19 @@ def writer() -> Writer:
 class Ledger(CustomLogger):
     """One row for each try, success or failure, streamed or not."""
 
+    async def async_filter_deployments(
+        self,
+        model: str,
+        healthy_deployments: list[Any],
+        messages: Any,
+        request_kwargs: dict[str, Any] | None = None,
+        parent_otel_span: Any = None,
+    ) -> list[Any]:
+        """A new try begins: LiteLLM would note the first failure of a request and no other."""
+        if logged := (request_kwargs or {}).get("litellm_logging_obj"):
+            logged.model_call_details.pop("has_logged_async_failure", None)
+        return healthy_deployments
+
     async def async_log_success_event(
         self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
@@ -64,6 +77,7 @@ def _row(said: Any, info: dict[str, Any], exchange: Exchange, streamed: bool) ->
     rates = {kind: info.get(name) for kind, name in _RATES.items()}
     failed = said["status"] != "success"
     error = said.get("error_information") or {}
+    begun = exchange.first_byte is not None
     seconds = max(0.0, said["endTime"] - said["startTime"])
     model = said["model_group"] or exchange.asked or said["model"]
     asked = exchange.asked or model
@@ -80,7 +94,7 @@ def _row(said: Any, info: dict[str, Any], exchange: Exchange, streamed: bool) ->
         key=info.get("llmswitch_key"),
         streamed=streamed,
         **tokens,
-        cost=0.0 if hit else _cost(said, tokens, rates),
+        cost=0.0 if hit else _cost(said, tokens, rates, is_cut=failed and streamed and begun),
         prompt_saved=None if hit else _prompt_saved(tokens, rates),
         first_byte=exchange.first_byte if streamed and not failed else None,
         seconds=seconds,
@@ -107,10 +121,14 @@ def _tokens(said: Any) -> dict[str, int]:
     }
 
 
-def _cost(said: Any, tokens: dict[str, int], rates: dict[str, float | None]) -> float | None:
-    """What LiteLLM has computed; it computes nothing for an answer that broke off."""
+def _cost(
+    said: Any, tokens: dict[str, int], rates: dict[str, float | None], *, is_cut: bool
+) -> float | None:
+    """What LiteLLM has computed; it computes nothing for an answer that broke off, and of some
+    dialects nobody knows then what it took.
+    """
     if not any(tokens.values()):
-        return 0.0
+        return None if is_cut else 0.0
     cost: float = said["response_cost"] or 0.0
     if cost > 0:
         return cost

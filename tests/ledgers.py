@@ -1,0 +1,107 @@
+"""What the tests of the ledger share: a gateway for a profile of the test's own, and eyes on its
+ledger.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmswitch.ledger import Try, open_to_read
+from tests.conftest import User, free_port, make_user
+from tests.gateways import NO_WAY_OUT, STRAYS, Gateway
+from tests.upstream import Behaviour, FakeUpstream, Request
+
+PATIENCE = 20.0  # seconds that a row may take to be written
+CALM = 0.15  # seconds in which no more rows come
+
+
+@dataclass
+class House:
+    """A gateway in front of fake upstreams, and its ledger."""
+
+    user: User
+    upstreams: dict[str, FakeUpstream]
+    port: int
+    seen: int = 0
+    """The newest row of the ledger that a test has read."""
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway, with its key."""
+        return Gateway(f"http://127.0.0.1:{self.port}", self.user.gateway_key())
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        (file,) = self.user.state.rglob("*.db")
+        return file
+
+    def rows(self, number: int) -> list[Try]:
+        """The rows since the last look: as many as these, and no more."""
+        end = time.monotonic() + PATIENCE
+        while len(self._since()) < number and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(CALM)
+        found = self._since()
+        self.seen += len(found)
+        assert len(found) == number, found
+        return found
+
+    def _since(self) -> list[Try]:
+        connection = open_to_read(self.ledger)
+        assert connection is not None
+        with closing(connection):
+            connection.row_factory = sqlite3.Row
+            rows = connection.execute("SELECT * FROM tries WHERE id > ? ORDER BY id", (self.seen,))
+            found = [Try(**{name: row[name] for name in Try._fields}) for row in rows]
+        return [
+            row._replace(streamed=bool(row.streamed), cache_hit=bool(row.cache_hit))
+            for row in found
+        ]
+
+    def heal(self) -> None:
+        """Every upstream is well and has received nothing; every row of the ledger is read."""
+        for upstream in self.upstreams.values():
+            upstream.clear()
+            upstream.behave(Behaviour())
+        time.sleep(CALM)
+        self.seen += len(self._since())
+
+    def received(self) -> dict[str, list[str]]:
+        """The keys that came to each upstream, in order; those that got none left out."""
+        return {
+            name: [key_of(request) for request in upstream.requests]
+            for name, upstream in self.upstreams.items()
+            if upstream.requests
+        }
+
+
+def key_of(request: Request) -> str:
+    """The key that a request carries."""
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return request.headers.get("x-api-key") or bearer
+
+
+def open_house(
+    root: Path, names: Sequence[str], profile: str, keys: Mapping[str, str]
+) -> Iterator[House]:
+    """A gateway that runs with a profile, in which `{name}` is the URL of a fake upstream."""
+    user = make_user(root)
+    user.keys = {**STRAYS, **NO_WAY_OUT, **keys}
+    with ExitStack() as stack:
+        upstreams = {name: stack.enter_context(FakeUpstream(name)) for name in names}
+        house = House(user, upstreams, free_port())
+        urls = {name: upstream.url for name, upstream in upstreams.items()}
+        user.write_profile(profile.format(port=house.port, **urls))
+        try:
+            done = user.run("up")
+            assert done.returncode == 0, done.stderr
+            yield house
+            user.run("down")
+        finally:
+            user.stop_everything()
