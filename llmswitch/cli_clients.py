@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Annotated
 
 import typer
 
-from llmswitch.cli_common import JsonOption, ProfileOption, chosen, show
-from llmswitch.paths import find_home
+from llmswitch.cli_common import JsonOption, ProfileOption, chosen, own_home, show
 
 client_app = typer.Typer(
     help="Keys for other programs and machines, each with its own usage and budgets.",
@@ -24,7 +22,7 @@ def add_client(name: NameArgument, as_json: JsonOption = False) -> None:
     """Make a key and show it, this once; only a digest of it is kept."""
     from llmswitch import clients, report
 
-    key = clients.add(find_home(os.environ), name, time.time())
+    key = clients.add(own_home(), name, time.time())
     show(report.client_added(name, key), {"name": name, "key": key}, as_json)
 
 
@@ -48,5 +46,5 @@ def remove_client(name: NameArgument, as_json: JsonOption = False) -> None:
     """Take a client's key away; its next request is refused."""
     from llmswitch import clients, report
 
-    clients.remove(find_home(os.environ), name)
+    clients.remove(own_home(), name)
     show(report.client_removed(name), {"removed": name}, as_json)

@@ -23,6 +23,11 @@ ProfileOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as JSON, for scripts.")]
 
 
+def own_home() -> Home:
+    """Where the files are."""
+    return find_home(os.environ)
+
+
 def chosen(profile: str | None) -> tuple[Home, ProfileRef]:
     """Where the files are, and the profile that is meant."""
     home = find_home(os.environ)

@@ -8,16 +8,15 @@ import hashlib
 import json
 import secrets
 import shlex
-import sqlite3
 from collections.abc import Collection
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmswitch.budgets import period
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import client_name
-from llmswitch.ledger import OWN_CLIENT, NewerError, open_to_read
+from llmswitch.ledger import OWN_CLIENT
+from llmswitch.money import reading
 from llmswitch.paths import Home, locked, write_private
 
 
@@ -97,26 +96,16 @@ def notes(home: Home, wanted: Collection[str]) -> list[str]:
 
 def usage(ledger: Path, now: float) -> dict[str, Usage]:
     """What each client has used of one profile; a ledger that is not there has nothing."""
-    try:
-        connection = open_to_read(ledger)
+    with reading(ledger) as connection:
         if connection is None:
             return {}
-        with closing(connection):
-            rows = connection.execute(
-                "SELECT client, MAX(ended), TOTAL(cost) FILTER (WHERE ended >= :start), "
-                "COUNT(*) FILTER (WHERE ended >= :start AND cost IS NULL) "
-                "FROM tries GROUP BY client",
-                {"start": period("month", now).start},
-            )
-            return {client: Usage(*used) for client, *used in rows}
-    except NewerError as error:
-        raise LlmswitchError(
-            f"the ledger {ledger} was written by a newer llmswitch", "install that version again"
-        ) from error
-    except (sqlite3.Error, OSError) as error:
-        raise LlmswitchError(
-            f"the ledger {ledger} cannot be read: {error}", f"move it away: {_move_away(ledger)}"
-        ) from error
+        rows = connection.execute(
+            "SELECT client, MAX(ended), TOTAL(cost) FILTER (WHERE ended >= :start), "
+            "COUNT(*) FILTER (WHERE ended >= :start AND cost IS NULL) "
+            "FROM tries GROUP BY client",
+            {"start": period("month", now).start},
+        )
+        return {client: Usage(*used) for client, *used in rows}
 
 
 def data(client: Client, used: Usage) -> dict[str, Any]:

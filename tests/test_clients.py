@@ -367,9 +367,7 @@ def test_list_shows_use_and_cost_and_what_has_no_key(mission: Mission) -> None:
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d"
     assert lines[0].split("  ")[0] == "CLIENT"
     assert re.fullmatch(rf"new +{when}  never +\$0\.00", lines[1])
-    assert re.fullmatch(
-        rf"tablet +{when}  {when}  \$\d\.\d\d and \d+ at an unknown price", lines[2]
-    )
+    assert re.fullmatch(rf"tablet +{when}  {when}  \$\d\.\d+ and \d+ at an unknown price", lines[2])
     assert lines[3:] == [f"note: {note}"]
     assert note in mission.user.json("validate")["notes"]
 
