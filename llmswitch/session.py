@@ -32,6 +32,7 @@ from llmswitch.arguments import (
 from llmswitch.claude import (
     ALIASES,
     DISCOVERY_FROM,
+    PRICING_FROM,
     Version,
     cannot_run,
     client_environment,
@@ -103,16 +104,21 @@ def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) 
     rest = change_model(rest, lambda name: pick.listed(name, rung))
     before = saved_default.note(user_file, home.state / "sessions", pick.names())
     _settle(before.left, pick)
+    environment = client_environment(environ)
     if command not in GOES_ON:
         settings = _for_this_session(client, key, pick.model(), rung, user_file, environ)
         if _are_listed(theirs, user_file):
             # The client puts such lists together. Without one it answers a mistyped name better.
             settings.setdefault("availableModels", [*client["ids"].values()])
-        written = _write_settings(run, _merge(theirs, settings))
-        rest = ["--settings", str(written), *rest]
+        pricing = settings.pop("modelPricing", None)
+        merged = _merge(theirs, settings)
+        if pricing and version >= PRICING_FROM and _can_be_hosted(rest, user_file, environ):
+            environment = _host_environment(environ, user_file, merged["env"])
+            rest = ["--managed-settings", json.dumps({"modelPricing": pricing}), *rest]
+        rest = ["--settings", str(_write_settings(run, merged)), *rest]
         if rung == "rows" and not {"-p", "--print"} & set(arguments):
             _tell_what_is_missed(version, client)
-    code = _run(claude, rest, client_environment(environ))
+    code = _run(claude, rest, environment)
     _settle(saved_default.put_back(before), pick)
     return code
 
@@ -230,13 +236,44 @@ def _for_this_session(
     return settings
 
 
+def _can_be_hosted(arguments: Sequence[str], user_file: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the client can be told our prices without losing anything of the user's.
+
+    It takes prices only from the program that manages its provider (2.1.330). Then it ignores
+    variables of some names in the project's settings, also those that only its tools need, and
+    sessions that it sends to the background are not logged in; with `-p` there are none of these.
+    """
+    given = {argument.partition("=")[0] for argument in arguments}
+    if not given & {"-p", "--print"} and environ.get("LLMSWITCH_CLIENT_PRICES") != "1":
+        return False
+    files = [file for file in _project_files() if file != user_file]
+    return not given & {"--managed-settings", "--setting-sources"} and not any(
+        _settings_in(file).get("env") for file in files
+    )
+
+
+def _host_environment(
+    environ: Mapping[str, str], user_file: Path, env: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of a client whose provider we manage: of some names (addresses, models,
+    proxies, certificates) it believes no settings file, only what is exported.
+    """
+    found = client_environment({**environ, **_env_of(user_file), **env})
+    return {**found, "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1"}
+
+
 def _are_listed(theirs: dict[str, Any], user_file: Path) -> bool:
     """Whether any settings of the user's or the project's say which models there are."""
+    files = [user_file, *_project_files()]
+    return any("availableModels" in given for given in (theirs, *map(_settings_in, files)))
+
+
+def _project_files() -> list[Path]:
     here = Path.cwd()
     folders = [folder / ".claude" for folder in (here, *here.parents)]
-    names = ("settings.json", "settings.local.json")
-    files = [user_file, *(folder / name for folder in folders for name in names)]
-    return any("availableModels" in given for given in (theirs, *map(_settings_in, files)))
+    return [
+        folder / name for folder in folders for name in ("settings.json", "settings.local.json")
+    ]
 
 
 def _settings_in(file: Path) -> dict[str, Any]:

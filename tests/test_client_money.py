@@ -1,4 +1,4 @@
-"""What the real Claude Code makes of money: a spent budget, and whose a request was."""
+"""What the real Claude Code makes of money: a spent budget, what a session cost, whose it was."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests import clients
 from tests.conftest import Mission, start_mission
 from tests.gateways import wait_for
-from tests.seat import Seat, leave, take_seat, wait_for_request
+from tests.seat import Seat, ask, leave, switch, take_seat, wait_for_request
 from tests.terminal import type_command
 from tests.upstream import Behaviour, Tool, Usage
 
@@ -110,3 +110,68 @@ def test_the_ledger_tells_sessions_and_agents_apart(seat: Seat, running_mission:
     assert {row["model"] for row in of_agent} == {"glm-4.5"}
     assert len({row["agent"] for row in of_agent}) == 1
     assert {row["model"] for row in found if not row["agent"]} == {"glm-4.7"}
+
+
+USED = Usage(41_234, 20_345, 10_456, 5_567)
+
+
+@pytest.fixture
+def dear(running_mission: Mission) -> Iterator[Mission]:
+    """The mission with answers whose every kind of token costs something."""
+    models = [
+        (running_mission.zai, "glm-4.7"),
+        (running_mission.zai, "GLM-4.5-Air"),
+        (running_mission.anthropic, "claude-opus-4-5-20251101"),
+    ]
+    for upstream, model in models:
+        upstream.behave(Behaviour(usage=USED), model)
+    yield running_mission
+    for upstream, model in models:
+        upstream.behave(Behaviour(), model)
+
+
+@pytest.mark.parametrize("model", ["glm-4.7", "glm-4.5", "opus"])
+def test_the_client_says_what_the_ledger_says(dear: Mission, tmp_path: Path, model: str) -> None:
+    """On 2.1.330 the cost of a session with `-p` is that of its rows in the ledger, to the cent:
+    input, output, and what the provider's cache read and wrote.
+    """
+    seat = take_seat(dear, clients.newest(), tmp_path)
+    done = seat.run("--model", model, "-p", "word", "--output-format", "json")
+    told = json.loads(done.stdout)
+    cost = sum(row["cost"] for row in rows(dear, told["session_id"], 1))
+    assert cost > 0.03
+    assert round(told["total_cost_usd"], 2) == round(cost, 2)
+
+
+STATUS_LINE = """#!/bin/sh
+sed 's/.*"total_cost_usd":\\([0-9.]*\\).*/so far \\1 USD/'
+"""
+
+
+def test_cost_and_status_line_agree_with_the_ledger(dear: Mission, tmp_path: Path) -> None:
+    """On 2.1.330 with LLMSWITCH_CLIENT_PRICES=1, in a session that has asked models of two
+    providers, and what the client asks by itself: `/cost` and the user's status line.
+    """
+    script = tmp_path / "status-line"
+    script.write_text(STATUS_LINE)
+    script.chmod(0o755)
+    settings = {"statusLine": {"type": "command", "command": str(script)}}
+    seat = take_seat(dear, clients.newest(), tmp_path / "seat", settings)
+    seat.more["LLMSWITCH_CLIENT_PRICES"] = "1"
+    with seat.open() as terminal:
+        session = ask(terminal, dear, "word-one").session
+        assert session
+        switch(terminal, "opus")
+        ask(terminal, dear, "word-two")
+        terminal.wait_idle(2)
+        cost = sum(row["cost"] for row in rows(dear, session, 2))
+        shown = re.search(r"so far ([\d.]+) USD", terminal.text())
+        assert shown, terminal.text()
+        assert round(float(shown.group(1)), 2) == round(cost, 2)
+        type_command(terminal, "/cost")
+        said = re.compile(r"Estimated cost:\s+\$([\d.]+)")
+        told = said.search(terminal.wait_for(said))
+        assert told
+        assert float(told.group(1)) == round(cost, 2)
+        terminal.send("\x1b")
+        assert leave(terminal) == 0

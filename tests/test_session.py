@@ -68,14 +68,18 @@ def test_arguments_pass_through(shell: Shell, arguments: Sequence[str | bytes]) 
     assert seen.stdin == stdin
     assert seen.cwd == str(shell.folder)
     expected = {**shell.env, "OWN": "a b\nc"}
+    if seen.prices:
+        expected |= seen.settings["env"]
     assert {name: seen.env.get(name) for name in expected} == expected
 
 
 def test_what_no_settings_can_undo_is_not_passed_on(shell: Shell) -> None:
     """Two variables that the client obeys before it reads settings are kept from it."""
-    hostile = {"CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1", "ANTHROPIC_UNIX_SOCKET": "/x"}
+    hostile = {"CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "theirs", "ANTHROPIC_UNIX_SOCKET": "/x"}
     assert shell.run(env=hostile).returncode == 0
     assert not hostile.keys() & shell.seen.env.keys()
+    assert shell.run("-p", env=hostile).returncode == 0
+    assert not hostile.items() & shell.seen.env.items()
 
 
 def test_the_settings_file(shell: Shell) -> None:
@@ -294,7 +298,9 @@ def test_the_settings_are_those_of_the_version(
     assert ("availableModels" in settings) == (rung == "discovery")
     assert settings["env"]["ANTHROPIC_CUSTOM_MODEL_OPTION"] == ("qwen" if rung == "rows" else "")
     expected = shell.user.gateway_state()["clients"][rung]["settings"]
-    assert {**settings, "env": None} == {**expected, "env": None}
+    assert {**settings, "env": None, "modelPricing": None} == (
+        {**expected, "env": None, "modelPricing": None}
+    )
     assert shell.run("-p", "x").stderr == ""
 
 
