@@ -48,6 +48,7 @@ from llmswitch.paths import LOOPBACK, ProfileRef, find_home, find_profile, write
 from llmswitch.secrets import find_key, fingerprint, gateway_key
 from llmswitch.state import State, is_ours, read_state
 
+_POLICIES = (Path("/etc/claude-code"), Path("/Library/Application Support/ClaudeCode"))
 _QUIET = (
     "DISABLE_AUTOUPDATER",
     "DISABLE_BUG_COMMAND",
@@ -245,6 +246,8 @@ def _can_be_hosted(arguments: Sequence[str], user_file: Path, environ: Mapping[s
     """
     given = {argument.partition("=")[0] for argument in arguments}
     if not given & {"-p", "--print"} and environ.get("LLMSWITCH_CLIENT_PRICES") != "1":
+        return False
+    if any(folder.exists() for folder in _POLICIES):  # an organization's settings come first
         return False
     files = [file for file in _project_files() if file != user_file]
     return not given & {"--managed-settings", "--setting-sources"} and not any(

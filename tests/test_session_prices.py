@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llmswitch import session
 from tests.conftest import Mission, start_mission
 from tests.fake_claude import install
 from tests.shell import Shell, take_shell
@@ -115,3 +116,18 @@ def test_an_older_client_is_told_nothing(shell: Shell) -> None:
         install(shell.claude, version)
         assert shell.run("-p").returncode == 0
         assert (shell.seen.prices, shell.seen.env.get(HOSTED)) == (None, None)
+
+
+def test_where_an_organization_has_its_say_no_price_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prices go the way of an organization's settings, and must not push these aside."""
+    monkeypatch.chdir(tmp_path)
+
+    def can() -> bool:
+        return session._can_be_hosted(["-p", "x"], tmp_path / "settings.json", {})
+
+    monkeypatch.setattr(session, "_POLICIES", (tmp_path / "policy",))
+    assert can()
+    (tmp_path / "policy").mkdir()
+    assert not can()
