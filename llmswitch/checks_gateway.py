@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 from llmswitch import __version__, health
+from llmswitch.clients import all_clients
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError, Verdict
 from llmswitch.gateway import CONF
@@ -157,6 +158,21 @@ def check_ledger(facts: Facts) -> Verdict:
             message = f"the gateway cannot write {file}: {said['trouble']}{lost}"
             return Verdict("error", message, "make room or the folder writable; it tries again")
     return Verdict("ok", f"{rows} tries are written down" if rows else "nothing was used yet")
+
+
+def check_clients(facts: Facts) -> Verdict:
+    """The keys of clients can be read, and each client of the profile has one."""
+    try:
+        names = [client.name for client in all_clients(facts.home)]
+    except LlmswitchError as error:
+        return Verdict("error", f"{error.message}: no client is let in", error.hint)
+    lacking = [name for name in facts.profile.clients if name not in names]
+    if lacking:
+        said = (
+            f"{', '.join(lacking)} of the profile {'has' if len(lacking) == 1 else 'have'} no key"
+        )
+        return Verdict("warning", said, f"llmswitch client add {lacking[0]}")
+    return Verdict("ok", ", ".join(names) or "none but the gateway's own key")
 
 
 def _own_state(facts: Facts) -> Any:

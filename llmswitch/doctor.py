@@ -56,6 +56,7 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield Check("models", gateway.check_models)
     yield Check("current", gateway.check_current)
     yield Check("ledger", gateway.check_ledger)
+    yield Check("clients", gateway.check_clients)
     yield Check("claude", client.check_client)
     yield Check("wrapper", client.check_wrapper)
     yield Check("plain claude", client.check_plain_claude)

@@ -339,6 +339,13 @@ def damage_ledger(scene: Scene) -> None:
     (folder / "work.db").chmod(0o600)
 
 
+def damage_clients(scene: Scene) -> None:
+    """Half a file."""
+    make_private_folder(scene.mission.user.state)
+    (scene.mission.user.state / "clients.json").write_text("{")
+    (scene.mission.user.state / "clients.json").chmod(0o600)
+
+
 def moved_away(scene: Scene, hint: str) -> None:
     """The cure is a command of the shell."""
     scene.sh(hint.partition("    (")[0])
@@ -443,6 +450,13 @@ IDLE = [
           "the ledger {state}/ledger/work.db is damaged: file is not a database",
           "mv {state}/ledger/work.db {state}/ledger/work.db.old    (a new one is begun)",
           damage_ledger, moved_away),
+    Fault("damaged keys of clients", "clients", "error",
+          "the file {state}/clients.json is damaged: no client is let in",
+          "move it away and add the clients anew: mv {state}/clients.json {state}/clients.json.old",
+          damage_clients,
+          lambda scene, hint: scene.sh(hint.partition(": ")[2])),
+    Fault("a client without a key", "clients", "warning", "ci of the profile has no key",
+          "llmswitch client add ci", edited("roles:", "clients: [ci]\nroles:"), typed),
     Fault("a budget of what has no price", "prices", "warning",
           "unknown: glm-4.5; their cost is shown as unknown, and no budget counts it",
           "write `price: {{input: ..., output: ...}}` for them (USD per million tokens)",

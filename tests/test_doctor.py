@@ -124,6 +124,7 @@ def test_the_table(running_scene: Scene) -> None:
         "models",
         "current",
         "ledger",
+        "clients",
         "claude",
         "wrapper",
         "plain claude",
