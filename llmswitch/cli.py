@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -19,6 +19,8 @@ from llmswitch.paths import find_home
 
 if TYPE_CHECKING:
     from llmswitch.facts import Facts
+
+Format = Literal["sh", "fish", "json", "vscode", "github-actions", "docker"]
 
 # Each command imports what it uses: `llmswitch --help` and `status` are asked for often.
 app = typer.Typer(
@@ -217,6 +219,33 @@ def _ask_models(
         results = live.ask(prepared, tell)
     show(report.matrix(results), probe.data(results), as_json)
     raise typer.Exit(live.failed(results))
+
+
+@app.command()
+def env(
+    form: Annotated[Format, typer.Option("--format", "-f", help="What is to read them.")] = "sh",
+    profile: ProfileOption = None,
+) -> None:
+    """Print the variables by which editors, CI, SDKs and containers reach the gateway."""
+    from llmswitch import outside
+
+    home, ref = chosen(profile)
+    lines = outside.FORMATS[form](outside.variables(ref, home, os.environ))
+    show(lines, None, as_json=False)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def code(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="VS Code's own.")
+    ] = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Start VS Code such that Claude Code in it reaches the gateway."""
+    from llmswitch import outside
+
+    home, ref = chosen(profile)
+    outside.run_code(arguments or [], outside.variables(ref, home, os.environ), os.environ)
 
 
 @app.command("try")

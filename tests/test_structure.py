@@ -26,7 +26,7 @@ LAYERS = [
     ["render", "advice", "prune", "what_if", "probe_wire", "probe_bodies"],
     ["plan", "wrapper", "setup", "probe_cures"],
     ["gateway", "probe"],
-    ["demo", "files", "status", "session", "report", "facts", "probe_client"],
+    ["demo", "files", "status", "session", "report", "facts", "probe_client", "outside"],
     [
         "report_status",
         "report_usage",

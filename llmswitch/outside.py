@@ -1,0 +1,97 @@
+"""The way to the gateway for what `claude-multi` does not start: editors, CI, SDKs, containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from llmswitch.claude import make_settings
+from llmswitch.errors import LlmswitchError
+from llmswitch.health import url_of
+from llmswitch.paths import Home, ProfileRef
+from llmswitch.plan import draw
+from llmswitch.secrets import gateway_key
+from llmswitch.state import is_ours, read_state
+
+_KEY = "ANTHROPIC_AUTH_TOKEN"
+
+
+def variables(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+    """The address and key of a profile's gateway, and the models that stand for Claude's names.
+
+    Raises LlmswitchError for a profile that cannot be used.
+    """
+    state = read_state(home.run(ref))
+    drawing = draw(ref, environ, state.keys if is_ours(state) and state else ())
+    listens = drawing.profile.gateway
+    settings = make_settings(drawing.menu, "rows", url_of(listens.host, listens.port))
+    told = {name: value for name, value in settings["env"].items() if value}
+    return {
+        "ANTHROPIC_BASE_URL": told.pop("ANTHROPIC_BASE_URL"),
+        _KEY: gateway_key(home),
+        "ANTHROPIC_MODEL": settings["model"],
+        # One custom row is all that variables can name; this lists every model.
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        **{name: value for name, value in told.items() if "CUSTOM_MODEL_OPTION" not in name},
+    }
+
+
+def run_code(
+    arguments: Sequence[str], values: Mapping[str, str], environ: Mapping[str, str]
+) -> NoReturn:
+    """Become VS Code, with these variables. Never returns."""
+    program = shutil.which("code", path=environ.get("PATH"))
+    if program is None:
+        raise LlmswitchError(
+            "there is no `code` on PATH",
+            "llmswitch env --format vscode    (what belongs into VS Code's settings.json)",
+        )
+    told = {name: value for name, value in environ.items() if name != "ANTHROPIC_API_KEY"}
+    os.execve(program, [program, *arguments], told | dict(values))  # noqa: S606 - no shell wanted
+
+
+def _sh(values: Mapping[str, str]) -> list[str]:
+    # A key of Anthropic's beside ours would be sent along.
+    return ["unset ANTHROPIC_API_KEY", *(f"export {k}={shlex.quote(v)}" for k, v in values.items())]
+
+
+def _fish(values: Mapping[str, str]) -> list[str]:
+    def quoted(value: str) -> str:
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+    return ["set -e ANTHROPIC_API_KEY", *(f"set -gx {k} {quoted(v)}" for k, v in values.items())]
+
+
+def _json(values: Mapping[str, str]) -> list[str]:
+    return [json.dumps(values, indent=2, ensure_ascii=False)]
+
+
+def _vscode(values: Mapping[str, str]) -> list[str]:
+    listed = [{"name": name, "value": value} for name, value in values.items()]
+    setting = {"claudeCode.environmentVariables": listed}
+    return [json.dumps(setting, indent=2, ensure_ascii=False)]
+
+
+def _github_actions(values: Mapping[str, str]) -> list[str]:
+    """A workflow is public, so the key is a secret of the repository."""
+    shown = {**values, _KEY: f"${{{{ secrets.{_KEY} }}}}"}
+    return ["env:", *(f"  {name}: {json.dumps(value)}" for name, value in shown.items())]
+
+
+def _docker(values: Mapping[str, str]) -> list[str]:
+    """A file for `docker run --env-file`, which takes everything behind `=` as it stands."""
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+FORMATS: dict[str, Callable[[Mapping[str, str]], list[str]]] = {
+    "sh": _sh,
+    "fish": _fish,
+    "json": _json,
+    "vscode": _vscode,
+    "github-actions": _github_actions,
+    "docker": _docker,
+}
