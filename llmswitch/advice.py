@@ -14,6 +14,7 @@ def notes(profile: Profile, keys: Sequence[str]) -> list[str]:
     """One sentence for each thing, given the names of the keys that are set."""
     rows = make_rows(profile, keys)
     found = [*_keys(rows), *_fallbacks(rows), *_unknown(rows), *_budgets(profile, rows)]
+    found += _cache(profile)
     found += _address(profile)
     try:
         found += _windows(make_menu(profile, keys))
@@ -59,6 +60,15 @@ def _budgets(profile: Profile, rows: Sequence[Row]) -> Iterator[str]:
         if blind:
             names = ", ".join(blind)
             yield f"the budget {budget.name} cannot count {names}: their price is unknown"
+
+
+def _cache(profile: Profile) -> Iterator[str]:
+    if cache := profile.cache:
+        of = f" of {' and '.join(cache.models)}" if cache.models else ""
+        yield (
+            f"answers{of} are given again to the same request for {cache.ttl} s: also a tool call, "
+            "which Claude Code then runs again"
+        )
 
 
 def _address(profile: Profile) -> Iterator[str]:

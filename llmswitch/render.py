@@ -153,6 +153,8 @@ def _cache(profile: Profile) -> dict[str, Any]:
     if cache.type == "redis":
         params |= {"host": cache.host, "port": cache.port or 6379}
         params["namespace"] = "llmswitch"
+        # So long each call waits for a Redis that hangs; then LiteLLM leaves it alone for a minute.
+        params |= {"socket_timeout": 1, "socket_connect_timeout": 1}
     if cache.key:
         params["password"] = ENVIRON + inside_name(cache.key)
     return {"cache": True, "cache_params": params}

@@ -58,6 +58,18 @@ def test_what_nobody_knows_is_said_with_the_cure() -> None:
     ]
 
 
+def test_that_cached_answers_hold_tool_calls_is_pointed_out() -> None:
+    """With the models and the time that the profile gives."""
+    text = f"models: {{a: {{model: ollama/x, {FULL}}}, b: {{model: ollama/y, {FULL}}}}}\n"
+    again = "also a tool call, which Claude Code then runs again"
+    assert advice(text + "cache: {type: local}\n") == [
+        f"answers are given again to the same request for 300 s: {again}"
+    ]
+    assert advice(text + "cache: {type: local, ttl: 60, models: [a, b]}\n") == [
+        f"answers of a and b are given again to the same request for 60 s: {again}"
+    ]
+
+
 def test_a_gateway_beyond_this_machine_is_pointed_out() -> None:
     """Every address but the loopback ones."""
     text = f"models: {{a: {{model: ollama/x, {FULL}}}}}\ngateway: {{host: '%s'}}\n"

@@ -296,6 +296,8 @@ budgets: [{usd: 50, per: month}, {usd: 1.5, per: week, provider: ollama, client:
         "host": "127.0.0.1",
         "port": 6379,
         "namespace": "llmswitch",
+        "socket_timeout": 1,
+        "socket_connect_timeout": 1,
         "password": "os.environ/LLMSWITCH_KEY_REDIS",
     }
 
