@@ -34,7 +34,8 @@ def _keys(rows: Sequence[Row]) -> Iterator[str]:
 def _fallbacks(rows: Sequence[Row]) -> Iterator[str]:
     left_out = {row.name for row in rows if row.reason}
     for row in rows:
-        for name in row.model.fallbacks if row.name not in left_out else ():
+        targets = dict.fromkeys([*row.model.fallbacks, *row.model.context_fallbacks])
+        for name in targets if row.name not in left_out else ():
             if name in left_out:
                 yield f"{row.name} cannot fall back to {name}, which is left out"
 

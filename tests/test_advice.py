@@ -34,10 +34,10 @@ models:
 
 
 def test_a_fallback_that_is_left_out_is_named() -> None:
-    """But not that of a model which is left out itself."""
+    """Once, for whatever failure it is; but not that of a model which is left out itself."""
     text = f"""\
 models:
-  a: {{model: ollama/x, fallbacks: [b, d, c], {FULL}}}
+  a: {{model: ollama/x, fallbacks: [b, d], context_fallbacks: [c, b], {FULL}}}
   b: {{model: zai/y, fallbacks: [c], {FULL}}}
   c: {{model: zai/z, keys: [K], {FULL}}}
   d: {{model: ollama/y, {FULL}}}

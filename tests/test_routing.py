@@ -31,6 +31,11 @@ models:
   small: {{model: zai/small, context_fallbacks: [large], fallbacks: [second]}}
   small-chat: {{model: mine/small, context_fallbacks: [large], fallbacks: [third]}}
   large: {{model: oai/large}}
+  spent:
+    model: zai/spent
+    fallbacks: [second, third]
+    price: {{input: 1, output: 1}}
+    budget: {{usd: 0.000001, per: month}}
 providers:
   zai: {{base_url: "{zai}/api/anthropic", key: KEY_A}}
   mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
@@ -203,3 +208,20 @@ def test_a_prompt_that_is_too_long_goes_to_the_larger_model(
     other = {"small": "I am second at mine", "small-chat": "I am third at oai"}
     assert house.gateway.ask(model, stream=stream).said == other[model]
     house.upstreams[upstream].behave(Behaviour(), "small")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_spent_budget_is_a_try_like_any_other(house: House, stream: bool) -> None:
+    """It goes on to the fallbacks, and each of them that fails has its row too."""
+    while house.gateway.ask("spent", stream=stream).said != "I am second at mine":
+        time.sleep(0.1)
+    house.heal()
+    house.upstreams["mine"].behave(Behaviour(status=500), "second")
+    assert house.gateway.ask("spent", stream=stream).said == "I am third at oai"
+    assert house.received() == {"mine": ["mine"], "oai": ["oai"]}
+    assert [(row.model, row.status, row.error, row.key) for row in house.rows(3)] == [
+        ("spent", 429, "BudgetError", None),
+        ("second", 500, "InternalServerError", "MINE_KEY"),
+        ("third", 200, None, "OAI_KEY"),
+    ]
+    house.upstreams["mine"].behave(Behaviour(), "second")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import cache
 from pathlib import Path
@@ -54,7 +55,10 @@ class Ledger(CustomLogger):
         request_kwargs: dict[str, Any] | None = None,
         parent_otel_span: Any = None,
     ) -> list[Any]:
-        """A new try begins: LiteLLM would note the first failure of a request and no other."""
+        """A new try begins: LiteLLM would note the first failure of a request and no other. What it
+        says of a refusal for a budget is a task of its own, which is let go first.
+        """
+        await asyncio.sleep(0)
         if logged := (request_kwargs or {}).get("litellm_logging_obj"):
             logged.model_call_details.pop("has_logged_async_failure", None)
         return healthy_deployments
