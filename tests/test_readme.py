@@ -74,6 +74,9 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "llmswitch wrapper install",
         "the /model menu of Claude Code 2.1.330",
         "a profile",
+        "several keys",
+        "fallbacks",
+        "a cache",
         "llmswitch validate wrong.yaml",
         "llmswitch status",
         "llmswitch client add laptop",
@@ -91,6 +94,12 @@ def test_the_profile_of_the_readme_is_valid() -> None:
     assert profile.models["glm-4.5"].model_dump(exclude_defaults=True).keys() == (
         type(profile.models["glm-4.5"]).model_fields.keys()
     )
+
+
+@pytest.mark.parametrize("title", ["several keys", "fallbacks", "a cache"])
+def test_the_short_profiles_of_the_readme_are_valid(title: str) -> None:
+    """What a reader copies is read without a complaint."""
+    parse_profile(BLOCKS[title], "README.md")
 
 
 def test_the_demo_prints_what_the_readme_shows(user: User) -> None:
