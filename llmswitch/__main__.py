@@ -1,5 +1,21 @@
-"""`python -m llmswitch`: the same as the `llmswitch` command."""
+"""The `llmswitch` command, also as `python -m llmswitch`."""
 
-from llmswitch.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Run a command. The status line, which has no time, goes past everything that others need."""
+    if sys.argv[1:2] == ["statusline"] and not {"-h", "--help"} & set(sys.argv):
+        from llmswitch import statusline
+
+        statusline.main(sys.argv[2:])
+        return
+    from llmswitch import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

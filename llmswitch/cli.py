@@ -248,6 +248,14 @@ def code(
     outside.run_code(arguments or [], outside.variables(ref, home, os.environ), os.environ)
 
 
+@app.command()
+def statusline(profile: ProfileOption = None) -> None:
+    """A line for Claude Code's status line: model, provider, cost of the session, budget left."""
+    from llmswitch import statusline as lines
+
+    lines.main(["--profile", profile] if profile else [])
+
+
 @app.command("try")
 def try_demo(as_json: JsonOption = False) -> None:
     """Try it without keys and without a network: two offline models, then gone again."""

@@ -8,7 +8,6 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 LIVELINESS = "/health/liveliness"  # LiteLLM's own; asks no model and needs no key
@@ -33,19 +32,18 @@ def ask(host: str, port: int, path: str, key: str | None = None, timeout: float 
 
     Raises OSError where it does not answer in `timeout` seconds, ValueError for another answer.
     """
-    from http.client import HTTPConnection, HTTPException
-
-    connection = HTTPConnection(connect_host(host), port, timeout=timeout)
-    try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
-        answer = connection.getresponse()
-        text = answer.read()
-    except HTTPException as error:
-        raise ValueError(f"{path} answered no HTTP") from error
-    finally:
-        connection.close()
-    if answer.status != HTTPStatus.OK:
-        raise ValueError(f"{path} answered {answer.status}")
+    lines = [f"GET {path} HTTP/1.0", f"Host: {host}:{port}"]  # 1.0: the answer ends with the stream
+    lines += [f"Authorization: Bearer {key}"] if key else []
+    with socket.create_connection((connect_host(host), port), timeout) as connection:
+        connection.settimeout(timeout)
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, text = answer.partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if not head.startswith(b"HTTP/"):
+        raise ValueError(f"{path} answered no HTTP")
+    if status != [b"200"]:
+        raise ValueError(f"{path} answered {b''.join(status).decode(errors='replace')}")
     return json.loads(text)
 
 

@@ -54,6 +54,7 @@ _STEPS = (
         PRIMARY KEY (budget, start)
     );
     """,
+    "CREATE INDEX tries_session ON tries (session)",
 )
 
 

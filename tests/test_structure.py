@@ -26,7 +26,17 @@ LAYERS = [
     ["render", "advice", "prune", "what_if", "probe_wire", "probe_bodies"],
     ["plan", "wrapper", "setup", "probe_cures"],
     ["gateway", "probe"],
-    ["demo", "files", "status", "session", "report", "facts", "probe_client", "outside"],
+    [
+        "demo",
+        "files",
+        "status",
+        "session",
+        "report",
+        "facts",
+        "probe_client",
+        "outside",
+        "statusline",
+    ],
     [
         "report_status",
         "report_usage",
@@ -47,6 +57,7 @@ ENGINE = {"litellm", "fastapi", "starlette", "uvicorn", "gunicorn"}
 WRITERS = {
     "cli": {"stdout", "stderr"},
     "cli_common": {"stdout"},
+    "statusline": {"stdout"},
     "session": {"stderr"},  # what goes wrong; the output of `claude -p` is not ours
     "progress": {"stderr"},
 }
@@ -174,7 +185,7 @@ def needed_at_start(name: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["session", "paths", "claude"])
+@pytest.mark.parametrize("name", ["session", "paths", "claude", "statusline"])
 def test_what_stands_before_the_clients_prompt_is_standard_library(name: str) -> None:
     """`claude-multi --version` may cost 60 ms; pydantic alone takes longer to import."""
     others = {module.partition(".")[0] for module in needed_at_start(name)} - {"llmswitch"}
@@ -189,7 +200,7 @@ def test_the_command_line_loads_nothing_heavy_before_a_command_is_known() -> Non
 
 
 @pytest.mark.parametrize("name", COMMAND_LINE)
-def test_only_four_modules_write_to_the_terminal(name: str) -> None:
+def test_only_five_modules_write_to_the_terminal(name: str) -> None:
     """Functions return data; one place prints."""
     streams = {
         node.attr
@@ -219,7 +230,9 @@ def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None
         for node in ast.walk(SOURCES[name])
         if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}
     ]
-    if name not in {"cli", "cli_common", "session"} and not name.startswith("callbacks"):
+    if name not in {"cli", "cli_common", "session", "statusline"} and not name.startswith(
+        "callbacks"
+    ):
         assert reads == []
 
 
