@@ -14,7 +14,7 @@ from pathlib import Path
 from llmswitch.ledger import Try, open_to_read
 from tests.conftest import User, free_port, make_user
 from tests.gateways import NO_WAY_OUT, STRAYS, Gateway
-from tests.upstream import Behaviour, FakeUpstream, Request
+from tests.upstream import FakeUpstream, Request
 
 PATIENCE = 20.0  # seconds that a row may take to be written
 CALM = 0.15  # seconds in which no more rows come
@@ -68,7 +68,7 @@ class House:
         """Every upstream is well and has received nothing; every row of the ledger is read."""
         for upstream in self.upstreams.values():
             upstream.clear()
-            upstream.behave(Behaviour())
+            upstream.heal()
         time.sleep(CALM)
         self.seen += len(self._since())
 

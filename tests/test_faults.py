@@ -256,4 +256,3 @@ def test_one_hit_where_there_is_nothing_else(house: House, name: str, stream: bo
         assert (row.key, row.provider) == (f"{upstream.name.upper()}_KEY", upstream.name)
         assert (row.streamed, row.status) == (stream, wanted.status)
         assert costs_nothing(row) is not (stream and name == "cut")
-        upstream.behave(Behaviour(), "lone")

@@ -656,6 +656,11 @@ class FakeUpstream:
         with self._lock:
             self._plans[model] = _Plan(behaviour, behaviour.times)
 
+    def heal(self) -> None:
+        """Answer every request as if nothing had been said of it."""
+        with self._lock:
+            self._plans = {None: _Plan(Behaviour(), None)}
+
     def clear(self) -> None:
         """Forget the recorded requests."""
         self.requests.clear()
