@@ -44,6 +44,7 @@ models:
   two: {{model: zai/m, keys: [ZAI_KEY, ZAI_KEY_2], price: {PRICE_messages}}}
   kept: {{model: zai/kept, price: {PRICE_messages}}}
   unknown-anthropic: an/nobody-knows
+  unknown-of-a-known-id: an/claude-opus-4-5
   unknown-messages: zai/nobody-knows
   unknown-chat: mine/nobody-knows
   unknown-responses: oai/nobody-knows
@@ -181,6 +182,15 @@ def test_an_unknown_price_is_unknown(house: House, dialect: str, stream: bool) -
     (row,) = house.rows(1)
     assert tokens(row) == used(dialect)
     assert (row.cost, row.prompt_saved, row.saved) == (None, None, None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_known_id_at_another_host_has_no_known_price(house: House, stream: bool) -> None:
+    """LiteLLM would take Anthropic's, for a host that asks for its own."""
+    assert house.gateway.ask("unknown-of-a-known-id", stream=stream).status == 200
+    (row,) = house.rows(1)
+    assert tokens(row) == used("anthropic")
+    assert row.cost is None
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -95,7 +95,9 @@ def _row(said: Any, info: dict[str, Any], exchange: Exchange, streamed: bool) ->
     rates = {kind: info.get(name) for kind, name in _RATES.items()}
     failed = said["status"] != "success"
     error = said.get("error_information") or {}
-    begun = exchange.first_byte is not None
+    is_cut = failed and streamed and exchange.first_byte is not None
+    # LiteLLM prices an id that it knows from elsewhere, whoever the provider is.
+    is_guess = "llmswitch_provider" in info and rates["input"] is None
     seconds = max(0.0, said["endTime"] - said["startTime"])
     model = said["model_group"] or exchange.asked or said["model"]
     asked = exchange.asked or model
@@ -112,7 +114,7 @@ def _row(said: Any, info: dict[str, Any], exchange: Exchange, streamed: bool) ->
         key=info.get("llmswitch_key"),
         streamed=streamed,
         **tokens,
-        cost=0.0 if hit else _cost(said, tokens, rates, is_cut=failed and streamed and begun),
+        cost=0.0 if hit else _cost(said, tokens, rates, is_cut=is_cut, is_guess=is_guess),
         prompt_saved=None if hit else _prompt_saved(tokens, rates),
         first_byte=exchange.first_byte if streamed and not failed else None,
         seconds=seconds,
@@ -140,7 +142,12 @@ def _tokens(said: Any) -> dict[str, int]:
 
 
 def _cost(
-    said: Any, tokens: dict[str, int], rates: dict[str, float | None], *, is_cut: bool
+    said: Any,
+    tokens: dict[str, int],
+    rates: dict[str, float | None],
+    *,
+    is_cut: bool,
+    is_guess: bool,
 ) -> float | None:
     """What LiteLLM has computed; it computes nothing for an answer that broke off, and of some
     dialects nobody knows then what it took.
@@ -148,7 +155,7 @@ def _cost(
     if not any(tokens.values()):
         return None if is_cut else 0.0
     cost: float = said["response_cost"] or 0.0
-    if cost > 0:
+    if cost > 0 and not is_guess:
         return cost
     return _sum(tokens, rates)
 
