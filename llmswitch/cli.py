@@ -20,6 +20,7 @@ from llmswitch.paths import find_home
 if TYPE_CHECKING:
     from llmswitch.facts import Facts
 
+Shell = Literal["bash", "zsh", "fish"]
 Format = Literal["sh", "fish", "json", "vscode", "github-actions", "docker"]
 
 # Each command imports what it uses: `llmswitch --help` and `status` are asked for often.
@@ -44,6 +45,7 @@ app.add_typer(client_app, name="client")
 NameOption = Annotated[str, typer.Option("--name", help="What the command is called.")]
 DirOption = Annotated[Path, typer.Option("--dir", help="The folder it is in.")]
 BIN = Path("~/.local/bin")
+_COMPLETE = "_LLMSWITCH_COMPLETE"  # by which a shell asks for completions
 
 
 def _show_version(wanted: bool) -> None:
@@ -304,10 +306,25 @@ def list_wrappers(folder: DirOption = BIN, as_json: JsonOption = False) -> None:
     show(found or ["no wrapper is installed"], {"wrappers": found}, as_json)
 
 
+@app.command()
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="The shell that is to complete.")],
+) -> None:
+    """Print what lets a shell complete commands, options and profiles."""
+    from typer._completion_shared import get_completion_script
+
+    script = get_completion_script(prog_name="llmswitch", complete_var=_COMPLETE, shell=shell)
+    show([script], None, as_json=False)
+
+
 def main() -> None:
     """The `llmswitch` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C."""
+    if _COMPLETE in os.environ:
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
-        app()
+        app(prog_name="llmswitch")
     except LlmswitchError as error:
         sys.stderr.write(f"{error.message}\n-> {error.hint}\n")
         sys.exit(1)

@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import find_home, find_profile
+from llmswitch.paths import find_home, find_profile, profile_names
 
 if TYPE_CHECKING:
     from llmswitch.paths import Home, ProfileRef
 
+
+def _profiles() -> list[str]:
+    """What completes `--profile`."""
+    return profile_names(find_home(os.environ))
+
+
 ProfileOption = Annotated[
     str | None,
-    typer.Option("--profile", "-p", help="A profile's name, or the path of its YAML file."),
+    typer.Option(
+        "--profile",
+        "-p",
+        help="A profile's name, or the path of its YAML file.",
+        autocompletion=_profiles,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as JSON, for scripts.")]
 
