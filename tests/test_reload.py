@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -176,6 +178,38 @@ def test_no_request_is_lost(running: Mission) -> None:
         stream.whole()
     assert traffic.failed == []
     assert only_one_worker(running) != first
+
+
+def test_a_request_on_a_connection_that_is_there_already_is_not_lost(running: Mission) -> None:
+    """Opened before the reload, used in the very moment in which its worker is told to leave."""
+    only_one_worker(running)
+    wanted = running.user.run_folder() / "workers" / "wanted"
+    gateway = gateway_of(running)
+    body = json.dumps(
+        {"model": "opus", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    )
+    request = (
+        f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\n"
+        f"Content-Type: application/json\r\nConnection: close\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+    with ExitStack() as stack:
+        waiting = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 60))
+            for _ in range(20)
+        ]
+        change(running, "label: GLM-4.5 Air", "label: Another # GLM-4.5 Air")
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        done = pool.submit(running.user.run, "up")
+        wait_for(lambda: wanted.read_text() == "2")
+        while wanted.read_text() != "1":
+            time.sleep(0.001)
+        time.sleep(0.1)  # the worker has its signal by now
+        for connection in waiting:
+            connection.sendall(request)
+        answers = [connection.makefile("rb").read() for connection in waiting]
+        assert done.result().returncode == 0
+    assert [answer[:15] for answer in answers] == [b"HTTP/1.1 200 OK"] * 20
 
 
 def test_change_that_is_not_the_engines(running: Mission) -> None:

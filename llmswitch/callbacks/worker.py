@@ -14,13 +14,34 @@ from llmswitch.callbacks.master import FAILED, SERVED, WORKERS
 with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
     warnings.simplefilter("ignore", DeprecationWarning)
     from uvicorn.workers import UvicornWorker
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 _BOOT_ERROR = 3  # gunicorn's: the master gives up altogether
 _EXIT_AND_RETRY = 1
+_PATIENCE = 1.0  # seconds that an idle connection of a leaving worker gets
+
+
+class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # which one is known at run time
+    """A connection that is not closed the moment its worker is told to leave: a request that is on
+    its way would be answered by a reset. uvicorn closes those without a request at once.
+    """
+
+    def shutdown(self) -> None:
+        """Called when the worker is to leave."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(_PATIENCE, self._shut_down)
+        else:
+            super().shutdown()
+
+    def _shut_down(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
 
 
 class Worker(UvicornWorker):
     """Writes workers/<pid> once it serves, and leaves when its master has died."""
+
+    CONFIG_KWARGS: dict[str, Any] = {"loop": "auto", "http": Patient}  # noqa: RUF012 - as uvicorn has it
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
