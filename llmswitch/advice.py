@@ -8,14 +8,14 @@ from llmswitch.claude import compaction_window, max_context
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Profile
 from llmswitch.menu import Menu, Row, format_context, make_menu, make_rows
+from llmswitch.providers import catalogue_data
 
 
 def notes(profile: Profile, keys: Sequence[str]) -> list[str]:
     """One sentence for each thing, given the names of the keys that are set."""
     rows = make_rows(profile, keys)
-    found = [*_keys(rows), *_fallbacks(rows), *_unknown(rows), *_budgets(profile, rows)]
-    found += _cache(profile)
-    found += _address(profile)
+    found = [*_keys(rows), *_unverified(rows), *_fallbacks(rows), *_unknown(rows)]
+    found += [*_budgets(profile, rows), *_cache(profile), *_address(profile)]
     try:
         found += _windows(make_menu(profile, keys))
     except LlmswitchError as error:
@@ -29,6 +29,20 @@ def _keys(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{row.name} is left out of the menu: {row.reason}"
         else:
             yield from (f"{row.name} does without {key}, which is not set" for key in row.missing)
+
+
+def _unverified(rows: Sequence[Row]) -> Iterator[str]:
+    """What the catalogue is not sure of, where the profile does not say it better. Where to get a
+    key matters to those alone who lack one.
+    """
+    lacking = {row.provider_name for row in rows if row.missing}
+    for name, provider in {row.provider_name: row.provider for row in rows}.items():
+        for field in provider.unverified:
+            value = getattr(provider, field)
+            ours = catalogue_data().get(name, {}).get(field) == value
+            if ours and (field != "key_page" or name in lacking):
+                said = f"{name} has an unverified {field}, {value}"
+                yield f"{said}; a better one goes under `providers:`"
 
 
 def _fallbacks(rows: Sequence[Row]) -> Iterator[str]:

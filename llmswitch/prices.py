@@ -49,13 +49,15 @@ def price_map() -> dict[str, dict[str, Any]]:
 
 
 def look_up(model: Model, provider: Provider) -> Known:
-    """What is known of a model: what the profile says, else what the map says."""
+    """What is known of a model: what the profile says, else the map, else the catalogue."""
     entry: dict[str, Any] = {}
     if provider.prices is not None and not (model.context and model.price):
         names = (provider.prices + model.id, provider.prices + model.id.lower())
         entry = next((price_map()[name] for name in names if name in price_map()), {})
     tiers = () if model.price else tuple(rate for rate in entry.items() if _TIER.fullmatch(rate[0]))
-    return Known(model.context or _tokens(entry), model.price or _price(entry), tiers)
+    listed = next((one.context for one in provider.models if one.id == model.id), None)
+    context = model.context or _tokens(entry) or listed
+    return Known(context, model.price or _price(entry), tiers)
 
 
 def _tokens(entry: dict[str, Any]) -> int | None:

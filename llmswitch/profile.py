@@ -80,9 +80,6 @@ def _long_forms(data: dict[str, Any]) -> dict[str, Any]:
         for name in _named_providers(models):
             if name in catalogue:
                 merged.setdefault(name, catalogue[name])
-        for spec in merged.values():
-            if isinstance(spec, dict) and isinstance(spec.get("env"), list):
-                spec["env"] = tuple(spec["env"])
         data["providers"] = merged
     return data
 
@@ -96,8 +93,8 @@ def _named_providers(models: Any) -> Iterator[str]:
 def _explain(doc: Document, data: dict[str, Any], error: Any) -> Problem:
     """One pydantic error in our grammar: path, what is there, what must be there."""
     path = tuple(part for part in error["loc"])
-    if path[-1] == "name" and not isinstance(_value_at(data, path[:-1]), dict):
-        path = path[:-1]  # the short form of a key
+    if path[-1] in {"name", "id"} and not isinstance(_value_at(data, path[:-1]), dict):
+        path = path[:-1]  # the short form of a key, or of a known model
     where, kind = dotted(path), error["type"]
     line = doc.line_of(path)
     if kind == "extra_forbidden":
@@ -128,7 +125,6 @@ def _rule(error: Any) -> str:
         "list_type": "must be a list",
         "dict_type": "must be a mapping",
         "model_type": "must be a mapping",
-        "tuple_type": "must be a list",
         "too_short": _NOT_EMPTY,
         "string_too_short": _NOT_EMPTY,
         "string_too_long": f"must have at most {context.get('max_length')} characters",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from llmswitch.document import read_document
 
@@ -61,13 +61,29 @@ Url = Annotated[str, AfterValidator(_normal_url)]
 Variable = Annotated[str, AfterValidator(_variable)]
 
 
+class KnownModel(Strict):
+    """A model that a provider is known to serve. `context` is in tokens; None where the price map
+    has it or nobody knows.
+    """
+
+    id: Annotated[str, Field(min_length=1), AfterValidator(one_line)]
+    context: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_id(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"id": value}
+
+
 class Provider(Strict):
     """One host that serves models.
 
     `key_page` is where one gets a key, `key_prefix` how each of its keys begins. `prices` is the
     prefix of its models in LiteLLM's price map, None where they are not in it. `prefix` is
     LiteLLM's own name for the provider (dialect `litellm` only), `env` the variables that such a
-    provider reads by itself (cloud credentials).
+    provider reads by itself (cloud credentials). `models_url` is where it lists its models, where
+    that is not below `base_url`. `unverified` are the fields that were not read in the provider's
+    own documentation.
     """
 
     label: Annotated[str, AfterValidator(one_line)] = ""
@@ -78,8 +94,12 @@ class Provider(Strict):
     key_prefix: str | None = None
     prices: str | None = None
     prefix: Annotated[str, AfterValidator(_prefix)] | None = None
-    env: tuple[Variable, ...] = ()
+    env: list[Variable] = Field(default_factory=list)
+    models: list[KnownModel] = Field(default_factory=list)
+    models_url: Url | None = None
     source: str | None = None
+    read: str | None = None
+    unverified: list[str] = Field(default_factory=list)
 
 
 @cache

@@ -9,11 +9,11 @@ import pytest
 from llmswitch.errors import ProfileError
 from llmswitch.fields import ROLES, Gateway, Key, Model, Price, Profile
 from llmswitch.profile import load_profile, parse_profile
-from llmswitch.providers import Provider
+from llmswitch.providers import Provider, catalogue_data
 from tests.conftest import User
 
 OK = "models: {a: zai/glm-4.7, b: zai/glm-4.6}\n"
-PROVIDERS = "anthropic, zai, openrouter, ollama, demo"
+PROVIDERS = ", ".join(catalogue_data())
 NAME_RULE = "is not a name that Claude Code can send: use letters, digits and . _ : / @ + -"
 KEPT = "is a name that Claude Code keeps for itself; choose another"
 KEY_RULE = "must be the NAME of an environment variable, such as ZAI_API_KEY, never the key itself"
@@ -61,6 +61,11 @@ MISTAKES: dict[str, tuple[str, str]] = {
             "2: x is not a field; there are: "
             "models, roles, providers, gateway, cache, budgets, clients, litellm"
         ),
+    ),
+    # known models of a provider
+    "a known model that is no text": (
+        provider("dialect: litellm, models: [x, 5]"),
+        "3: providers.mine.models[1] is 5, but must be text",
     ),
     # models
     "models without any": ("models:\n", "1: models is empty, but must be a mapping"),
@@ -781,7 +786,7 @@ OWN = {
     ),
     "litellm": (
         "dialect: litellm, prefix: vertex_ai, env: [GOOGLE_APPLICATION_CREDENTIALS]",
-        Provider(dialect="litellm", prefix="vertex_ai", env=("GOOGLE_APPLICATION_CREDENTIALS",)),
+        Provider(dialect="litellm", prefix="vertex_ai", env=["GOOGLE_APPLICATION_CREDENTIALS"]),
     ),
 }
 

@@ -6,27 +6,92 @@ from importlib.resources import files
 
 import pytest
 
+from llmswitch.advice import notes
 from llmswitch.document import read_document
 from llmswitch.errors import ProfileError
+from llmswitch.fields import Model
+from llmswitch.prices import look_up
 from llmswitch.profile import parse_profile
 from llmswitch.providers import Dialect, Provider, api_base, catalogue_data
 
+LOCAL = ("ollama", "lm-studio", "llama.cpp", "vllm")
+CLOUDS = ("bedrock", "vertex_ai", "azure_ai")
+DIALECTS = {
+    "anthropic": "anthropic",
+    **dict.fromkeys(
+        ("zai", "zhipu", "deepseek", "moonshot", "kimi-code", "minimax", "dashscope", "openrouter",
+         "fireworks", "ollama-cloud", *LOCAL), "messages"
+    ),
+    "openai": "responses",
+    **dict.fromkeys(("xai", "mistral", "groq", "cerebras", "together"), "chat"),
+    **dict.fromkeys(("gemini", *CLOUDS, "demo"), "litellm"),
+}  # fmt: skip
+
 
 def test_the_catalogue_has_the_providers_of_this_version() -> None:
-    """Anthropic, Z.ai, OpenRouter, Ollama and the demo; each line is valid, none stands twice."""
+    """Each with its dialect, the Anthropic-compatible one where there is one; each line is valid,
+    none stands twice.
+    """
     text = (files("llmswitch") / "providers.yaml").read_text(encoding="utf-8")
     assert read_document(text).problems == []
-    assert list(catalogue_data()) == ["anthropic", "zai", "openrouter", "ollama", "demo"]
+    assert {name: data["dialect"] for name, data in catalogue_data().items()} == DIALECTS
     for data in catalogue_data().values():
         Provider.model_validate(data)
 
 
 def test_the_catalogue_says_where_it_was_read_and_where_to_get_a_key() -> None:
-    """A user can check every line, and open the page of the key that is missing."""
+    """A user can check every entry, and open the page of the key that is missing."""
     for name, data in catalogue_data().items():
         assert data["label"]
         assert data["source"]
+        assert data["read"] == "2026-11"
         assert bool(data["key"]) == ("key_page" in data), name
+        assert set(data.get("unverified", ())) <= {"key_page", "models_url"}
+        assert set(data.get("unverified", ())) <= data.keys()
+
+
+def test_what_is_unverified_is_said_of_a_profile_that_uses_it() -> None:
+    """Unless the profile says it better; and the page of a key, where a key is missing."""
+    said = (
+        "kimi-code has an unverified key_page, https://www.kimi.com/code/console; a better one "
+        "goes under `providers:`"
+    )
+    profile = parse_profile("models: {kimi: kimi-code/kimi-for-coding}", "p")
+    assert said in notes(profile, [])
+    assert said not in notes(profile, ["KIMI_API_KEY"])
+    better = "models: {kimi: kimi-code/x}\nproviders: {kimi-code: {key_page: 'https://k.example'}}"
+    assert not [note for note in notes(parse_profile(better, "p"), []) if "unverified" in note]
+
+
+# What LiteLLM's map does not have; nothing is invented for it.
+UNKNOWN = {
+    "anthropic/claude-fable-5-2",
+    "kimi-code/kimi-for-coding",
+    "minimax/MiniMax-M2.7",
+    "openrouter/z-ai/glm-4.7",
+    "openrouter/deepseek/deepseek-v3.2",
+    "openrouter/google/gemini-3-pro-preview",
+    "demo/parrot",
+    "demo/butler",
+}
+
+
+def test_windows_and_prices_of_known_models_are_those_of_litellms_map() -> None:
+    """Each known model is in the map under the provider's prefix, or unknown; Zhipu has the
+    windows of the same models at Z.ai, and prices that nobody knows.
+    """
+    unknown = set()
+    windows: dict[str, dict[str, int | None]] = {}
+    for name, data in catalogue_data().items():
+        provider = Provider.model_validate(data)
+        for one in provider.models:
+            known = look_up(Model(model=f"{name}/{one.id}"), provider)
+            windows.setdefault(name, {})[one.id] = known.context
+            if known.context is None:
+                unknown.add(f"{name}/{one.id}")
+            assert (known.price is None) == (known.context is None or name == "zhipu"), one
+    assert unknown == UNKNOWN
+    assert windows["zhipu"] == windows["zai"]
 
 
 def test_only_anthropic_speaks_the_dialect_that_carries_its_credentials() -> None:

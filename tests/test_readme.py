@@ -14,6 +14,7 @@ import pytest
 
 from llmswitch.ledger import Try, insert, open_to_write
 from llmswitch.profile import parse_profile
+from llmswitch.providers import catalogue_data
 from tests.clients import client_env, make_home, newest
 from tests.conftest import CHECKOUT, User, free_port
 from tests.terminal import Terminal, type_command
@@ -100,6 +101,14 @@ def test_the_profile_of_the_readme_is_valid() -> None:
 def test_the_short_profiles_of_the_readme_are_valid(title: str) -> None:
     """What a reader copies is read without a complaint."""
     parse_profile(BLOCKS[title], "README.md")
+
+
+def test_the_table_of_providers_is_the_catalogue() -> None:
+    """Every provider of the catalogue stands in the row of its dialect."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`.*) \|$", README, re.MULTILINE))
+    shown = {name: dialect for dialect, row in rows.items() for name in re.findall(r"`(.*?)`", row)}
+    known = {name: data["dialect"] for name, data in catalogue_data().items() if name != "demo"}
+    assert shown == known
 
 
 def test_the_demo_prints_what_the_readme_shows(user: User) -> None:
