@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from llmswitch.claude import compaction_window, max_context
 from llmswitch.errors import LlmswitchError
@@ -11,7 +11,7 @@ from llmswitch.menu import Menu, Row, format_context, make_menu, make_rows
 from llmswitch.providers import catalogue_data
 
 
-def notes(profile: Profile, keys: Sequence[str]) -> list[str]:
+def notes(profile: Profile, keys: Container[str]) -> list[str]:
     """One sentence for each thing, given the names of the keys that are set."""
     rows = make_rows(profile, keys)
     found = [*_keys(rows), *_unverified(rows), *_fallbacks(rows), *_unknown(rows)]

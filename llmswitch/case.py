@@ -10,9 +10,11 @@ from pathlib import Path
 
 from llmswitch import gateway_log
 from llmswitch.doctor import Result
+from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError
 from llmswitch.providers import catalogue_data
 from llmswitch.redact import in_url, is_secret, redact
+from llmswitch.secrets import stored_keys
 
 _LOG_LINES = 40
 
@@ -55,6 +57,8 @@ def _secrets(facts: Facts) -> list[str]:
         if is_secret(name) or name in named or name in catalogue:
             values.append(value)
         values += in_url(value)
+    with suppress(LlmswitchError, OSError):  # where the file of the keys is damaged
+        values += stored_keys(facts.home).values.values()
     with suppress(NotAskedError):  # where no gateway was ever started
         values.append(facts.own_key)
     return values

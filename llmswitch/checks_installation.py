@@ -12,7 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from llmswitch import __version__
+from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Verdict
+from llmswitch.secrets import stored_keys
 
 ENGINE = "litellm[proxy]>=1.106.2,<1.107"  # as pyproject.toml has it; a test holds them together
 _INSTALL = f"pip install '{ENGINE}'"
@@ -66,6 +68,15 @@ def check_files(facts: Facts) -> Verdict:
     if readable := _open_to_others([state, *sorted(state.rglob("*"))], 0o077):
         cure = f"chmod -R go= {shlex.quote(str(state))}"
         return Verdict("warning", f"{_first(readable)} can be read by others", cure)
+    keys = facts.home.keys
+    if keys.exists() and stat.S_IMODE(keys.stat().st_mode) & 0o077:
+        return Verdict(
+            "error", f"{keys} can be read by others", f"chmod 600 {shlex.quote(str(keys))}"
+        )
+    try:
+        stored_keys(facts.home)
+    except LlmswitchError as error:
+        return Verdict("error", error.message, error.hint)
     profiles = facts.home.profiles
     ours = [facts.home.config, profiles, *sorted(profiles.glob("*.yaml"))]
     if writable := _open_to_others(ours, 0o022):

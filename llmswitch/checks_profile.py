@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 from llmswitch.advice import notes
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Level, NotAskedError, Verdict
-from llmswitch.providers import Provider, catalogue_data
+from llmswitch.keys import KEYRING, wrongs
+from llmswitch.providers import Provider
 from llmswitch.render import named_in_engine
-from llmswitch.secrets import find_key
-
-_PLACEHOLDER = re.compile(
-    r"\.{3}|…|<.*>|x{4,}|\*{4,}|your[-_ ].*|.*[-_ ]here|(sk-)?\.+|changeme|change-me|todo|dummy"
-    r"|sk-1234|(api|my)[-_ ]?key",
-    re.IGNORECASE,
-)
 
 
 def check_profile(facts: Facts) -> Verdict:
@@ -58,9 +49,7 @@ def check_variables(facts: Facts) -> Verdict:
     needed = named_in_engine(profile)
     wanted = {name for model in profile.models.values() for name in profile.provider_of(model).env}
     lacking = sorted(
-        name
-        for name in needed | wanted
-        if not find_key(name, facts.environ) and name not in facts.held
+        name for name in needed | wanted if name not in facts.known.names and name not in facts.held
     )
     if not lacking:
         return Verdict("ok", "every variable that the profile names beside keys is set")
@@ -83,13 +72,19 @@ def check_key(facts: Facts, name: str) -> Verdict:
     provider = _provider_of(facts, name)
     page = f"    (from {provider.key_page})" if provider.key_page else ""
     cure = f"export {name}=...{page}"
+    place = "is set in the environment"
+    if name not in facts.environ and name in facts.known.names:
+        place = f"is kept in {KEYRING if name in facts.known.hidden else facts.home.keys}"
+        cure = f"llmswitch key set {name}{page}"
+    if name in facts.known.hidden:
+        return Verdict("ok", place)
     if key is None:
         if name in facts.held:
             return Verdict("ok", "not set in this shell, but the running gateway has it")
         return _missing(facts, name, cure)
-    if wrong := next(_wrong(key, provider), None):
-        return Verdict("warning", f"is set in the environment, but {wrong}", cure)
-    return Verdict("ok", "is set in the environment")
+    if wrong := next(wrongs(key, provider), None):
+        return Verdict("warning", f"{place}, but {wrong}", cure)
+    return Verdict("ok", place)
 
 
 def _missing(facts: Facts, name: str, cure: str) -> Verdict:
@@ -100,25 +95,6 @@ def _missing(facts: Facts, name: str, cure: str) -> Verdict:
         return Verdict("warning", "is not set; another key does its work", cure)
     was = "is" if len(out) == 1 else "are"
     return Verdict("warning", f"is not set: {', '.join(out)} {was} left out of the menu", cure)
-
-
-def _wrong(key: str, provider: Provider) -> Iterator[str]:
-    if _PLACEHOLDER.fullmatch(key.strip("\"'")):
-        yield "holds a placeholder, not a key"
-    if key[0] in "\"'" or key[-1] in "\"'":
-        yield "has quotes around it"
-    if re.search(r"\s", key):
-        yield "has white space in it"
-    if not key.isascii() or not key.isprintable():
-        yield "has characters in it that no key has"
-    if key.startswith("sk-ant-oat"):
-        yield "is the token of a Claude subscription, not an API key"
-    if provider.key_prefix and key.startswith(provider.key_prefix):
-        return
-    for other in catalogue_data().values():
-        prefix = other.get("key_prefix")
-        if prefix and prefix != provider.key_prefix and key.startswith(prefix):
-            yield f"looks like a key of {other['label']}"
 
 
 def _provider_of(facts: Facts, name: str) -> Provider:

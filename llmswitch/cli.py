@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from llmswitch import __version__, cli_budget, cli_usage
+from llmswitch import __version__, cli_budget, cli_key, cli_models, cli_usage
 from llmswitch.cli_clients import client_app
-from llmswitch.cli_common import JsonOption, ProfileOption, chosen, confirm, show
+from llmswitch.cli_common import JsonOption, ProfileOption, chosen, confirm, keys_here, show
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home
 
@@ -41,6 +41,9 @@ app.add_typer(wrapper_app, name="wrapper")
 app.add_typer(cli_budget.app, name="budget")
 app.add_typer(cli_usage.app, name="usage")
 app.add_typer(client_app, name="client")
+app.command("providers")(cli_models.providers)
+app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_key.app, name="key")
 
 NameOption = Annotated[str, typer.Option("--name", help="What the command is called.")]
 DirOption = Annotated[Path, typer.Option("--dir", help="The folder it is in.")]
@@ -88,11 +91,10 @@ def validate(
     """Check a profile: every mistake at once, with its line; then what to know of it."""
     from llmswitch import advice, clients, plan, report
     from llmswitch.profile import load_profile
-    from llmswitch.secrets import set_names
 
     home, ref = chosen(file or profile)
     loaded = load_profile(ref.file, plan.shown_path(ref.file))
-    notes = advice.notes(loaded, set_names(os.environ)) + clients.notes(home, loaded.clients)
+    notes = advice.notes(loaded, keys_here(home).names) + clients.notes(home, loaded.clients)
     data = {"profile": ref.name, "valid": True, "notes": notes}
     show(report.valid(plan.shown_path(ref.file), len(loaded.models), notes), data, as_json)
 

@@ -14,7 +14,10 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home, find_profile, profile_names
 
 if TYPE_CHECKING:
+    from llmswitch.fields import Profile
+    from llmswitch.keys import Place
     from llmswitch.paths import Home, ProfileRef
+    from llmswitch.secrets import Keys
 
 
 def _profiles() -> list[str]:
@@ -45,10 +48,51 @@ def chosen(profile: str | None) -> tuple[Home, ProfileRef]:
     return home, find_profile(home, profile, os.environ)
 
 
+def chosen_if_any(profile: str | None) -> tuple[Home, Profile | None]:
+    """Where the files are, and the profile, where one is named or is the default."""
+    from llmswitch.plan import shown_path
+    from llmswitch.profile import load_profile
+
+    home = find_home(os.environ)
+    if not (profile or os.environ.get("LLMSWITCH_PROFILE") or home.default_profile.exists()):
+        return home, None
+    file = find_profile(home, profile, os.environ).file
+    return home, load_profile(file, shown_path(file))
+
+
+def keys_here(home: Home) -> Keys:
+    """Every key that is set, in this shell or by `key set`."""
+    from llmswitch.secrets import known_keys
+
+    return known_keys(os.environ, home)
+
+
+def opened_keys(home: Home) -> dict[str, str]:
+    """The same with their values, those of the system's keyring too."""
+    from llmswitch.keys import open_keys
+
+    return open_keys(os.environ, home)
+
+
 def show(lines: Sequence[str], data: Any, as_json: bool) -> None:
     """Print a result: as lines, or as data."""
     shown = [json.dumps(data, indent=2, ensure_ascii=False)] if as_json else lines
     sys.stdout.write("".join(f"{line}\n" for line in shown))
+
+
+def places_here(home: Home, names: Sequence[str]) -> dict[str, Place | None]:
+    """Where each of these keys comes from."""
+    from llmswitch.keys import place_of
+
+    return {name: place_of(name, os.environ, home) for name in names}
+
+
+def read_secret(question: str) -> str:
+    """A secret that is typed unseen on a terminal, or all of standard input."""
+    if sys.stdin.isatty():
+        typed: str = typer.prompt(question, hide_input=True, err=True)
+        return typed.strip()
+    return sys.stdin.read().strip()
 
 
 def confirm(question: str) -> None:

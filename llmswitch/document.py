@@ -19,7 +19,7 @@ _TAG = "tag:yaml.org,2002:"
 # A date has no place in a profile: what YAML would make one of stays text.
 _TEXT = ("str", "timestamp")
 _NUMBERS = ("bool", "float", "int", "null")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Problem(NamedTuple):
@@ -47,7 +47,7 @@ def read_document(text: str) -> Document:
     """Parse a YAML text; a text that is not YAML gives a document with one problem."""
     try:
         _check_depth(text)
-        loader = _LOADER(text)
+        loader = LOADER(text)
         try:
             root = loader.get_single_node()
             walk = _Walk(loader)
@@ -72,7 +72,7 @@ def read_document(text: str) -> Document:
 def _check_depth(text: str) -> None:
     """Raise RecursionError for a nesting that would overflow libyaml's stack (a crash)."""
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for event in yaml.parse(text, Loader=LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:

@@ -15,7 +15,7 @@ from llmswitch.menu import Row, make_rows
 from llmswitch.paths import Home, ProfileRef, find_profile
 from llmswitch.plan import Drawing, draw, shown_path
 from llmswitch.profile import load_profile
-from llmswitch.secrets import find_keys
+from llmswitch.secrets import Keys, find_keys, known_keys
 from llmswitch.state import State, is_ours, read_state
 
 Level = Literal["failed", "skipped", "ok", "info", "warning", "error"]
@@ -119,11 +119,17 @@ class Facts:
         return self.running
 
     @cached_property
+    def known(self) -> Keys:
+        """Every key that is set: in this shell, or by `key set`."""
+        try:
+            return known_keys(self.environ, self.home)
+        except LlmswitchError as error:
+            raise NotAskedError("the file of the keys is damaged") from error
+
+    @cached_property
     def keys(self) -> dict[str, str]:
-        """The keys of the profile's models that this shell has."""
-        profile = self.profile
-        wanted = profile.key_names
-        return find_keys(wanted, self.environ)
+        """The keys of the profile's models that can be looked at."""
+        return find_keys(self.profile.key_names, self.known.values)
 
     @property
     def held(self) -> frozenset[str]:
@@ -133,13 +139,13 @@ class Facts:
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """Every model of the profile, as the gateway serves it or would."""
-        return make_rows(self.profile, {*self.keys, *self.held})
+        return make_rows(self.profile, {*self.known.names, *self.held})
 
     @cached_property
     def drawing(self) -> Drawing:
         """What `up` would write now."""
         try:
-            return draw(self.ref, self.environ, self.held)
+            return draw(self.ref, self.known.values, {*self.held, *self.known.hidden})
         except LlmswitchError as error:
             raise NotAskedError("the profile cannot be used") from error
 

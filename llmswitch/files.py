@@ -9,15 +9,17 @@ from llmswitch.claude import ask_version, find_claude, make_settings, rung_of
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import CONF
 from llmswitch.health import url_of
-from llmswitch.paths import ProfileRef
+from llmswitch.paths import ProfileRef, find_home
 from llmswitch.plan import CONFIG, draw
+from llmswitch.secrets import known_keys
 
 
 def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:
     """The text of each file by its name. Writes nothing and holds no secret: the gateway's key
     comes into the client's settings only when a session starts.
     """
-    drawing = draw(ref, environ)
+    known = known_keys(environ, find_home(environ))
+    drawing = draw(ref, known.values, known.hidden)
     try:
         rung = rung_of(ask_version(find_claude(environ)))
     except LlmswitchError:  # no client here: as for the newest

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from llmswitch import gateway_log, health
 from llmswitch.claude import RUNGS, make_settings, wire_ids
 from llmswitch.errors import LlmswitchError
+from llmswitch.keys import open_keys
 from llmswitch.menu import row_data
 from llmswitch.paths import Home, ProfileRef, locked, make_private_folder, write_private
 from llmswitch.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
@@ -60,12 +61,13 @@ def up(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progre
     with _alone(run, progress):
         state = _running_or_damaged(run)
         held = state.keys if state else {}
-        plan = Plan(draw(ref, environ, held), home, gateway_key(home))
+        keys = open_keys(environ, home)
+        plan = Plan(draw(ref, keys, held), home, gateway_key(home))
         if state is None:
             return Outcome("started", _start(plan, environ, progress))
         if (state.host, state.port, state.version, state.engine) != identity(plan):
-            # A new process holds no keys but those of this shell.
-            plan = plan._replace(drawing=draw(ref, environ))
+            # A new process holds no keys but those that are set now.
+            plan = plan._replace(drawing=draw(ref, keys))
             _check_port(plan, state.port)
             _stop(run, state, progress)
             return Outcome("restarted", _start(plan, environ, progress))
@@ -97,7 +99,7 @@ def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: P
     """
     run = home.run(ref)
     with _alone(run, progress):
-        plan = Plan(draw(ref, environ), home, gateway_key(home))
+        plan = Plan(draw(ref, open_keys(environ, home)), home, gateway_key(home))
         state = _running_or_damaged(run)
         if state is None:
             return Outcome("started", _start(plan, environ, progress))
@@ -110,7 +112,7 @@ def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -
     """Become the gateway: its output on this terminal, until Ctrl-C. Never returns."""
     run = home.run(ref)
     with _alone(run, lambda _text: None):
-        plan = Plan(draw(ref, environ), home, gateway_key(home))
+        plan = Plan(draw(ref, open_keys(environ, home)), home, gateway_key(home))
         if state := _running_or_damaged(run):
             raise LlmswitchError(
                 f"already running on {state.url.removeprefix('http://')}, pid {state.pid}",

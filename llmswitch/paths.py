@@ -42,9 +42,19 @@ class Home(NamedTuple):
         return self.state / "gateway.key"
 
     @property
+    def keys(self) -> Path:
+        """What `key set` keeps: keys, and where the system's keyring has them."""
+        return self.config / "keys.json"
+
+    @property
     def client_keys(self) -> Path:
         """A digest of each client's key, and when it was made."""
         return self.state / "clients.json"
+
+    @property
+    def known_models(self) -> Path:
+        """The models that providers have listed."""
+        return self.state / "known-models.json"
 
     def ledger(self, profile: ProfileRef) -> Path:
         """The usage of one profile; it outlives what is generated."""

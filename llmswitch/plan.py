@@ -108,27 +108,28 @@ class Plan(NamedTuple):
         return self.drawing.profile.gateway
 
 
-def draw(ref: ProfileRef, environ: Mapping[str, str], held: Container[str] = ()) -> Drawing:
-    """Load the profile and render everything, writing nothing. `held` are the names of keys that
-    a running gateway has already: they count as set, so that `up` from another shell takes no
-    model away.
+def draw(ref: ProfileRef, keys: Mapping[str, str], held: Container[str] = ()) -> Drawing:
+    """Load the profile and render everything, writing nothing. `keys` are all that are set, by
+    the names of their variables. `held` are the names of others that count as set, without their
+    values: what a running gateway has already, so that `up` from another shell takes no model
+    away, and what the keyring holds, where nothing is started.
 
     Raises LlmswitchError for whatever would keep the gateway from starting.
     """
     profile = load_profile(ref.file, shown_path(ref.file))
     wanted = profile.key_names
-    keys = find_keys(wanted, environ)
-    menu = make_menu(profile, {name for name in wanted if name in keys or name in held})
+    found = find_keys(wanted, keys)
+    menu = make_menu(profile, {name for name in wanted if name in found or name in held})
     password = profile.cache.key if profile.cache else None
     if password:
-        keys |= find_keys([password], environ)
-        if password not in keys and password not in held:
+        found |= find_keys([password], keys)
+        if password not in found and password not in held:
             raise LlmswitchError(
                 f"{password} is not set, and the cache of the profile needs it",
                 f"export {password}=...    (or take `key:` out of `cache:`)",
             )
     named = named_variables(profile, menu)
-    values = find_keys(named, environ)
+    values = find_keys(named, keys)
     given = {*values, *(name for name in named if name in held)}
     if lacking := sorted(name for name in named_in_engine(profile) if name not in given):
         raise LlmswitchError(
@@ -141,7 +142,7 @@ def draw(ref: ProfileRef, environ: Mapping[str, str], held: Container[str] = ())
         menu=menu,
         config=render_litellm_config(profile, menu, ref.name),
         conf=render_gunicorn_conf(profile, ref.name),
-        keys=keys,
+        keys=found,
         named=values,
         profile_sha256=hashlib.sha256(ref.file.read_bytes()).hexdigest(),
     )

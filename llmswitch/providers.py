@@ -82,8 +82,8 @@ class Provider(Strict):
     prefix of its models in LiteLLM's price map, None where they are not in it. `prefix` is
     LiteLLM's own name for the provider (dialect `litellm` only), `env` the variables that such a
     provider reads by itself (cloud credentials). `models_url` is where it lists its models, where
-    that is not below `base_url`. `unverified` are the fields that were not read in the provider's
-    own documentation.
+    that is not below `base_url`, `key_url` what only a valid key may ask there. `unverified` are
+    the fields that were not read in the provider's own documentation.
     """
 
     label: Annotated[str, AfterValidator(one_line)] = ""
@@ -97,6 +97,7 @@ class Provider(Strict):
     env: list[Variable] = Field(default_factory=list)
     models: list[KnownModel] = Field(default_factory=list)
     models_url: Url | None = None
+    key_url: Url | None = None
     source: str | None = None
     read: str | None = None
     unverified: list[str] = Field(default_factory=list)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
+from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, locked, write_private
 
 
@@ -30,6 +34,50 @@ def find_keys(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str
     return {name: key for name, key in found if key is not None}
 
 
+class Keys(NamedTuple):
+    """Keys by the names of their variables. `values` are those of the environment and of the file
+    of `key set`; `hidden` are the fingerprints of those that the system's keyring holds, which is
+    asked by the commands that need a value.
+    """
+
+    values: dict[str, str]
+    hidden: dict[str, str]
+
+    @property
+    def names(self) -> set[str]:
+        """Every variable that is set, wherever."""
+        return {*self.values, *self.hidden}
+
+    def fingerprint(self, name: str, secret: str) -> str | None:
+        """That of a key as it is now; None where it is not set."""
+        if name in self.values:
+            return fingerprint(self.values[name], secret)
+        return self.hidden.get(name)
+
+
+def stored_keys(home: Home) -> Keys:
+    """What `key set` has kept. Raises LlmswitchError where the file is damaged."""
+    try:
+        kept = json.loads(home.keys.read_text(encoding="utf-8"))
+        values = {name: key for name, key in kept.items() if isinstance(key, str)}
+        return Keys(values, {n: key["keyring"] for n, key in kept.items() if n not in values})
+    except FileNotFoundError:
+        return Keys({}, {})
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise LlmswitchError(
+            f"the file of your keys, {home.keys}, is damaged",
+            f"move it away (mv {shlex.quote(str(home.keys))} ~/keys.old), then: llmswitch key set",
+        ) from error
+
+
+def known_keys(environ: Mapping[str, str], home: Home) -> Keys:
+    """Every key there is: the environment's, over those that `key set` has kept."""
+    stored = stored_keys(home)
+    shell = {name: key for name in environ if (key := find_key(name, environ))}
+    hidden = {name: mark for name, mark in stored.hidden.items() if name not in shell}
+    return Keys(stored.values | shell, hidden)
+
+
 def missing_reason(names: Sequence[str]) -> str:
     """Why a model cannot be served: the variables that are not set."""
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set"
@@ -47,11 +95,6 @@ def gateway_key(home: Home) -> str:
             key = f"sk-llmswitch-{secrets.token_urlsafe(32)}"
             write_private(file, key + "\n")
     return key
-
-
-def set_names(environ: Mapping[str, str]) -> list[str]:
-    """The names of every variable that holds something."""
-    return [name for name in environ if find_key(name, environ)]
 
 
 def fingerprint(key: str, secret: str) -> str:

@@ -45,7 +45,7 @@ from llmswitch.claude import (
 )
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import LOOPBACK, ProfileRef, find_home, find_profile, write_private
-from llmswitch.secrets import find_key, fingerprint, gateway_key
+from llmswitch.secrets import Keys, gateway_key, known_keys
 from llmswitch.state import State, is_ours, read_state
 
 _POLICIES = (Path("/etc/claude-code"), Path("/Library/Application Support/ClaudeCode"))
@@ -97,7 +97,7 @@ def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) 
     theirs, rest = split_settings(arguments)  # a mistake there is told before anything is started
     version = version_of(claude, home.state / "claude-version.json")
     key = gateway_key(home)
-    state = _ensure_gateway(ref, run, key, environ)
+    state = _ensure_gateway(ref, run, key, known_keys(environ, home))
     rung = rung_of(version)
     client = state.clients[rung]
     user_file = saved_default.settings_file(environ)
@@ -141,9 +141,9 @@ def _tell_what_is_missed(version: Version, client: dict[str, Any]) -> None:
         )
 
 
-def _ensure_gateway(ref: ProfileRef, run: Path, key: str, environ: Mapping[str, str]) -> State:
+def _ensure_gateway(ref: ProfileRef, run: Path, key: str, known: Keys) -> State:
     """The state of a gateway that answers and is up to date; `llmswitch up` makes it so if not."""
-    state = _current(ref, run, key, environ)
+    state = _current(ref, run, key, known)
     if state is None:
         command = [sys.executable, "-E", "-P", "-m", "llmswitch", "up", "--quiet"]
         command += ["--profile", ref.argument]
@@ -157,7 +157,7 @@ def _ensure_gateway(ref: ProfileRef, run: Path, key: str, environ: Mapping[str, 
     return state
 
 
-def _current(ref: ProfileRef, run: Path, key: str, environ: Mapping[str, str]) -> State | None:
+def _current(ref: ProfileRef, run: Path, key: str, known: Keys) -> State | None:
     try:
         state = read_state(run)
     except LlmswitchError:
@@ -168,8 +168,8 @@ def _current(ref: ProfileRef, run: Path, key: str, environ: Mapping[str, str]) -
         return None
     names = {name for row in state.models for name in row["missing"]} | state.keys.keys()
     for name in names:  # a key that was missing or another is set now
-        value = find_key(name, environ)
-        if value and state.keys.get(name) != fingerprint(value, key):
+        mark = known.fingerprint(name, key)
+        if mark and state.keys.get(name) != mark:
             return None
     return state if health.answers(state.host, state.port) else None
 

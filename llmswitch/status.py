@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from llmswitch import __version__, health
 from llmswitch.budgets import period
 from llmswitch.ledger import NewerError, open_to_read
 from llmswitch.paths import Home, ProfileRef
-from llmswitch.secrets import find_key, missing_reason
+from llmswitch.secrets import known_keys, missing_reason
 from llmswitch.state import State, is_ours, read_state
 
 _SERVED = """
@@ -56,7 +56,8 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
             "default": state.roles["default"],
             "log": state.log,
         }
-    rows, url = _of_last_run(state, environ) if state and same else _of_profile(ref, environ)
+    set_names = known_keys(environ, home).names
+    rows, url = _of_last_run(state, set_names) if state and same else _of_profile(ref, set_names)
     return result | {"url": url, "pid": None, "models": rows}
 
 
@@ -100,24 +101,22 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _of_last_run(state: State, environ: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
+def _of_last_run(state: State, set_names: Container[str]) -> tuple[list[dict[str, Any]], str]:
     """The rows of the last run of the same profile, which saves reading it again (0.2 s)."""
     rows = []
     for row in state.models:
-        missing = [name for name in row["keys"] if not find_key(name, environ)]
+        missing = [name for name in row["keys"] if name not in set_names]
         lacks = bool(row["keys"]) and len(missing) == len(row["keys"])
         reason = missing_reason(missing) if lacks else None
         rows.append({**row, "missing": missing, "available": not lacks, "reason": reason})
     return rows, state.url
 
 
-def _of_profile(ref: ProfileRef, environ: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
+def _of_profile(ref: ProfileRef, set_names: Container[str]) -> tuple[list[dict[str, Any]], str]:
     from llmswitch.menu import make_rows, row_data
     from llmswitch.plan import shown_path
     from llmswitch.profile import load_profile
-    from llmswitch.secrets import find_keys
 
     profile = load_profile(ref.file, shown_path(ref.file))
-    wanted = profile.key_names
-    rows = [row_data(row) for row in make_rows(profile, find_keys(wanted, environ))]
+    rows = [row_data(row) for row in make_rows(profile, set_names)]
     return rows, health.url_of(profile.gateway.host, profile.gateway.port)

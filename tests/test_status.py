@@ -277,7 +277,6 @@ def test_keys_are_found() -> None:
     environ = {"A": " key \n", "B": " ", "C": ""}
     assert secrets.find_key("A", environ) == "key"
     assert secrets.find_keys(["A", "B", "C", "D"], environ) == {"A": "key"}
-    assert secrets.set_names(environ) == ["A"]
     assert secrets.missing_reason(["A"]) == "A is not set"
     assert secrets.missing_reason(["A", "B"]) == "A and B are not set"
     assert secrets.inside_name("ZAI_API_KEY") == "LLMSWITCH_KEY_ZAI_API_KEY"

@@ -1,0 +1,85 @@
+"""The commands `key set`, `list`, `remove` and `check`: parse, call, print. No logic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmswitch.cli_common import (
+    JsonOption,
+    ProfileOption,
+    chosen_if_any,
+    opened_keys,
+    places_here,
+    read_secret,
+    show,
+)
+
+app = typer.Typer(
+    help="Your keys: kept in the system's keyring or a private file, never shown.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+WhichArgument = Annotated[
+    str, typer.Argument(metavar="PROVIDER|VARIABLE", help="Such as zai, or ZAI_API_KEY.")
+]
+
+
+@app.command("set")
+def set_(which: WhichArgument, profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Keep a key, which is typed unseen or comes from standard input."""
+    from llmswitch import catalogue, keys, report_keys
+
+    home, loaded = chosen_if_any(profile)
+    name, provider = catalogue.variable(loaded, which)
+    key = keys.usable(read_secret(f"the key for {name}"), name)
+    wrong = next(keys.wrongs(key, provider), None)
+    place = keys.set_key(home, name, key)
+    beaten = places_here(home, [name])[name] == "environment"
+    page = provider.key_page if provider else None
+    lines = report_keys.kept(name, place, home.keys, wrong, page)
+    lines += report_keys.shadowed(name) if beaten else []
+    show(lines, {"name": name, "place": place, "warning": wrong}, as_json)
+
+
+@app.command("list")
+def list_(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Where each key comes from: the environment, the keyring, the file, or nowhere."""
+    from llmswitch import catalogue, report_keys
+    from llmswitch.secrets import stored_keys
+
+    home, loaded = chosen_if_any(profile)
+    known = catalogue.variables(loaded)
+    names = [*known, *sorted(stored_keys(home).names - known.keys())]
+    places = places_here(home, names)
+    rows = [{"name": name, "of": known.get(name, []), "place": places[name]} for name in names]
+    show(report_keys.listed(rows, home.keys), {"keys": rows}, as_json)
+
+
+@app.command()
+def remove(
+    which: WhichArgument, profile: ProfileOption = None, as_json: JsonOption = False
+) -> None:
+    """Forget a key that `key set` has kept."""
+    from llmswitch import catalogue, keys, report_keys
+
+    home, loaded = chosen_if_any(profile)
+    name, _ = catalogue.variable(loaded, which)
+    place = keys.remove_key(home, name)
+    show(report_keys.removed(name, place, home.keys), {"name": name, "was": place}, as_json)
+
+
+@app.command()
+def check(
+    provider: Annotated[str, typer.Argument(help="Such as zai.")],
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a provider whether it takes your key, by the cheapest request there is."""
+    from llmswitch import catalogue, report_keys
+
+    home, loaded = chosen_if_any(profile)
+    answers = catalogue.check_keys(loaded, opened_keys(home), provider)
+    show(report_keys.checked(answers, provider), report_keys.checked_data(answers), as_json)
+    raise typer.Exit(any(answer.trouble for answer in answers.values()))

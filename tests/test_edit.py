@@ -1,0 +1,388 @@
+"""Edits of a profile: one model more or less, and every other byte as it was."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmswitch import edit
+from llmswitch.document import read_document
+from llmswitch.edit import with_model, without_model
+from llmswitch.errors import LlmswitchError
+from llmswitch.paths import Home, ProfileRef, find_home, find_profile
+from tests.conftest import CHECKOUT, User
+
+NEW = "zai/glm-5.3"
+# The text before and after `glm: zai/glm-5.3` is added.
+ADDED = {
+    "an empty file": ("", "models:\n  glm: zai/glm-5.3\n"),
+    "comments alone, no newline": ("# mine", "# mine\nmodels:\n  glm: zai/glm-5.3\n"),
+    "only a document's start": ("---\n", "---\nmodels:\n  glm: zai/glm-5.3\n"),
+    "no models yet": (
+        "gateway:\n  port: 1 # mine\n\n# end\n",
+        "gateway:\n  port: 1 # mine\nmodels:\n  glm: zai/glm-5.3\n\n# end\n",
+    ),
+    "an empty `models:`": (
+        "models: # none\ngateway: {port: 1}\n",
+        "models: # none\n  glm: zai/glm-5.3\ngateway: {port: 1}\n",
+    ),
+    "short forms": (
+        "models:\n    a:   zai/x\t# a\ttab\n\n    # b: zai/y\nroles: {}\n",
+        "models:\n    a:   zai/x\t# a\ttab\n    glm: zai/glm-5.3\n\n    # b: zai/y\nroles: {}\n",
+    ),
+    "a long form at the end, no newline": (
+        "models:\n  a:\n    model: zai/x\n    keys: [A,\n      B]",
+        "models:\n  a:\n    model: zai/x\n    keys: [A,\n      B]\n  glm: zai/glm-5.3",
+    ),
+    "Windows' line ends": (
+        "models:\r\n  a: zai/x\r\ngateway: {port: 1}\r\n",
+        "models:\r\n  a: zai/x\r\n  glm: zai/glm-5.3\r\ngateway: {port: 1}\r\n",
+    ),
+    "flow style": ("models: {a: zai/x}\n", "models: {a: zai/x, glm: zai/glm-5.3}\n"),
+    "flow style without any": ("models: {}\n", "models: {glm: zai/glm-5.3}\n"),
+    "flow style over lines": (
+        "models: {\n  a: zai/x, # one\n  b: zai/y, # two\n}\n",
+        "models: {\n  a: zai/x, # one\n  b: zai/y, glm: zai/glm-5.3, # two\n}\n",
+    ),
+    "a flow of everything": (
+        "{gateway: {port: 1}} # all",
+        "{gateway: {port: 1}, models: {glm: zai/glm-5.3}} # all",
+    ),
+    "a block scalar at the end": (
+        "models:\n  a:\n    label: |-\n      two\n      lines\n\nroles: {}\n",
+        "models:\n  a:\n    label: |-\n      two\n      lines\n\n  glm: zai/glm-5.3\nroles: {}\n",
+    ),
+    "anchors, aliases, a merge, unicode": (
+        "x: &x {model: zai/x}\nmodels:\n  <<: {m: zai/m}\n  é: *x\nroles: {}\n",
+        "x: &x {model: zai/x}\nmodels:\n  <<: {m: zai/m}\n  é: *x\n  glm: zai/glm-5.3\nroles: {}\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), ADDED.values(), ids=ADDED)
+def test_a_model_is_added_as_the_last(before: str, after: str) -> None:
+    """In the user's own style, and nothing else is touched."""
+    assert with_model(before, "glm", NEW) == after
+
+
+# The text before and after `b` is removed.
+REMOVED = {
+    "short form": (
+        "models:\n  a: zai/x\n  # of b\n  b: zai/y # gone\n\n  c: zai/z\n",
+        "models:\n  a: zai/x\n  # of b\n\n  c: zai/z\n",
+    ),
+    "long form": (
+        "models:\n  b:\n    model: zai/y\n    keys:\n      - A\n      - B\n  c: zai/z\n",
+        "models:\n  c: zai/z\n",
+    ),
+    "the last, no newline": ("models:\n  a: zai/x\n  b: zai/y", "models:\n  a: zai/x\n"),
+    "Windows' line ends": (
+        "models:\r\n  a: zai/x\r\n  b: zai/y\r\n# end\r\n",
+        "models:\r\n  a: zai/x\r\n# end\r\n",
+    ),
+    "flow, first": ("models: {b: zai/y, a: zai/x}\n", "models: {a: zai/x}\n"),
+    "flow, last": ("models: {a: zai/x, b: zai/y}\n", "models: {a: zai/x}\n"),
+    "flow, over lines": (
+        "models: {\n  a: zai/x, # one\n  b: zai/y,\n  c: zai/z }\n",
+        "models: {\n  a: zai/x, # one\n  c: zai/z }\n",
+    ),
+    "flow, with comments": (
+        "models: {\n  a: zai/x, # one\n  b: zai/y # two\n}\n",
+        "models: {\n  a: zai/x, # one\n   # two\n}\n",
+    ),
+    "a block scalar": (
+        "models:\n  a: zai/x\n  b:\n    label: |\n      two\n      lines\n  c: zai/z\n",
+        "models:\n  a: zai/x\n  c: zai/z\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), REMOVED.values(), ids=REMOVED)
+def test_a_model_is_cut_out(before: str, after: str) -> None:
+    """With its own lines and what stands on them, and nothing else."""
+    assert without_model(before, "b") == after
+
+
+REFUSED: dict[str, tuple[str, str]] = {
+    "an alias of models": (
+        "x: &x {b: zai/y}\nmodels: *x\n",
+        "`models:` holds no mapping that can be edited",
+    ),
+    "models used elsewhere": (
+        "models: &m\n  b: zai/y\nlitellm: {x: {<<: *m}}\n",
+        "the profile is written such that it cannot be edited safely",
+    ),
+    "no mapping": ("- b\n", "the profile is no mapping"),
+    "twice": (
+        "models:\n  b: zai/x\n  b: zai/y\n",
+        "the profile has a mistake on line 3: models.b stands here twice",
+    ),
+    "the end of a document": (
+        "models: {b: zai/y}\n...\n# more\nx: 1\n",
+        "the profile has a mistake on line 4: is not YAML: ",
+    ),
+    "explicit keys": (
+        "models:\n  ? b\n  : zai/y\n",
+        "the profile is written such that it cannot be edited safely",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_edited_safely_is_refused(text: str, message: str) -> None:
+    """With a sentence, and the line to write by hand."""
+    with pytest.raises(LlmswitchError) as caught:
+        with_model(text, "glm", NEW)
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint == "write it by hand, below `models:`:  glm: zai/glm-5.3"
+
+
+def test_a_model_whose_anchor_is_used_cannot_be_cut_out() -> None:
+    """Nor one that comes by a merge; the hint names its line where it has one."""
+    for text, message, hint in (
+        (
+            "models:\n  a: zai/x\n  b: &b {model: zai/y}\n  c: *b\n",
+            "the profile is written such that it cannot be edited safely",
+            "take it out by hand, on line 3",
+        ),
+        (
+            "x: &x {b: zai/y}\nmodels:\n  <<: *x\n  a: zai/x\n",
+            "b does not stand below `models:` itself",
+            "take it out by hand",
+        ),
+    ):
+        with pytest.raises(LlmswitchError) as caught:
+            without_model(text, "b")
+        assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+# ------------------------------------------------------------------ whatever a user writes
+
+COMMENTS = ("", "", " # why", "\t# a\ttab", " # naïve ☃ {,}: &x", "   ")
+VALUES = (
+    "zai/x",
+    '"zai/ü"',
+    "'zai/it''s'",
+    "{model: zai/x, keys: [A, B]}",
+    "{model: zai/x,{c}\n{i}  label: L}",
+    "\n{i}  model: zai/x{c}\n{i}  fallbacks:\n{i}  - o{c}\n",
+    "&an\n{i}  model: zai/x\n{i}  drop: [x]",
+    "*base",
+    "{<<: *base, context: 5}",
+    "\n{i}  label: >+\n{i}    long\n\n{i}    text\n\n",
+    "\n{i}  label: |{c}\n{i}    # no comment\n{i}   \n",
+    "zai/\n{i}  folded",
+    "",
+)
+NAMES = st.lists(
+    st.sampled_from(["a", "glm-4.7", '"q: z"', "'é'", "'1'", '"yes"', "x/y", "b b"]),
+    min_size=1,
+    max_size=4,
+    unique=True,
+)
+
+
+@st.composite
+def profiles(draw: st.DrawFn) -> str:
+    """Texts of profiles as people write them, orderly or not."""
+    comment = st.sampled_from(COMMENTS)
+    indent = draw(st.sampled_from(["  ", " ", "    "]))
+    flow = draw(st.booleans())
+    parts = []
+    for name in draw(NAMES):
+        value = draw(st.sampled_from([v for v in VALUES if "\n" not in v] if flow else VALUES))
+        value = value.replace("{c}", draw(comment)).replace("{i}", indent)
+        parts.append(f"{name}: {value}")
+    if flow:
+        joint = st.sampled_from([", ", ",", f",{draw(comment)}\n   ", "\n  , "])
+        joints = [draw(joint) for _ in parts]
+        inside = "".join(f"{part}{joint}" for part, joint in zip(parts, joints, strict=True))
+        end = draw(st.sampled_from(["}", f"{draw(comment)}\n  }}"]))
+        models = f"models: {{{draw(st.sampled_from(['', ' ', chr(10) + '   ']))}{inside}{end}"
+    else:
+        lines = []
+        for part in parts:
+            lines.append(draw(st.sampled_from(["", "", f"{indent}# mine{draw(comment)}\n", "\n"])))
+            lines.append(f"{indent}{part}{draw(comment)}\n")
+        models = f"models:{draw(comment)}\n" + "".join(lines).removesuffix("\n")
+    before = draw(st.sampled_from(["", "# top\n\n", "---\n", "%YAML 1.1\n---\n"]))
+    base = "litellm: {base: &base {model: zai/b}}\n"
+    after = draw(st.sampled_from(["", "\n", "\n\n# end", "\nroles: {default: a} # r\n", "\n...\n"]))
+    eol = draw(st.sampled_from(["\n", "\n", "\r\n"]))
+    return (before + base + models + after).replace("\n", eol)
+
+
+def data_of(text: str) -> Any:
+    """What a text says; None where it says nothing that can be read."""
+    doc = read_document(text)
+    return None if doc.problems else doc.data
+
+
+def check_hint(error: LlmswitchError, begins: str) -> None:
+    """A refusal tells what to write."""
+    assert error.hint.startswith(begins)
+
+
+@given(profiles(), st.sampled_from(["new", "glm-5.3", "1.5", "a:b", "yes"]))
+def test_adding_puts_in_one_piece_and_nothing_else(text: str, name: str) -> None:
+    """The old text is the new one without one piece; it says the same and the model; or the edit is
+    refused.
+    """
+    value: Any = {"model": "zai/a, {b}", "context": 5} if len(name) == 3 else NEW
+    try:
+        new = with_model(text, name, value)
+    except LlmswitchError as error:
+        check_hint(error, "write it by hand, below `models:`:  ")
+        return
+    more = len(new) - len(text)
+    cuts = (new[:at] + new[at + more :] for at in range(len(text) + 1))
+    assert text in cuts
+    old = data_of(text)
+    assert data_of(new) == old | {"models": {**old["models"], name: value}}
+    if "\r\n" not in text and not text.endswith("\n...\n"):
+        assert without_model(new, name).rstrip("\n") == text.rstrip("\n")
+
+
+@given(profiles(), st.data())
+def test_removing_cuts_out_the_model_and_nothing_else(text: str, data: st.DataObject) -> None:
+    """Every character that goes belongs to the model; the others stay, in their order."""
+    old = data_of(text)
+    if old is None:
+        return
+    name = data.draw(st.sampled_from(list(old["models"])))
+    try:
+        new = without_model(text, name)
+    except LlmswitchError as error:
+        check_hint(error, "take it out by hand")
+        return
+    assert data_of(new)["models"] == {k: v for k, v in old["models"].items() if k != name}
+    assert data_of(new) | {"models": 0} == old | {"models": 0}
+    assert text.count("# mine") == new.count("# mine")
+    kept = iter(text)
+    assert all(character in kept for character in new)
+
+
+# ------------------------------------------------------------------ the file
+
+
+def home_of(user: User) -> tuple[Home, ProfileRef]:
+    """Where the user's files are, and the default profile."""
+    home = find_home(user.env)
+    return home, find_profile(home, None, user.env)
+
+
+def test_the_file_keeps_its_mode_its_mark_and_its_link(user: User) -> None:
+    """A profile that is a link to a file with a byte order mark stays one."""
+    link = user.write_profile("")
+    real = user.home / "dotfiles.yaml"
+    real.write_bytes(b"\xef\xbb\xbfmodels: {a: zai/x}\r\n")
+    real.chmod(0o640)
+    link.unlink()
+    link.symlink_to(real)
+    home, ref = home_of(user)
+    edit.add(home, ref, "work.yaml", "glm", NEW)
+    assert real.read_bytes() == b"\xef\xbb\xbfmodels: {a: zai/x, glm: zai/glm-5.3}\r\n"
+    assert link.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_would_be_no_valid_profile_is_not_written(user: User) -> None:
+    """The file stays as it was, and every mistake that it would have is told."""
+    file = user.write_profile("models: {a: zai/x}\n")
+    home, ref = home_of(user)
+    with pytest.raises(LlmswitchError) as caught:
+        edit.add(home, ref, "work.yaml", "default", NEW)
+    assert caught.value.message == (
+        "work.yaml was left as it is, because it would have mistakes:\n"
+        "work.yaml:1: models.default is a name that Claude Code keeps for itself; choose another"
+    )
+    assert file.read_text() == "models: {a: zai/x}\n"
+
+
+NAMED = """\
+models:
+  a: {model: zai/x, fallbacks: [b], context_fallbacks: [b]}
+  b: {model: zai/y, budget: {usd: 1, per: day}}
+roles: {haiku: b}
+budgets: [{usd: 5, per: month}, {usd: 1, per: month, model: b}]
+cache: {type: local, models: [b]}
+"""
+
+
+def test_a_model_that_the_profile_names_is_not_removed(user: User) -> None:
+    """Every place that names it is told; its own budget goes with it."""
+    file = user.write_profile(NAMED)
+    home, ref = home_of(user)
+    with pytest.raises(LlmswitchError) as caught:
+        edit.remove(home, ref, "work.yaml", "b")
+    assert caught.value.message == (
+        "b is named by roles.haiku, models.a.fallbacks, models.a.context_fallbacks, budgets[1], "
+        "cache.models"
+    )
+    assert caught.value.hint == "edit work.yaml there first, then remove it"
+    file.write_text("models:\n  a: zai/x\n  b: {model: zai/y, budget: {usd: 1, per: day}}\n")
+    edit.remove(home, ref, "work.yaml", "b")
+    assert file.read_text() == "models:\n  a: zai/x\n"
+    with pytest.raises(LlmswitchError, match=r"^a is the only model of work\.yaml$"):
+        edit.remove(home, ref, "work.yaml", "a")
+    with pytest.raises(LlmswitchError, match=r"^work\.yaml has no model 'c'; it has: a$"):
+        edit.remove(home, ref, "work.yaml", "c")
+
+
+def test_a_ready_made_profile_is_not_edited(user: User) -> None:
+    """`init` makes one of the user's own."""
+    home = find_home(user.env)
+    file = CHECKOUT / "profiles" / "demo.yaml"
+    before = file.read_bytes()
+    with pytest.raises(LlmswitchError) as caught:
+        edit.add(home, find_profile(home, "demo", user.env), "demo.yaml", "glm", NEW)
+    assert caught.value.message == "demo is a ready-made profile, which is not edited"
+    assert caught.value.hint == "llmswitch init --from demo    (makes one of your own)"
+    assert file.read_bytes() == before
+
+
+KILLED = """
+import os, sys, signal
+from pathlib import Path
+from llmswitch import edit
+from llmswitch.paths import find_home, find_profile
+die = int(sys.argv[1])
+seen = 0
+def watch(event, arguments):
+    global seen
+    if event in {"open", "os.chmod", "os.rename", "os.remove"}:
+        seen += 1
+        if seen == die:
+            os.kill(os.getpid(), signal.SIGKILL)
+home = find_home(os.environ)
+ref = find_profile(home, None, os.environ)
+sys.addaudithook(watch)
+edit.add(home, ref, "work.yaml", "glm", "zai/glm-5.3")
+"""
+
+
+def test_killed_at_any_moment_the_old_file_or_the_new_one_is_there(user: User) -> None:
+    """Killed before each call that touches a file, until one run comes through."""
+    old, new = "models: {a: zai/x}\n", "models: {a: zai/x, glm: zai/glm-5.3}\n"
+    file = user.write_profile(old)
+    found = set()
+    for moment in range(1, 60):
+        command = [sys.executable, "-c", KILLED, str(moment)]
+        done = subprocess.run(command, env=user.env, cwd=CHECKOUT, check=False)
+        found.add(file.read_text())
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL
+    else:
+        pytest.fail("no run came through")
+    assert found == {old, new}
+    assert moment > 3
+    assert file.read_text() == new
+    assert Path(file).stat().st_mode & 0o777 == 0o644
