@@ -114,12 +114,14 @@ def model_rows(
 def _known(
     profile: Profile | None, name: str, provider: Provider, said: Said
 ) -> dict[str, dict[str, Any]]:
-    """The models of a provider by their ids: of the catalogue, of its own list, of the profile."""
-    found = {one.id: {"id": one.id} for one in provider.models}
-    found |= {one["id"]: one for one in said.get(name, {}).get("models", ())}
+    """The models of a provider by their ids in small letters, in which providers do not tell them
+    apart: of the catalogue, of its own list, of the profile.
+    """
+    found = {one.id.lower(): {"id": one.id} for one in provider.models}
+    found |= {one["id"].lower(): one for one in said.get(name, {}).get("models", ())}
     for model in profile.models.values() if profile else ():
         if model.provider == name:
-            found.setdefault(model.id, {"id": model.id})
+            found.setdefault(model.id.lower(), {"id": model.id})
     return found
 
 
@@ -141,7 +143,7 @@ def _row(
         "price": price,
         "key_set": any(key in set_names for key in keys) if keys else None,
         "keys": keys,
-        "in_profile": [called for called, one in there if one.model == target],
+        "in_profile": [called for called, one in there if one.model.lower() == target.lower()],
     }
 
 
@@ -151,7 +153,9 @@ def model_row(
     """The row of one model of the profile."""
     model = profile.models[called]
     listed = _known(profile, model.provider, profile.provider_of(model), said)
-    return _row(profile, model.provider, profile.provider_of(model), listed[model.id], set_names)
+    return _row(
+        profile, model.provider, profile.provider_of(model), listed[model.id.lower()], set_names
+    )
 
 
 def entry(profile: Profile | None, said: Said, target: str) -> tuple[str, Any, bool]:
@@ -166,7 +170,7 @@ def entry(profile: Profile | None, said: Said, target: str) -> tuple[str, Any, b
             f"{target!r} must be provider/model, such as zai/glm-4.7", "llmswitch models"
         )
     provider = named(profile, name)
-    listed = _known(profile, name, provider, said).get(model)
+    listed = _known(profile, name, provider, said).get(model.lower())
     known, more = look_up(Model(model=target), provider), listed or {}
     told: dict[str, Any] = {}
     if known.context is None and "context" in more:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -79,6 +81,9 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "fallbacks",
         "a cache",
         "llmswitch validate wrong.yaml",
+        "llmswitch models --provider zai",
+        "llmswitch models add zai/glm-5.3",
+        "llmswitch key set zai < key.txt",
         "llmswitch status",
         "llmswitch client add laptop",
         "llmswitch client list",
@@ -124,6 +129,29 @@ def test_mistakes_are_shown_as_in_the_readme(user: User) -> None:
     done = user.run("validate", "wrong.yaml")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip() == shown("llmswitch validate wrong.yaml")
+
+
+def test_models_and_keys_are_as_the_readme_shows(reader: User) -> None:
+    """What is found, a model that is added, a key that is kept."""
+    assert reader.run("init", env=_folders(reader)).returncode == 0
+    folder = reader.home / "work"
+    folder.mkdir()
+    (folder / "key.txt").write_text("zai-own\n")
+    env = {**reader.env, **_folders(reader)}
+    for title, key in (
+        ("llmswitch models --provider zai", "zai-own"),
+        ("llmswitch models add zai/glm-5.3", "zai-own"),
+        ("llmswitch key set zai < key.txt", ""),
+    ):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'"{sys.executable}" -m {title}'],
+            env={**env, "ZAI_API_KEY": key},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert printed(done.stdout, reader) == shown(title)
 
 
 def week_of_work() -> Iterator[Try]:
