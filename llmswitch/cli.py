@@ -41,7 +41,6 @@ app.add_typer(wrapper_app, name="wrapper")
 app.add_typer(cli_budget.app, name="budget")
 app.add_typer(cli_usage.app, name="usage")
 app.add_typer(client_app, name="client")
-app.command("providers")(cli_models.providers)
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_key.app, name="key")
 
@@ -145,7 +144,7 @@ def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def restart(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Stop the gateway and start it anew, with the keys of this shell."""
+    """Stop the gateway and start it anew, with the keys that are set now."""
     from llmswitch import gateway, progress, report
 
     home, ref = chosen(profile)
@@ -269,6 +268,9 @@ def try_demo(as_json: JsonOption = False) -> None:
         answers = [demo.ask(state, key, row) for row in state.models]
     data = {"models": state.models, "answers": [answer._asdict() for answer in answers]}
     show(report.demo(state, answers), data, as_json)
+
+
+app.command("providers")(cli_models.providers)
 
 
 @wrapper_app.command("install")

@@ -120,9 +120,10 @@ def _keyring() -> KeyringBackend | None:
     """The system's keyring, if the library is there and has found a real one."""
     try:
         import keyring
-    except ImportError:
+
+        ring = keyring.get_keyring()
+    except (ImportError, AttributeError):  # the latter of a backend that is configured but gone
         return None
-    ring = keyring.get_keyring()
     return ring if ring.priority >= _REAL else None
 
 

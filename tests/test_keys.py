@@ -226,6 +226,21 @@ def test_a_kept_key_is_as_good_as_one_of_the_shell_and_nobody_else_sees_it(
     assert not [r for r in mission.anthropic.requests + mission.mine.requests if SECRET in str(r)]
 
 
+def test_a_key_of_the_shell_is_used_before_a_kept_one(mission: Mission) -> None:
+    """The upstream receives that one; and a report hides the other, should a log hold it."""
+    user = mission.user
+    key_set(user, "zai", SECRET)
+    user.keys = {"ZAI_API_KEY": OTHER}
+    assert user.json("up")["did"] == "started"
+    assert Gateway(mission.url, user.gateway_key()).ask("glm-4.7").status == 200
+    assert mission.zai.requests[-1].headers["authorization"] == f"Bearer {OTHER}"
+    with (user.run_folder() / "gateway.log").open("a") as log:
+        log.write(f"an upstream said: bad {SECRET}\n")
+    done = user.run("doctor", "--report")
+    assert "an upstream said: bad REDACTED" in done.stdout
+    assert SECRET not in done.stdout
+
+
 def test_a_new_key_reaches_the_gateway_by_the_next_session(
     mission: Mission, tmp_path: Path
 ) -> None:
@@ -365,7 +380,12 @@ def test_a_locked_keyring_does_not_lose_the_key(mission: Mission, ring: Path) ->
 
 
 def test_without_the_library_nothing_is_missed(user: User) -> None:
-    """The extra is optional: where it is not installed, the file is used."""
+    """The extra is optional: where it is not installed, or set up for a keyring that is not there,
+    the file is used.
+    """
+    user.keys = {"PYTHON_KEYRING_BACKEND": "nothing.Here"}
+    file = user.root / "llmswitch" / "keys.json"
+    assert key_set(user, "zai", SECRET).stdout == f"ZAI_API_KEY is kept in {file}\n"
     user.keys = {}
     code = "import sys; sys.modules['keyring'] = None; sys.argv[0] = 'llmswitch'\n"
     code += "from llmswitch.cli import main; main()"
@@ -373,7 +393,7 @@ def test_without_the_library_nothing_is_missed(user: User) -> None:
         [sys.executable, "-c", code, "key", "set", "zai"],
         env=user.env, cwd=CHECKOUT, input=SECRET, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout == f"ZAI_API_KEY is kept in {user.root / 'llmswitch' / 'keys.json'}\n"
+    assert done.stdout == f"ZAI_API_KEY is kept in {file}\n"
 
 
 # ------------------------------------------------------------------ check
