@@ -93,7 +93,7 @@ def down(run: Path, progress: Progress) -> State | None:
 
 
 def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progress) -> Outcome:
-    """Stop the gateway and start it anew, with the keys of this shell alone.
+    """Stop the gateway and start it anew, with the keys that are set now alone.
 
     A profile that cannot be used, or a port that is taken, leaves the old one running.
     """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -349,40 +349,55 @@ def test_a_ready_made_profile_is_not_edited(user: User) -> None:
 
 
 KILLED = """
-import os, sys, signal
-from pathlib import Path
+import json, os, signal, sys
 from llmswitch import edit
-from llmswitch.paths import find_home, find_profile
-die = int(sys.argv[1])
-seen = 0
-def watch(event, arguments):
-    global seen
-    if event in {"open", "os.chmod", "os.rename", "os.remove"}:
-        seen += 1
-        if seen == die:
-            os.kill(os.getpid(), signal.SIGKILL)
+from llmswitch.paths import find_home, find_profile, write_private
+
 home = find_home(os.environ)
 ref = find_profile(home, None, os.environ)
-sys.addaudithook(watch)
-edit.add(home, ref, "work.yaml", "glm", "zai/glm-5.3")
+old = ref.file.read_text()
+
+def add_and_die(moment):
+    seen = 0
+    def trace(frame, event, argument):
+        nonlocal seen
+        if "path" not in frame.f_code.co_filename:  # ours and the library's own
+            return None
+        seen += event == "line"
+        if seen == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    def traced(*arguments):
+        sys.settrace(trace)
+        write_private(*arguments)
+    edit.write_private = traced
+    edit.add(home, ref, "work.yaml", "glm", "zai/glm-5.3")
+    os._exit(0)
+
+found = []
+while not found or found[-1][0]:
+    ref.file.write_text(old)
+    child = os.fork() or add_and_die(len(found) + 1)
+    found.append((os.waitpid(child, 0)[1], ref.file.read_text()))
+print(json.dumps(found))
 """
 
 
 def test_killed_at_any_moment_the_old_file_or_the_new_one_is_there(user: User) -> None:
-    """Killed before each call that touches a file, until one run comes through."""
+    """Killed before each line of what writes the file, until one run comes through."""
     old, new = "models: {a: zai/x}\n", "models: {a: zai/x, glm: zai/glm-5.3}\n"
     file = user.write_profile(old)
-    found = set()
-    for moment in range(1, 60):
-        command = [sys.executable, "-c", KILLED, str(moment)]
-        done = subprocess.run(command, env=user.env, cwd=CHECKOUT, check=False)
-        found.add(file.read_text())
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL
-    else:
-        pytest.fail("no run came through")
-    assert found == {old, new}
-    assert moment > 3
-    assert file.read_text() == new
-    assert Path(file).stat().st_mode & 0o777 == 0o644
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED],
+        env=user.env,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert len(found) > 15
+    assert {status for status, _ in found[:-1]} == {signal.SIGKILL}
+    assert {text for _, text in found} == {old, new}
+    assert found[-1] == [0, new]
+    assert file.stat().st_mode & 0o777 == 0o644
