@@ -12,9 +12,9 @@ from llmswitch import gateway_log
 from llmswitch.doctor import Result
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError
+from llmswitch.keys import kept_keys
 from llmswitch.providers import catalogue_data
 from llmswitch.redact import in_url, is_secret, redact
-from llmswitch.secrets import stored_keys
 
 _LOG_LINES = 40
 
@@ -58,7 +58,7 @@ def _secrets(facts: Facts) -> list[str]:
             values.append(value)
         values += in_url(value)
     with suppress(LlmswitchError, OSError):  # where the file of the keys is damaged
-        values += stored_keys(facts.home).values.values()
+        values += kept_keys(facts.home).values()
     with suppress(NotAskedError):  # where no gateway was ever started
         values.append(facts.own_key)
     return values

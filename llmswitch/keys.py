@@ -32,12 +32,18 @@ _PLACEHOLDER = re.compile(
 
 def open_keys(environ: Mapping[str, str], home: Home) -> dict[str, str]:
     """Every key there is, by the name of its variable: of the environment, else of the keyring,
-    else of the file. One that the keyring does not give out is as if it were not set.
+    else of the file.
     """
     known = known_keys(environ, home)
-    ring = _keyring() if known.hidden else None
-    held = {name: _read(ring, home, name) for name in known.hidden} if ring else {}
-    return known.values | {name: key for name, key in held.items() if key}
+    return kept_keys(home) | known.values if known.hidden else known.values
+
+
+def kept_keys(home: Home) -> dict[str, str]:
+    """What `key set` has kept, but what the keyring does not give out: as if it were not set."""
+    stored = stored_keys(home)
+    ring = _keyring() if stored.hidden else None
+    held = {name: _read(ring, home, name) for name in stored.hidden} if ring else {}
+    return stored.values | {name: key for name, key in held.items() if key}
 
 
 def set_key(home: Home, name: str, key: str) -> Place:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from llmswitch.claude import ask_version, find_claude, rung_of
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError
+from llmswitch.keys import kept_keys
 from llmswitch.menu import Row
 from llmswitch.probe import Cell, Result, Target, other_of, run
 from llmswitch.probe_bodies import estimate
@@ -58,9 +59,9 @@ def prepare(facts: Facts, names: Sequence[str], with_client: bool) -> Live:
                 f"the gateway serves no model {name!r}; it serves: {known}",
                 f"llmswitch doctor --live {served[0].name}",
             )
-    door = Door(
-        state.host, state.port, facts.own_key, time.monotonic, secrets=tuple(facts.keys.values())
-    )
+    # An upstream may say the key that it refuses.
+    secrets = (*facts.keys.values(), *kept_keys(facts.home).values())
+    door = Door(state.host, state.port, facts.own_key, time.monotonic, secrets=secrets)
     wanted = [row for row in served if not names or row.name in names]
     targets = tuple(_target(row, served, door) for row in wanted)
     return Live(facts, state, targets, find_claude(facts.environ) if with_client else None)

@@ -17,6 +17,7 @@ from tests.gateways import Gateway
 from tests.shell import take_shell
 from tests.terminal import Terminal
 from tests.test_models import lists
+from tests.upstream import Behaviour
 
 pytestmark = [pytest.mark.xdist_group("keys"), pytest.mark.timeout(300)]
 
@@ -334,10 +335,11 @@ def test_a_key_in_the_keyring_stays_there(mission: Mission, ring: Path) -> None:
     rows = {row["name"]: row["available"] for row in user.json("status")["models"]}
     assert rows["glm-4.7"]
     assert "ZAI_API_KEY" in user.run("render").stdout
-    assert "LLMSWITCH_KEY_ZAI_API_KEY" in user.run("doctor", "--report").stdout
     checks = {r["name"]: r for r in json.loads(user.run("doctor", "--json").stdout)["checks"]}
     assert checks["ZAI_API_KEY"]["message"] == "is kept in the system's keyring"
     assert asked() == before
+    assert "LLMSWITCH_KEY_ZAI_API_KEY" in user.run("doctor", "--report").stdout
+    before = asked()
     assert user.json("up")["did"] == "started"
     assert asked() == before + 1
     gateway = Gateway(mission.url, user.gateway_key())
@@ -363,6 +365,23 @@ def test_a_key_in_the_keyring_stays_there(mission: Mission, ring: Path) -> None:
     )
     assert json.loads((ring / "ring.json").read_text()) == {}
     assert places(user) == {}
+
+
+def test_what_an_upstream_says_of_a_key_in_the_keyring_is_hidden(
+    mission: Mission, ring: Path
+) -> None:
+    """In a report and in what the live checks print; for that the keyring is asked."""
+    user = mission.user
+    key_set(user, "zai", SECRET)
+    assert (ring / "ring.json").exists()
+    assert user.json("up")["did"] == "started"
+    with (user.run_folder() / "gateway.log").open("a") as log:
+        log.write(f"an upstream said: bad {SECRET}\n")
+    mission.zai.behave(Behaviour(status=401, error=f"the key {SECRET} is bad"))
+    outputs = [user.run("doctor", "--report"), user.run("doctor", "--live", "glm-4.7", "--yes")]
+    assert "an upstream said: bad REDACTED" in outputs[0].stdout
+    assert "glm-4.7, answer: answered 401: the key" in outputs[1].stdout
+    assert not [each for each in outputs if SECRET in each.stdout + each.stderr]
 
 
 def test_a_locked_keyring_does_not_lose_the_key(mission: Mission, ring: Path) -> None:
