@@ -89,10 +89,9 @@ def places_here(home: Home, names: Sequence[str]) -> dict[str, Place | None]:
 
 def read_secret(question: str) -> str:
     """A secret that is typed unseen on a terminal, or all of standard input."""
-    if sys.stdin.isatty():
-        typed: str = typer.prompt(question, hide_input=True, err=True)
-        return typed.strip()
-    return sys.stdin.read().strip()
+    from getpass import getpass  # it asks only when the echo is off; typer's prompt asks before
+
+    return (getpass(f"{question}: ") if sys.stdin.isatty() else sys.stdin.read()).strip()
 
 
 def confirm(question: str) -> None:
