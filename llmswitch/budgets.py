@@ -129,9 +129,8 @@ def look_up(connection: sqlite3.Connection, account: Account, but: str = "") -> 
     limits = budget.limits().values()
     found = connection.execute(f"{sums} AND worker != ?", (*period, *limits, but))
     account.before = found.fetchone()[0]
-    raises = "SELECT usd FROM raises WHERE budget = ? AND start = ?"
-    row = connection.execute(raises, (budget.name, period.start)).fetchone()
-    account.raised = row[0] if row else 0.0
+    raises = "SELECT COALESCE(SUM(usd), 0) FROM raises WHERE budget = ? AND at >= ? AND at < ?"
+    account.raised = connection.execute(raises, (budget.name, *period)).fetchone()[0]
 
 
 def dollars(usd: float) -> str:

@@ -153,9 +153,10 @@ def check_ledger(facts: Facts) -> Verdict:
         return Verdict("error", f"the ledger {file} is damaged: {sound}", away)
     if facts.running is not None and facts.answers:
         said = _own_state(facts)["ledger"]
-        if said["trouble"]:
+        if said["trouble"] or said["lost"]:
             lost = f"; {said['waiting']} rows wait, {said['lost']} are lost"
-            message = f"the gateway cannot write {file}: {said['trouble']}{lost}"
+            why = said["trouble"] or "rows that no ledger can hold"
+            message = f"the gateway cannot write {file}: {why}{lost}"
             return Verdict("error", message, "make room or the folder writable; it tries again")
     return Verdict("ok", f"{rows} tries are written down" if rows else "nothing was used yet")
 

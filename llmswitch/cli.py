@@ -311,6 +311,35 @@ def list_wrappers(folder: DirOption = BIN, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def uninstall(
+    folder: DirOption = BIN,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Everything: usage, profiles and keys too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take away everything that llmswitch ever wrote; asks about usage, profiles and keys."""
+    from llmswitch import leaving, progress, report
+
+    home = find_home(os.environ)
+    found = leaving.look(home, folder, os.environ)
+    if not yes:
+        confirm("this stops every gateway and removes the wrappers and all that was generated")
+
+    def too(what: str, there: Sequence[object]) -> bool:
+        return yes or not there or typer.confirm(f"remove {what} too?", err=True)
+
+    choice = leaving.Choice(
+        usage=too("what was used and what it cost", found.ledgers),
+        profiles=too("your profiles", found.profiles),
+        keys=too("the keys that `key set` has kept", found.keys),
+    )
+    with progress.shown() as tell:
+        gone = leaving.take_away(home, found, choice, os.environ, tell)
+    show(report.gone(gone), gone._asdict(), as_json)
+
+
+@app.command()
 def completion(
     shell: Annotated[Shell, typer.Argument(help="The shell that is to complete.")],
 ) -> None:

@@ -19,6 +19,8 @@ from llmswitch.ledger import OWN_CLIENT
 from llmswitch.money import reading
 from llmswitch.paths import Home, locked, write_private
 
+_LATEST = 2**35  # seconds; a time that can be shown
+
 
 class Client(NamedTuple):
     """One client; `made` is when it got its key, in seconds since 1970."""
@@ -140,10 +142,12 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
 
 def _check(found: Any) -> None:
     """Raises for anything that we have not written."""
-    for client in found.values():
+    for name, client in found.items():
+        if client_name(name) == OWN_CLIENT:
+            raise ValueError("the gateway's own name")
         if len(bytes.fromhex(client["sha256"])) != hashlib.sha256().digest_size:
             raise ValueError("not a SHA-256")
-        if not isinstance(client["made"], int):
+        if type(client["made"]) is not int or not 0 <= client["made"] < _LATEST:
             raise ValueError("not a time")
 
 

@@ -50,6 +50,7 @@ _REFUSED: dict[Path, str] = {
         "would set variables that redirect LiteLLM's requests; use `providers:` instead"
     ),
     ("llmswitch",): _OURS,
+    ("litellm_settings", "global_disable_no_log_param"): _OURS,
     ("include",): "would bring in a file that is not checked; write its lines here",
 }
 

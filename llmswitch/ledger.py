@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 OWN_CLIENT = "gateway"  # who came with the gateway's own key
 BUSY_SECONDS = 5.0
-# `raises`: what a budget has got on top, for the period that begins at `start`.
+# `raises`: what a budget has got on top, in the period that the moment `at` is in.
 # One step for each version of the form, the oldest first; PRAGMA user_version counts them.
 _STEPS = (
     """
@@ -54,7 +54,7 @@ _STEPS = (
         PRIMARY KEY (budget, start)
     );
     """,
-    "CREATE INDEX tries_session ON tries (session)",
+    "CREATE INDEX tries_session ON tries (session); ALTER TABLE raises RENAME COLUMN start TO at",
 )
 
 
@@ -139,6 +139,8 @@ def open_to_read(file: Path) -> sqlite3.Connection | None:
     """
     if not file.exists():
         return None
+    if not file.is_file():  # to open a pipe would wait for ever
+        raise sqlite3.OperationalError("it is no file")
     connection = sqlite3.connect(
         f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
     )

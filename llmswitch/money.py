@@ -15,6 +15,8 @@ from llmswitch.fields import Profile
 from llmswitch.paths import make_private_folder
 from llmswitch.usage import explained
 
+MOST = 1e6  # USD of one raise
+
 
 def accounts(profile: Profile, file: Path, now: float) -> list[Account]:
     """Each budget in the period that `now` (seconds since 1970) is in, by the ledger in `file`.
@@ -39,18 +41,17 @@ def raise_budget(profile: Profile, file: Path, name: str, usd: float, now: float
         there = f"there are: {', '.join(names)}" if names else "the profile has none"
         raise LlmswitchError(
             f"there is no budget {name!r}; {there}",
-            f"llmswitch budget raise {near[0]} {usd:g}"
+            f"llmswitch budget raise {near[0]} {usd!r}"
             if near
             else "write `budgets:` in the profile",
         )
-    budget = profile.all_budgets[names.index(name)]
+    if not 0 < usd <= MOST:
+        raise LlmswitchError(
+            f"a budget cannot be raised by {usd}", f"llmswitch budget raise {name} 10"
+        )
     make_private_folder(file.parent)
     with explained(file), closing(ledger.open_to_write(file)) as connection:
-        connection.execute(
-            "INSERT INTO raises VALUES (?, ?, ?) "
-            "ON CONFLICT (budget, start) DO UPDATE SET usd = usd + excluded.usd",
-            (name, period(budget.per, now).start, usd),
-        )
+        connection.execute("INSERT INTO raises VALUES (?, ?, ?)", (name, now, usd))
     return next(item for item in accounts(profile, file, now) if item.budget.name == name)
 
 

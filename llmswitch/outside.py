@@ -14,7 +14,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.health import url_of
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.plan import draw
-from llmswitch.secrets import gateway_key
+from llmswitch.secrets import gateway_key, known_keys
 from llmswitch.state import is_ours, read_state
 
 _KEY = "ANTHROPIC_AUTH_TOKEN"
@@ -26,7 +26,9 @@ def variables(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[s
     Raises LlmswitchError for a profile that cannot be used.
     """
     state = read_state(home.run(ref))
-    drawing = draw(ref, environ, state.keys if is_ours(state) and state else ())
+    known = known_keys(environ, home)
+    held = state.keys if is_ours(state) and state else {}
+    drawing = draw(ref, known.values, {*known.hidden, *held})
     listens = drawing.profile.gateway
     settings = make_settings(drawing.menu, "rows", url_of(listens.host, listens.port))
     told = {name: value for name, value in settings["env"].items() if value}

@@ -56,6 +56,11 @@ class Home(NamedTuple):
         """The models that providers have listed."""
         return self.state / "known-models.json"
 
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """What we write beside the user's profiles."""
+        return self.default_profile, self.keys, self.keys.with_name("keys.lock")
+
     def ledger(self, profile: ProfileRef) -> Path:
         """The usage of one profile; it outlives what is generated."""
         return self.state / "ledger" / f"{profile.id}.db"

@@ -175,6 +175,7 @@ def environment(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
         "CONFIG_FILE_PATH": str(plan.run / CONFIG),
         "LLMSWITCH_CLIENTS": str(plan.home.client_keys),
         "LLMSWITCH_LEDGER": str(plan.home.ledger(plan.drawing.ref)),
+        "LLMSWITCH_PROFILE": plan.drawing.ref.argument,  # for the cures that are told
     }
     return result | secrets_inside(plan)
 

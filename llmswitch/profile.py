@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -59,7 +60,8 @@ def parse_profile(text: str, shown: str) -> Profile:
         problems += [Problem(doc.line_of(path), text) for path, text in engine_problems(data)]
     if problems or profile is None:
         lines = [f"{shown}:{line}: {text}" for line, text in sorted(set(problems))]
-        raise ProfileError("\n".join(lines), f"edit {shown}, then: llmswitch validate {shown}")
+        typed = shown if re.fullmatch(r"[\w./~@+-]+", shown) else shlex.quote(shown)
+        raise ProfileError("\n".join(lines), f"edit {shown}, then: llmswitch validate {typed}")
     return profile
 
 

@@ -102,6 +102,8 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
             "callbacks": list(_CALLBACKS),
             # Else it adds advice on its own settings to the provider's words.
             "expose_router_debug_in_errors": False,
+            # Else a client's `no-log` keeps its requests out of the ledger and the budgets.
+            "global_disable_no_log_param": True,
             **_cache(profile),
         },
         "general_settings": {

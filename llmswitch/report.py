@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from llmswitch.demo import Answer
     from llmswitch.doctor import Result
     from llmswitch.gateway import Outcome
+    from llmswitch.leaving import Gone
     from llmswitch.probe import Cell
     from llmswitch.probe import Result as Asked
     from llmswitch.setup import Done
@@ -120,6 +121,12 @@ def init(done: Done) -> list[str]:
         "       llmswitch wrapper install    writes the command claude-multi",
         "       claude-multi                 Claude Code, with every model in /model",
     ]
+
+
+def gone(done: Gone) -> list[str]:
+    """What `uninstall` took away and what it left, and how the program itself goes."""
+    last = "the program itself: pip uninstall llmswitch    (or pipx, uv tool)"
+    return [*done.removed, *done.left, last]
 
 
 def installed(done: Installed) -> list[str]:

@@ -20,7 +20,7 @@ def status(found: dict[str, Any]) -> list[str]:
         line += f", profile {found['profile']}"
         if not found["current"]:
             line += "; the profile has changed since    -> llmswitch up"
-    told = _warnings(found["ledger"], found["budgets"])
+    told = _warnings(found["ledger"], found["budgets"], found["profile"])
     rows = models(found["models"], found["default"])
     return [line, *told, "", *rows, *_today(found["today"])]
 
@@ -65,16 +65,20 @@ def _today(rows: Sequence[dict[str, Any]]) -> list[str]:
     return ["", *columns(cells)]
 
 
-def _warnings(ledger: dict[str, Any] | None, accounts: Sequence[dict[str, Any]]) -> list[str]:
+def _warnings(
+    ledger: dict[str, Any] | None, accounts: Sequence[dict[str, Any]], profile: str
+) -> list[str]:
     """What the gateway says of its ledger, and budgets that are nearly spent."""
     lines = []
-    if ledger and ledger["trouble"]:
+    if ledger and (ledger["trouble"] or ledger["lost"]):
+        why = ledger["trouble"] or "rows of no known form"
         lines.append(
-            f"the ledger cannot be written: {ledger['trouble']}; requests go on, "
+            f"the ledger cannot be written: {why}; requests go on, "
             f"{ledger['waiting']} rows wait, {ledger['lost']} are lost    -> llmswitch doctor"
         )
     lines += [
-        f"budget {item['name']}: {item['said']}    -> llmswitch budget raise {item['name']} USD"
+        f"budget {item['name']}: {item['said']}    -> llmswitch budget raise {item['name']} USD "
+        f"--profile {profile}"
         for item in accounts
         if item["near"]
     ]

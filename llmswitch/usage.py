@@ -26,6 +26,7 @@ DEFAULT_SINCE = "30d"
 # no provider wants longer prompts before it caches them.
 MANY_REQUESTS, LONG_PROMPT = 20, 4096
 _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
+_LATEST = 253_370_764_800  # the year 9999; the last days of it cannot be shown in every zone
 _QUARTER = 900  # seconds; every time zone is whole quarters of an hour away from UTC
 
 
@@ -155,8 +156,10 @@ def moment(option: str, text: str, now: float, zone: tzinfo | None, *, end: bool
         day = _day(text, datetime.fromtimestamp(now, zone).date())
         if day is None:
             given = datetime.fromisoformat(text)
-            return (given if given.tzinfo else given.replace(tzinfo=zone)).timestamp()
-        return datetime.combine(day + timedelta(days=end), time(), zone).timestamp()
+            found = (given if given.tzinfo else given.replace(tzinfo=zone)).timestamp()
+        else:
+            found = datetime.combine(day + timedelta(days=end), time(), zone).timestamp()
+        return min(found, _LATEST)
     except (ValueError, OverflowError, OSError) as error:
         raise LlmswitchError(
             f"{option} {text!r} names no time",
@@ -203,6 +206,10 @@ def explained(file: Path) -> Iterator[None]:
             raise LlmswitchError(
                 f"the ledger {file} cannot be read: {error}",
                 "make the file and its folder readable and writable for you",
+            ) from error
+        if not kind.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
+            raise LlmswitchError(
+                f"the ledger {file} refuses: {error}", "llmswitch doctor"
             ) from error
         raise LlmswitchError(
             f"the ledger {file} is damaged: {error}",

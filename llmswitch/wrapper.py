@@ -42,7 +42,6 @@ def install(ref: ProfileRef, name: str, folder: Path, environ: Mapping[str, str]
         _check_ours(file)
         did = "nothing" if file.read_bytes() == text.encode() else "updated"
     if did != "nothing":
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_private(file, text, 0o755)
     return Installed(file, did, _is_on_path(file.parent, environ))
 

@@ -232,6 +232,8 @@ models:
   small: {{model: zai/small, price: {{input: 1, output: 1}}, budget: {{usd: 1, per: day}}}}
   spill: {{model: zai/spill, price: {{input: 1, output: 1}}, budget: {{usd: 1, per: day}},
           fallbacks: [small, free]}}
+  far: {{model: zai/far, price: {{input: 1, output: 1}}, budget: {{usd: 1, per: day}},
+        fallbacks: [spill]}}
   month: {{model: mine/month, price: {{input: 1, output: 1}}}}
   free: {{model: free/free, price: {{input: 0, output: 0}}}}
   unknown: free/unknown
@@ -284,7 +286,7 @@ class Shop:
         """As if all that was used had been used in the month before."""
         with closing(sqlite3.connect(self.file)) as connection, connection:
             connection.execute("UPDATE tries SET ended = ended - 40 * 86400")
-            connection.execute("UPDATE raises SET start = start - 40 * 86400")
+            connection.execute("UPDATE raises SET at = at - 40 * 86400")
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +328,7 @@ def test_the_first_request_over_a_budget_is_refused_until_its_period_ends(shop: 
     shop.zai.clear()
     sentence = (
         f"llmswitch: budget model:small/day: $1.00 of $1.00 spent, until {until_midnight()}; "
-        "or: llmswitch budget raise model:small/day USD"
+        "or: llmswitch budget raise model:small/day USD --profile work"
     )
 
     def assert_refused() -> None:
@@ -380,6 +382,16 @@ def test_a_model_spills_to_a_fallback_that_has_budget_left(shop: Shop) -> None:
     assert rows == [("small", 200, None, "spill"), *[("free", 200, None, "spill")] * 2]
 
 
+def test_it_spills_on_as_far_as_litellm_does(shop: Shop) -> None:
+    """Over a fallback of a fallback, where the first has no budget either."""
+    for model in ("far", "spill", "small"):
+        shop.spend(model, 2)
+    shop.zai.clear()
+    for stream in (False, True):
+        assert shop.gateway.ask("far", stream=stream).said == "I am free at mine"
+    assert shop.zai.requests == []
+
+
 def test_a_budget_of_a_provider_leaves_the_others_alone(shop: Shop) -> None:
     """It says which it is."""
     shop.spend("month", 6)
@@ -424,6 +436,14 @@ def test_a_raise_counts_at_once_and_until_the_period_ends(shop: Shop) -> None:
     assert shop.of("model:small/day")["limit_usd"] == 1.0
 
 
+def test_a_raise_counts_from_wherever_it_is_given(shop: Shop) -> None:
+    """Also in a shell with another time zone, where the day began at another moment."""
+    shop.spend("small", 2)
+    east = {"TZ": "Asia/Tokyo"}
+    assert shop.user.run("budget", "raise", "model:small/day", "1", env=east).returncode == 0
+    assert shop.gateway.ask("small").status == 200
+
+
 def test_what_is_left_is_shown_with_and_without_a_gateway(shop: Shop) -> None:
     """A row for each budget; `status` warns from 80 % on."""
     shop.spend("small")
@@ -435,12 +455,13 @@ def test_what_is_left_is_shown_with_and_without_a_gateway(shop: Shop) -> None:
 BUDGET               SPENT  OF     LEFT   UNTIL
 model:small/day      $0.80  $1.00  $0.20  {midnight}  ████████████████░░░░ 80%
 model:spill/day      $0.00  $1.00  $1.00  {midnight}  ░░░░░░░░░░░░░░░░░░░░ 0%
+model:far/day        $0.00  $1.00  $1.00  {midnight}  ░░░░░░░░░░░░░░░░░░░░ 0%
 provider:mine/month  $0.00  $3.00  $3.00  {end}  ░░░░░░░░░░░░░░░░░░░░ 0%
 """
     assert shop.user.run("budget", "status").stdout == expected
     assert (
         f"budget model:small/day: $0.80 of $1.00 spent, until {midnight}"
-        "    -> llmswitch budget raise model:small/day USD"
+        "    -> llmswitch budget raise model:small/day USD --profile work"
     ) in shop.user.run("status").stdout.splitlines()
     shop.user.run("down")
     assert shop.user.run("budget", "status").stdout == expected
@@ -465,6 +486,15 @@ def test_a_name_that_no_budget_has(user: User) -> None:
         ),
     )
     assert user.run("budget", "raise", "total/month", "-5").returncode == 2
+    for usd in ("nan", "inf", "1e308"):
+        done = user.run("budget", "raise", "total/month", usd)
+        assert (done.returncode, done.stderr) == (
+            1,
+            (
+                f"a budget cannot be raised by {float(usd)}\n"
+                "-> llmswitch budget raise total/month 10\n"
+            ),
+        )
     user.write_profile("models: {a: ollama/x}\n")
     assert user.run("budget", "status").stdout == (
         "the profile has no budgets; write for example: budgets: [{usd: 50, per: month}]\n"

@@ -28,7 +28,7 @@ AT_ONCE = 60.0
 """Seconds. A refusal that the client takes for passing is tried ten times, for three minutes."""
 SPENT = (
     r"API Error: Request rejected \(429\) · llmswitch: budget total/day: \$2\.20 of \$0\.01 spent, "
-    r"until \d{4}-\d\d-\d\d 00:00; or: llmswitch budget raise total/day USD"
+    r"until \d{4}-\d\d-\d\d 00:00; or: llmswitch budget raise total/day USD --profile work"
 )
 
 

@@ -215,6 +215,7 @@ def test_environment_is_built_from_nothing(shell: Mission, proxy: Proxy) -> None
         "CONFIG_FILE_PATH": str(user.run_folder() / "litellm_config.yaml"),
         "LLMSWITCH_CLIENTS": str(user.state / "clients.json"),
         "LLMSWITCH_LEDGER": str(user.state / "ledger" / "work.db"),
+        "LLMSWITCH_PROFILE": "work",
         "DISABLE_ADMIN_UI": "True",
         "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",

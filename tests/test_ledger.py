@@ -251,6 +251,27 @@ def test_a_damaged_file_is_told_and_not_touched(tmp_path: Path, writer: Writer) 
     second.stop()
 
 
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        ROW._replace(input=10**30),
+        ROW._replace(session="\ud800"),
+        ROW._replace(seconds=float("nan")),
+        ROW._replace(model=None),  # type: ignore[arg-type]
+        ROW._replace(error={}),  # type: ignore[arg-type]
+    ],
+    ids=["too much", "no text", "no number", "nothing", "no value"],
+)
+def test_a_row_that_no_table_can_hold_is_lost_alone(writer: Writer, unfit: Try) -> None:
+    """Those around it are written, and it is known that one is lost."""
+    for row in (ROW, unfit, ROW, unfit, ROW):
+        writer.put(row)
+    wait_for(lambda: count(writer.file) == 3, 5)
+    writer.put(ROW)
+    wait_for(lambda: count(writer.file) == 4, 5)
+    assert (writer.trouble, writer.waiting, writer.lost) == (None, 0, 2)
+
+
 def test_memory_has_an_end(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what cannot be written the newest rows are kept, and how many were lost is known."""
     monkeypatch.setattr(writing, "KEPT", 100)

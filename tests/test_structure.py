@@ -29,6 +29,7 @@ LAYERS = [
     ["gateway", "probe"],
     [
         "demo",
+        "leaving",
         "files",
         "status",
         "session",

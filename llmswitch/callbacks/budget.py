@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import time
 from functools import cache
 from pathlib import Path
@@ -59,14 +60,9 @@ class Budgets(CustomLogger):
         if llm_router is None or not isinstance(model, str) or not spending().accounts():
             return
         self._refresh_sometimes()
-        spill = [
-            name
-            for rule in llm_router.fallbacks or []
-            for name in (rule.get(model, []) if isinstance(rule, dict) else [])
-            if isinstance(name, str)
-        ]
         accounts = [
-            await self._forbids(name, _provider(llm_router, name)) for name in (model, *spill)
+            await self._forbids(name, _provider(llm_router, name))
+            for name in _with_fallbacks(llm_router, model)
         ]
         if (account := accounts[0]) and all(accounts):
             if exchange := current.get():
@@ -103,6 +99,16 @@ class Budgets(CustomLogger):
             self._refreshing = asyncio.create_task(asyncio.to_thread(spending().refresh))
 
 
+def _with_fallbacks(router: Any, model: str) -> list[str]:
+    """A model and all that LiteLLM may go on to from it, each once."""
+    found = [model]
+    rules = [rule for rule in router.fallbacks or [] if isinstance(rule, dict)]
+    for name in found:  # grows meanwhile: a fallback has fallbacks
+        targets = [to for rule in rules for to in rule.get(name, []) if isinstance(to, str)]
+        found += [to for to in dict.fromkeys(targets) if to not in found]
+    return found
+
+
 def _provider(router: Any, model: str) -> str | None:
     for item in router.get_model_list(model_name=model) or []:
         provider: str | None = (item.get("model_info") or {}).get("llmswitch_provider")
@@ -112,7 +118,9 @@ def _provider(router: Any, model: str) -> str | None:
 
 def _refusal(account: Account) -> str:
     name = account.budget.name
-    return f"llmswitch: budget {name}: {account.said}; or: llmswitch budget raise {name} USD"
+    profile = shlex.quote(os.environ["LLMSWITCH_PROFILE"])
+    cure = f"llmswitch budget raise {name} USD --profile {profile}"
+    return f"llmswitch: budget {name}: {account.said}; or: {cure}"
 
 
 budgets = Budgets()

@@ -37,6 +37,7 @@ _KEYS = (
     b"x-goog-api-key",
     b"ocp-apim-subscription-key",
 )
+_LITELLMS_OWN = (b"x-litellm-", b"litellm-")
 CREDENTIALS = frozenset((*_KEYS, b"cookie", b"proxy-authorization"))
 
 
@@ -56,7 +57,10 @@ def guard(app: App) -> App:
         if client is None and not (scope["path"] in OPEN and scope["type"] == "http"):
             await _refuse(scope, send, refusal(headers))
             return
-        if scope["path"] == STATE and client == OWN_CLIENT:
+        if client is not None and not _is_for(client, scope["path"]):
+            await _answer(send, 404, _error(404, "not_found_error", "llmswitch: nothing is here"))
+            return
+        if scope["path"] == STATE:
             await _answer(send, 200, state())
             return
         exchange = begin(client or OWN_CLIENT, headers)
@@ -64,6 +68,17 @@ def guard(app: App) -> App:
         await app(inner, receive, _watched(send, exchange))
 
     return door
+
+
+def _is_for(client: str, path: str) -> bool:
+    """Whether a client may go there: to the API alone. Nobody gets `/health`, which sends a prompt
+    to every model past all budgets.
+    """
+    if path in OPEN:
+        return True
+    if client == OWN_CLIENT:
+        return path != "/health" and not path.startswith("/health/")
+    return path.startswith("/v1/")
 
 
 def sender(headers: Headers) -> str | None:
@@ -92,10 +107,14 @@ def _with_our_key_alone(headers: Headers) -> Headers:
     """The same headers without any credential but the gateway's own key.
 
     LiteLLM would send a Claude subscription's token to every `anthropic/` deployment in place of
-    the configured key.
+    the configured key. Its own headers would set retries, timeouts and ids.
     """
     own = b"Bearer " + os.environ["LLMSWITCH_GATEWAY_KEY"].encode()
-    kept = [header for header in headers if header[0] not in CREDENTIALS]
+    kept = [
+        header
+        for header in headers
+        if header[0] not in CREDENTIALS and not header[0].startswith(_LITELLMS_OWN)
+    ]
     return [*kept, (b"x-litellm-api-key", own)]
 
 
@@ -104,8 +123,12 @@ async def _refuse(scope: Message, send: Send, reason: str) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": reason})
         return
-    error = {"type": "authentication_error", "message": reason, "param": None, "code": "401"}
-    await _answer(send, 401, {"type": "error", "error": error})
+    await _answer(send, 401, _error(401, "authentication_error", reason))
+
+
+def _error(status: int, kind: str, message: str) -> dict[str, Any]:
+    error = {"type": kind, "message": message, "param": None, "code": str(status)}
+    return {"type": "error", "error": error}
 
 
 async def _answer(send: Send, status: int, data: Any) -> None:

@@ -7,6 +7,7 @@ the door knows reaches them by a context variable.
 from __future__ import annotations
 
 import time
+import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ class Exchange:
     is_final: bool = False
     tried: set[str] = field(default_factory=set)
     arrived: float = field(default_factory=time.monotonic)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def note_first_byte(self) -> None:
         """The first byte of the answer's body is on its way."""

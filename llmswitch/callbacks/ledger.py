@@ -20,6 +20,7 @@ from llmswitch.callbacks.writer import Writer
 from llmswitch.ledger import Try
 
 OK = 200
+_MOST_TOKENS = 10**12  # of one answer
 _RATES = {
     "input": "input_cost_per_token",
     "output": "output_cost_per_token",
@@ -92,29 +93,27 @@ def _note(kwargs: dict[str, Any]) -> None:
 def _row(said: Any, info: dict[str, Any], exchange: Exchange, streamed: bool) -> Try:
     tokens = _tokens(said)
     hit = bool(said["cache_hit"])
-    rates = {kind: info.get(name) for kind, name in _RATES.items()}
+    rates = _rates(info)
     failed = said["status"] != "success"
     error = said.get("error_information") or {}
     is_cut = failed and streamed and exchange.first_byte is not None
-    # LiteLLM prices an id that it knows from elsewhere, whoever the provider is.
-    is_guess = "llmswitch_provider" in info and rates["input"] is None
     seconds = max(0.0, said["endTime"] - said["startTime"])
     model = said["model_group"] or exchange.asked or said["model"]
     asked = exchange.asked or model
     return Try(
         ended=said["endTime"],
-        request=said["litellm_call_id"],
+        request=exchange.id,
         session=exchange.session,
         agent=exchange.agent,
         client=exchange.client,
         asked=asked,
         model=model,
-        provider=info.get("llmswitch_provider") or said["custom_llm_provider"],
+        provider=info.get("llmswitch_provider") or (info and said["custom_llm_provider"]) or None,
         upstream=said["model"].partition("/")[2] or said["model"],
         key=info.get("llmswitch_key"),
         streamed=streamed,
         **tokens,
-        cost=0.0 if hit else _cost(said, tokens, rates, is_cut=is_cut, is_guess=is_guess),
+        cost=0.0 if hit else _cost(said, tokens, info, is_cut=is_cut),
         prompt_saved=None if hit else _prompt_saved(tokens, rates),
         first_byte=exchange.first_byte if streamed and not failed else None,
         seconds=seconds,
@@ -133,31 +132,40 @@ def _tokens(said: Any) -> dict[str, int]:
     details = used.get("prompt_tokens_details") or {}
     read = used.get("cache_read_input_tokens") or details.get("cached_tokens") or 0
     write = used.get("cache_creation_input_tokens") or details.get("cache_creation_tokens") or 0
+    read, write = _number(read), _number(write)
     return {
-        "input": max(0, (said["prompt_tokens"] or 0) - read - write),
-        "output": said["completion_tokens"] or 0,
+        "input": max(0, _number(said["prompt_tokens"]) - read - write),
+        "output": _number(said["completion_tokens"]),
         "cache_read": read,
         "cache_write": write,
     }
 
 
-def _cost(
-    said: Any,
-    tokens: dict[str, int],
-    rates: dict[str, float | None],
-    *,
-    is_cut: bool,
-    is_guess: bool,
-) -> float | None:
-    """What LiteLLM has computed; it computes nothing for an answer that broke off, and of some
-    dialects nobody knows then what it took.
-    """
+def _number(value: Any) -> int:
+    """A number of tokens as an upstream tells it: none, where it is none that can be."""
+    return value if isinstance(value, int) and 0 <= value < _MOST_TOKENS else 0
+
+
+def _cost(said: Any, tokens: dict[str, int], info: dict[str, Any], *, is_cut: bool) -> float | None:
+    """USD; None where nobody knows: the price, or what an answer that tells no tokens took."""
+    rates = _rates(info)
     if not any(tokens.values()):
-        return None if is_cut else 0.0
-    cost: float = said["response_cost"] or 0.0
-    if cost > 0 and not is_guess:
-        return cost
-    return _sum(tokens, rates)
+        is_free = said["status"] != "success" or all(rate == 0 for rate in rates.values())
+        return 0.0 if is_free and not is_cut else None
+    computed: float = said["response_cost"] or 0.0
+    if "llmswitch_provider" not in info:  # a deployment of `litellm:`
+        return computed or None
+    total = _sum(tokens, rates)
+    if total is None or not any("_above_" in name for name in info):
+        # LiteLLM would believe an upstream that tells a cost, and price an id that it knows from
+        # elsewhere, whoever the provider is.
+        return total
+    return max(total, computed)  # dearer from some length on, or when cached for an hour
+
+
+def _rates(info: dict[str, Any]) -> dict[str, float | None]:
+    """USD per token of each kind; None where a price is unknown."""
+    return {kind: info.get(name) for kind, name in _RATES.items()}
 
 
 def _sum(tokens: dict[str, int], rates: dict[str, float | None]) -> float | None:

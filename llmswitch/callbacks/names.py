@@ -10,11 +10,38 @@ from typing import Any
 
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.types.utils import all_litellm_params
 
 from llmswitch.callbacks.exchange import current
 from llmswitch.callbacks.settings import settings
 
-_OVERRIDES = ("api_key", "extra_headers")  # LiteLLM would send these on, across a fallback too
+# LiteLLM takes its own parameters from a request's body too: with them a client could have a key
+# sent to another host or replaced, another model asked for, or its request left out of the ledger.
+# What LiteLLM itself has put beside the body by now stays.
+_PUT_BY_LITELLM = {
+    "drop_params",
+    "litellm_call_id",
+    "litellm_logging_obj",
+    "litellm_metadata",
+    "metadata",
+    "provider_specific_header",
+    "proxy_server_request",
+    "secret_fields",
+}
+_TAKEN_OFF = {
+    *all_litellm_params,
+    "additional_drop_params",
+    "base_url",
+    "deployment_id",
+    "extra_body",
+    "extra_headers",
+    "extra_query",
+    "no_log",
+    "organization",
+    "stream_timeout",
+    "timeout",
+} - _PUT_BY_LITELLM
+_TAKEN_OFF_PREFIXES = ("aws_", "azure_", "vertex_")
 
 
 class Names(CustomLogger):
@@ -28,9 +55,9 @@ class Names(CustomLogger):
         """
         from litellm.proxy.proxy_server import llm_router
 
-        for field in _OVERRIDES:
-            data.pop(field, None)
-        data.pop("cache", None)
+        for field in [*data]:
+            if field in _TAKEN_OFF or field.startswith(_TAKEN_OFF_PREFIXES):
+                del data[field]
         wanted = data.get("model")
         if llm_router is None or not isinstance(wanted, str):
             return  # a request without a model: LiteLLM knows whether it needs one

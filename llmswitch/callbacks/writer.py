@@ -19,6 +19,14 @@ from llmswitch.ledger import NewerError, Try, insert, open_to_write
 KEPT = 20_000  # rows in memory while the file cannot be written; the oldest are lost after that
 _BATCH = 500
 _AGAIN = 1.0  # seconds
+# What SQLite says of a row, not of the file.
+_UNFIT = (
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    ValueError,
+)
 _log = logging.getLogger("gunicorn.error")
 
 
@@ -82,8 +90,8 @@ class Writer:
         try:
             connection = self._open()
             if batch:
-                insert(connection, batch)
-        except (sqlite3.Error, OSError, NewerError) as error:
+                self._insert(connection, batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next rows are to be written
             self._close()
             self._tell(_said(error))
             return False
@@ -92,6 +100,18 @@ class Writer:
                 self._rows.popleft()
         self._tell(None)
         return bool(self._rows)
+
+    def _insert(self, connection: sqlite3.Connection, batch: list[Try]) -> None:
+        """Write a batch; a row that no table can hold is lost, and not those around it."""
+        try:
+            insert(connection, batch)
+        except _UNFIT:
+            for row in batch:
+                try:
+                    insert(connection, [row])
+                except _UNFIT as error:
+                    self.lost += 1
+                    _log.error("a row of the ledger is lost: %s", error)
 
     def _open(self) -> sqlite3.Connection:
         """The file that is there now: one that was moved or removed is not written on."""

@@ -1,0 +1,135 @@
+"""`llmswitch uninstall`: everything that llmswitch ever wrote is taken away, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from llmswitch import gateway, saved_default
+from llmswitch.errors import LlmswitchError
+from llmswitch.keys import remove_key
+from llmswitch.paths import Home
+from llmswitch.secrets import stored_keys
+from llmswitch.state import STATE_FILE
+from llmswitch.wrapper import list_installed
+
+
+class Found(NamedTuple):
+    """What there is: folders of gateways, wrappers, ledgers, the user's profiles, and the names of
+    the keys that `key set` has kept.
+    """
+
+    gateways: list[Path]
+    wrappers: list[Path]
+    ledgers: list[Path]
+    profiles: list[Path]
+    keys: list[str]
+
+
+class Choice(NamedTuple):
+    """Of what a user may want to keep: what is to go too."""
+
+    usage: bool
+    profiles: bool
+    keys: bool
+
+
+class Gone(NamedTuple):
+    """What was taken away, and what was kept or could not be put back."""
+
+    removed: list[str]
+    left: list[str]
+
+
+def look(home: Home, folder: Path, environ: Mapping[str, str]) -> Found:
+    """What this installation wrote; `folder` is where wrappers usually are.
+
+    Raises LlmswitchError while a session is open: what it changes has to be put back first.
+    """
+    settings = saved_default.settings_file(environ)
+    if any(saved_default.sessions(settings, home.state / "sessions")):
+        raise LlmswitchError("a session of claude-multi is open", "end it, then try again")
+    wrappers = [file for file in list_installed(folder, environ) if _is_of(file, environ)]
+    return Found(
+        gateways=[file.parent for file in sorted(home.state.glob(f"run/*/{STATE_FILE}"))],
+        wrappers=wrappers,
+        ledgers=sorted((home.state / "ledger").glob("*.db")),
+        profiles=sorted(home.profiles.glob("*.yaml")),
+        keys=sorted(stored_keys(home).names),
+    )
+
+
+def _is_of(wrapper: Path, environ: Mapping[str, str]) -> bool:
+    """Whether a wrapper starts this installation, and not one with another LLMSWITCH_HOME."""
+    moved = environ.get("LLMSWITCH_HOME")
+    text = wrapper.read_text(errors="replace")
+    wanted = f"LLMSWITCH_HOME={shlex.quote(moved)}\n" if moved else ""
+    return wanted in text if moved else "LLMSWITCH_HOME=" not in text
+
+
+def take_away(
+    home: Home,
+    found: Found,
+    choice: Choice,
+    environ: Mapping[str, str],
+    progress: Callable[[str], None],
+) -> Gone:
+    """Stop what runs, then remove it all, but for what the choice keeps."""
+    # What a session that was killed has left in the user's settings is put back.
+    before = saved_default.note(
+        saved_default.settings_file(environ), home.state / "sessions", frozenset()
+    )
+    after = saved_default.put_back(before)
+    left = [told for told in (before.left.warning, after.warning) if told]
+    stopped = [state for run in found.gateways if (state := gateway.down(run, progress))]
+    removed = [f"stopped {one.url.removeprefix('http://')}, pid {one.pid}" for one in stopped]
+    for file in found.wrappers:
+        file.unlink()
+        removed.append(f"removed {file}")
+    if choice.keys:
+        removed += [f"forgot {name}" for name in found.keys if remove_key(home, name)]
+    for file in found.profiles if choice.profiles else ():
+        file.unlink()
+    kept = {
+        home.state / "ledger": None if choice.usage else found.ledgers,
+        home.keys: None if choice.keys else found.keys,
+    }
+    for part in [*_parts(home.state), *home.own_files]:
+        if not kept.get(part) and os.path.lexists(part):
+            _remove(part)
+    places = {home.profiles, home.state, home.config, *(file.parent for file in found.wrappers)}
+    for place in sorted(places, reverse=True):
+        _remove_empty(place, Path(environ.get("HOME") or Path.home()))
+    for folder in (home.state, home.config):
+        (left if folder.exists() else removed).append(
+            f"{'kept what is left in' if folder.exists() else 'removed'} {folder}"
+        )
+    return Gone(removed, left)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part)
+    else:
+        part.unlink()
+
+
+def _remove_empty(folder: Path, user_home: Path) -> None:
+    """A folder and those above it in the user's home that are empty, and that only the user can
+    enter: as we make them.
+    """
+    with suppress(OSError):  # not empty, or not there
+        while folder != user_home and folder.stat().st_mode & 0o777 == 0o700:  # noqa: PLR2004
+            folder.rmdir()
+            if not folder.parent.is_relative_to(user_home):
+                break
+            folder = folder.parent
