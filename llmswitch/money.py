@@ -41,7 +41,7 @@ def raise_budget(profile: Profile, file: Path, name: str, usd: float, now: float
         there = f"there are: {', '.join(names)}" if names else "the profile has none"
         raise LlmswitchError(
             f"there is no budget {name!r}; {there}",
-            f"llmswitch budget raise {near[0]} {usd!r}"
+            f"llmswitch budget raise {near[0]} {usd:.12g}"
             if near
             else "write `budgets:` in the profile",
         )
