@@ -309,7 +309,7 @@ def test_the_budget_of_a_client_stops_that_client_alone(mission: Mission) -> Non
         assert (answer.status, answer.headers["x-should-retry"]) == (429, "false")
         assert re.fullmatch(
             r"llmswitch: budget client:ci/day: \$2\.20 of \$1\.00 spent, until "
-            r"\d{4}-\d\d-\d\d 00:00; or: llmswitch budget raise client:ci/day USD",
+            r"\d{4}-\d\d-\d\d 00:00; or: llmswitch budget raise client:ci/day USD --profile work",
             answer.error["message"],
         )
     assert laptop.ask("glm-4.7").status == gateway(mission).ask("glm-4.7").status == 200
