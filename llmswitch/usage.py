@@ -202,7 +202,8 @@ def explained(file: Path) -> Iterator[None]:
             raise LlmswitchError(
                 f"another program holds the ledger {file}", "try again in a moment"
             ) from error
-        if kind.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")):
+        cannot = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")
+        if not kind or kind.startswith(cannot):  # without a kind: no file at all
             raise LlmswitchError(
                 f"the ledger {file} cannot be read: {error}",
                 "make the file and its folder readable and writable for you",

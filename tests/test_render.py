@@ -399,6 +399,7 @@ def test_the_gateway_is_locked_and_asks_nobody_for_models() -> None:
     assert loaded["litellm_settings"] == {
         "callbacks": CALLBACKS,
         "expose_router_debug_in_errors": False,
+        "global_disable_no_log_param": True,
     }
     assert sorted(loaded) == [
         "general_settings",
@@ -449,6 +450,7 @@ litellm:
     assert loaded["litellm_settings"] == {
         "callbacks": [*CALLBACKS, "prometheus"],
         "expose_router_debug_in_errors": False,
+        "global_disable_no_log_param": True,
         "custom_provider_map": [
             {"provider": "llmswitch-demo", "custom_handler": "llmswitch.callbacks.demo.demo"},
             {"provider": "own", "custom_handler": "own.module.handler"},
