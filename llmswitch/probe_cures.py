@@ -63,6 +63,10 @@ def _names(words: str, field: str) -> bool:
     return re.search(rf"[`'\"]{field}[`'\"]|^{field}[:.]|: {field}\b", words) is not None
 
 
+# What it says of a provider beside how to reach it.
+_OF_THE_CATALOGUE = ("key_page", "source", "read", "models", "models_url", "unverified")
+
+
 def _other_dialect(row: Row, words: str) -> str | None:
     """For a host that has Chat Completions only; not where it is the model that is not found."""
     provider = row.provider
@@ -72,7 +76,7 @@ def _other_dialect(row: Row, words: str) -> str | None:
         return None
     base = provider.base_url
     fields: dict[str, Any] = provider.model_dump(
-        exclude_defaults=True, exclude={"key_page", "source"}
+        exclude_defaults=True, exclude=set(_OF_THE_CATALOGUE)
     )
     fields |= {"dialect": "chat", "base_url": base if base.endswith("/v1") else f"{base}/v1"}
     return f"providers: {_flow({row.provider_name: fields})}"

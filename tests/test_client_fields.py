@@ -13,7 +13,7 @@ import pytest
 
 from llmswitch.ledger import Try
 from tests.gateways import KEYS, Gateway, Lab, open_lab, wait_for
-from tests.test_ledger import count
+from tests.test_ledger import count, settled
 from tests.upstream import Behaviour, FakeUpstream, Usage
 
 pytestmark = [pytest.mark.xdist_group("client-fields"), pytest.mark.timeout(300)]
@@ -142,7 +142,7 @@ def test_no_header_of_litellms_own_has_an_effect(lab: Lab) -> None:
     """Retries, timeouts, ids and callbacks are the profile's."""
     lab.clear()
     lab.of("messages").behave(Behaviour(status=500))
-    before = count(ledger_of(lab))
+    before = settled(ledger_of(lab))
     headers = {
         "x-litellm-num-retries": "6",
         "x-litellm-timeout": "0.001",
@@ -197,7 +197,7 @@ def test_a_client_has_the_api_and_nothing_else(lab: Lab) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_figures_that_cannot_be_do_no_harm(lab: Lab, usage: Usage, stream: bool) -> None:
     """No upstream can end the ledger, or pay a budget back."""
-    before = count(ledger_of(lab))
+    before = settled(ledger_of(lab))
     lab.of("messages").behave(Behaviour(usage=usage))
     lab.gateway.ask("messages", stream=stream)
     lab.of("messages").behave(Behaviour())

@@ -74,6 +74,14 @@ def count(file: Path) -> int:
         return number
 
 
+def settled(file: Path) -> int:
+    """The rows, once no more come."""
+    found = -1
+    while found != (found := count(file)):
+        time.sleep(0.5)
+    return found
+
+
 def integrity(file: Path) -> str:
     """What SQLite says of the whole file."""
     with closing(sqlite3.connect(file)) as connection:
@@ -403,7 +411,7 @@ def test_requests_go_on_without_the_ledgers_folder(
 def test_rows_say_what_status_says(running_mission: Mission, gateway: Gateway) -> None:
     """What each model has answered today, its cost, and by which key."""
     running_mission.zai.behave(Behaviour(usage=Usage(input=1_000_000, output=0)))
-    before = count(file_of(running_mission.user))
+    before = settled(file_of(running_mission.user))
     for _ in range(3):
         gateway.ask("glm-4.7")
     wait_for(lambda: count(file_of(running_mission.user)) == before + 3)
@@ -422,7 +430,7 @@ def test_the_first_byte_is_when_the_client_has_it(
     upstream = running_mission.zai if model == "glm-4.7" else running_mission.mine
     upstream.behave(Behaviour(events=5, delay=0.4))
     file = file_of(running_mission.user)
-    before = count(file)
+    before = settled(file)
     headers = {**CLIENT, "authorization": f"Bearer {gateway.key}"}
     body = {"model": model, "max_tokens": 9, "stream": True, "messages": MESSAGES}
     began = time.monotonic()
@@ -454,7 +462,7 @@ def test_what_is_cached_for_an_hour_has_its_own_price(
         Behaviour(usage=Usage(input=0, output=1000, cache_write=300_000, hour=100_000))
     )
     file = file_of(running_mission.user)
-    before = count(file)
+    before = settled(file)
     gateway.ask("opus", stream=stream)
     running_mission.anthropic.behave(Behaviour())
     wait_for(lambda: count(file) == before + 1)
@@ -482,7 +490,7 @@ def test_a_killed_worker_loses_only_what_was_in_flight(
             except Exception:  # noqa: BLE001 - what is in flight may break
                 time.sleep(0.05)
 
-    before = count(file)
+    before = settled(file)
     with ThreadPoolExecutor(18) as pool:
         tasks = [pool.submit(keep_asking, number) for number in range(8)]
         time.sleep(2)
@@ -514,7 +522,7 @@ def test_a_gateway_that_stops_has_written_everything(
 ) -> None:
     """Also the answers of its last moment."""
     user = running_mission.user
-    before = count(file_of(user))
+    before = settled(file_of(user))
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: gateway.ask("glm-4.7", stream=True), range(40)))
     assert [answer.status for answer in answers] == [200] * 40
