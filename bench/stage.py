@@ -348,7 +348,12 @@ def first_answer(target: Target, began: float, alive: Callable[[], bool]) -> tup
 
 
 def send(
-    connection: http.client.HTTPConnection, target: Target, model: str, *, stream: bool
+    connection: http.client.HTTPConnection,
+    target: Target,
+    model: str,
+    *,
+    stream: bool,
+    text: str = "Say who you are.",
 ) -> tuple[int, bytes]:
     """One message as Claude Code sends it: status and the whole answer."""
     headers = {
@@ -357,18 +362,18 @@ def send(
         "User-Agent": "claude-cli/2.1.330 (external, cli)",
         "anthropic-version": "2023-06-01",
     }
-    connection.request("POST", "/v1/messages?beta=true", _body(model, stream), headers)
+    connection.request("POST", "/v1/messages?beta=true", _body(model, stream, text), headers)
     response = connection.getresponse()
     return response.status, response.read()
 
 
-def _body(model: str, stream: bool) -> bytes:
+def _body(model: str, stream: bool, text: str) -> bytes:
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": 32000,
         "stream": stream,
         "system": [{"type": "text", "text": "You are Claude Code, Anthropic's CLI. " * 50}],
-        "messages": [{"role": "user", "content": [{"type": "text", "text": "Say who you are."}]}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}],
         "metadata": {"user_id": "bench"},
     }
     return json.dumps(body).encode()
