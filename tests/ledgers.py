@@ -13,11 +13,11 @@ from pathlib import Path
 
 from llmswitch.ledger import Try, open_to_read
 from tests.conftest import User, free_port, make_user
-from tests.gateways import NO_WAY_OUT, STRAYS, Gateway
+from tests.gateways import NO_WAY_OUT, STRAYS, Gateway, wait_for
 from tests.upstream import FakeUpstream, Request
 
 PATIENCE = 20.0  # seconds that a row may take to be written
-CALM = 0.15  # seconds in which no more rows come
+CALM = 0.15  # seconds after which LiteLLM has told of every try
 
 
 @dataclass
@@ -46,7 +46,7 @@ class House:
         end = time.monotonic() + PATIENCE
         while len(self._since()) < number and time.monotonic() < end:
             time.sleep(0.02)
-        time.sleep(CALM)
+        self._calm()
         found = self._since()
         self.seen += len(found)
         assert len(found) == number, found
@@ -69,8 +69,15 @@ class House:
         for upstream in self.upstreams.values():
             upstream.clear()
             upstream.heal()
-        time.sleep(CALM)
+        self._calm()
         self.seen += len(self._since())
+
+    def _calm(self) -> None:
+        """Wait until what the gateway has done is written."""
+        time.sleep(CALM)
+        wait_for(
+            lambda: not self.gateway.send("GET", "/llmswitch/state").json()["ledger"]["waiting"]
+        )
 
     def received(self) -> dict[str, list[str]]:
         """The keys that came to each upstream, in order; those that got none left out."""

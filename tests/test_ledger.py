@@ -78,7 +78,7 @@ def settled(file: Path) -> int:
     """The rows, once no more come."""
     found = -1
     while found != (found := count(file)):
-        time.sleep(0.5)
+        time.sleep(0.7)
     return found
 
 

@@ -18,6 +18,9 @@ from llmswitch.ledger import NewerError, Try, insert, open_to_write
 
 KEPT = 20_000  # rows in memory while the file cannot be written; the oldest are lost after that
 _BATCH = 500
+# Seconds in which rows gather. Each by itself cost a request 0.5 ms of CPU, or 3 % of its time; a
+# killed process may lose what is younger than a second.
+_GATHERED = 0.25
 _AGAIN = 1.0  # seconds
 # What SQLite says of a row, not of the file.
 _UNFIT = (
@@ -74,6 +77,7 @@ class Writer:
     def _run(self) -> None:
         while True:
             self._wake.wait()
+            self._ended.wait(_GATHERED)
             self._wake.clear()
             ended = self._ended.is_set()
             while self._write_some():
