@@ -301,8 +301,8 @@ def _prices(menu: Menu, ids: Mapping[str, str]) -> dict[str, dict[str, float]]:
         ids[row.name]: {
             "input": price.input,
             "output": price.output,
-            "cacheRead": price.input if price.cache_read is None else price.cache_read,
-            "cacheWrite": price.input if price.cache_write is None else price.cache_write,
+            "cacheRead": price.reading,
+            "cacheWrite": price.writing,
         }
         for row in menu.served
         if (price := row.price)

@@ -59,6 +59,16 @@ class Price(Strict):
     cache_read: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
     cache_write: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
 
+    @property
+    def reading(self) -> float:
+        """That of a token from the provider's cache; of any other where nobody knows it."""
+        return self.input if self.cache_read is None else self.cache_read
+
+    @property
+    def writing(self) -> float:
+        """The same of a token that is written to the cache."""
+        return self.input if self.cache_write is None else self.cache_write
+
 
 class Key(Strict):
     """One of several keys: `name` is that of its variable. Of those with the lowest `order` a

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,16 +120,15 @@ def open_to_write(file: Path) -> sqlite3.Connection:
     Raises sqlite3.Error, and NewerError.
     """
     file.touch(mode=0o600)  # SQLite gives its other two files the same mode
-    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
-    try:
+    with ExitStack() as opened:
+        connection = sqlite3.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
+        opened.enter_context(closing(connection))
         connection.isolation_level = None  # transactions are written out
         connection.execute("PRAGMA journal_mode = WAL")
         # In WAL mode: a power failure may lose the last rows, a killed process none.
         connection.execute("PRAGMA synchronous = NORMAL")
         _migrate(connection)
-    except BaseException:
-        connection.close()
-        raise
+        opened.pop_all()
     return connection
 
 
@@ -141,30 +141,29 @@ def open_to_read(file: Path) -> sqlite3.Connection | None:
         return None
     if not file.is_file():  # to open a pipe would wait for ever
         raise sqlite3.OperationalError("it is no file")
-    connection = sqlite3.connect(
-        f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
-    )
-    try:
-        version = _version(connection)
-    except BaseException:
-        connection.close()
-        raise
-    if version:  # 0: just being made
-        return connection
-    connection.close()
-    return None
+    uri = f"{file.absolute().as_uri()}?mode=ro"
+    with ExitStack() as opened:
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+        opened.enter_context(closing(connection))
+        if not _version(connection):  # just being made
+            return None
+        opened.pop_all()
+    return connection
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[sqlite3.Connection | None]:
+    """As open_to_read, closed at the end."""
+    connection = open_to_read(file)
+    with closing(connection) if connection else nullcontext():
+        yield connection
 
 
 def insert(connection: sqlite3.Connection, tries: Iterable[Try]) -> None:
     """Write rows in one transaction: all or none."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
         connection.executemany(_INSERT, tries)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -177,14 +176,9 @@ def _version(connection: sqlite3.Connection) -> int:
 def _migrate(connection: sqlite3.Connection) -> None:
     if _version(connection) == len(_STEPS):
         return
-    connection.execute("BEGIN IMMEDIATE")  # two workers of a reload may both be here
-    try:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # two workers of a reload may both be here
         for number, step in enumerate(_STEPS[_version(connection) :], _version(connection) + 1):
             for statement in filter(str.strip, step.split(";")):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise

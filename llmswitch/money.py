@@ -61,10 +61,5 @@ def reading(file: Path) -> Iterator[Any]:
 
     Raises LlmswitchError where it cannot be read.
     """
-    with explained(file):
-        connection = ledger.open_to_read(file)
-        if connection is None:
-            yield None
-            return
-        with closing(connection):
-            yield connection
+    with explained(file), ledger.reading(file) as connection:
+        yield connection

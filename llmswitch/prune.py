@@ -26,15 +26,12 @@ def check(before: float, now: float, file: Path) -> None:
 
 def count(file: Path, before: float) -> int:
     """How many rows are older than a moment."""
-    with explained(file):
-        connection = ledger.open_to_read(file)
+    with explained(file), ledger.reading(file) as connection:
         if connection is None:
             return 0
-        with closing(connection):
-            number: int = connection.execute(
-                "SELECT COUNT(*) FROM tries WHERE ended < ?", (before,)
-            ).fetchone()[0]
-            return number
+        older = connection.execute("SELECT COUNT(*) FROM tries WHERE ended < ?", (before,))
+        number: int = older.fetchone()[0]
+        return number
 
 
 def delete(file: Path, before: float, pause: Callable[[float], None] = time.sleep) -> int:

@@ -210,8 +210,8 @@ def _deployments(profile: Profile, row: Row) -> list[dict[str, Any]]:
         rates = {
             "input_cost_per_token": price.input,
             "output_cost_per_token": price.output,
-            "cache_read_input_token_cost": _known(price.cache_read, price.input),
-            "cache_creation_input_token_cost": _known(price.cache_write, price.input),
+            "cache_read_input_token_cost": price.reading,
+            "cache_creation_input_token_cost": price.writing,
         }
         info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items()}
         info |= dict(row.tiers)
@@ -232,10 +232,6 @@ def _deployments(profile: Profile, row: Row) -> list[dict[str, Any]]:
         }
         for key in keys
     ]
-
-
-def _known(price: float | None, otherwise: float) -> float:
-    return otherwise if price is None else price
 
 
 def _share(key: Key) -> dict[str, Any]:

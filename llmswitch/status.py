@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Container, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from llmswitch import __version__, health
 from llmswitch.budgets import period
-from llmswitch.ledger import NewerError, open_to_read
+from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.secrets import known_keys, missing_reason
 from llmswitch.state import State, is_ours, read_state
@@ -76,11 +75,9 @@ def _today(file: Path, now: float) -> list[dict[str, Any]]:
     Nothing where the ledger cannot be read: the doctor says why.
     """
     try:
-        connection = open_to_read(file)
-        if connection is None:
-            return []
-        with closing(connection):
-            rows = connection.execute(_SERVED, period("day", now)).fetchall()
+        with reading(file) as connection:
+            today = period("day", now)
+            rows = connection.execute(_SERVED, today).fetchall() if connection else []
     except (sqlite3.Error, OSError, NewerError):
         return []
     found: dict[str, dict[str, Any]] = {}

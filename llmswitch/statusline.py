@@ -11,7 +11,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from llmswitch import health
 from llmswitch.budgets import dollars
 from llmswitch.claude import plain_name
 from llmswitch.errors import LlmswitchError
-from llmswitch.ledger import NewerError, open_to_read
+from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import find_home, find_profile
 from llmswitch.state import State, read_state
 
@@ -68,14 +68,11 @@ def line(said: Mapping[str, Any], wanted: str | None, environ: Mapping[str, str]
 
 def _cost(file: Path, session: str) -> list[str]:
     try:
-        connection = open_to_read(file)
-        if connection is None:
-            return []
-        with closing(connection):
-            cost, unknown = connection.execute(
-                "SELECT TOTAL(cost), COUNT(*) - COUNT(cost) FROM tries WHERE session = ?",
-                (session,),
-            ).fetchone()
+        with reading(file) as connection:
+            if connection is None:
+                return []
+            sums = "SELECT TOTAL(cost), COUNT(*) - COUNT(cost) FROM tries WHERE session = ?"
+            cost, unknown = connection.execute(sums, (session,)).fetchone()
     except (sqlite3.Error, OSError, NewerError):
         return []
     return [dollars(cost) + (" and more, of unknown price" if unknown else "")]

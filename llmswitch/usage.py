@@ -10,7 +10,7 @@ import re
 import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
@@ -179,12 +179,10 @@ def _day(text: str, today: date) -> date | None:
 
 def read(file: Path, wanted: Period, by: Sequence[str]) -> Usage:
     """Sum a ledger for each of `by`, all from the same moment; empty where there is no ledger."""
-    with explained(file):
-        connection = ledger.open_to_read(file)
+    with explained(file), ledger.reading(file) as connection:
         if connection is None:
             return Usage(wanted, False, _EMPTY, {name: [] for name in by}, [])
-        with closing(connection):
-            return _sum(connection, wanted, by)
+        return _sum(connection, wanted, by)
 
 
 @contextmanager

@@ -37,11 +37,9 @@ def what_if(total: Group, prices: dict[str, Price | None]) -> list[WhatIf]:
 
 def _cost(total: Group, price: Price) -> float:
     """In USD; what a provider does not price apart it takes as input."""
-    reading = price.input if price.cache_read is None else price.cache_read
-    writing = price.input if price.cache_write is None else price.cache_write
     return (
         total.input_tokens * price.input
         + total.output_tokens * price.output
-        + total.cache_read_tokens * reading
-        + total.cache_write_tokens * writing
+        + total.cache_read_tokens * price.reading
+        + total.cache_write_tokens * price.writing
     ) / 1_000_000

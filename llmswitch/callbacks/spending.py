@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from llmswitch.budgets import WARN_AT, Account, Budget, look_up, period
-from llmswitch.ledger import NewerError, Try, open_to_read
+from llmswitch.ledger import NewerError, Try, reading
 
 _log = logging.getLogger("gunicorn.error")
 
@@ -55,10 +54,9 @@ class Spending:
         ledger that cannot be read changes nothing.
         """
         try:
-            connection = open_to_read(self._ledger)
-            if connection is None:
-                return
-            with closing(connection):
+            with reading(self._ledger) as connection:
+                if connection is None:
+                    return
                 for account in self.accounts():
                     look_up(connection, account, but=self._worker)
                     self._warn(account)
