@@ -15,11 +15,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmswitch import __version__, health, saved_default
 from llmswitch.arguments import (
@@ -29,10 +27,13 @@ from llmswitch.arguments import (
     command_of,
     split_settings,
 )
+from llmswitch.child import run_in_our_place
 from llmswitch.claude import (
     ALIASES,
     DISCOVERY_FROM,
+    PICKER_FROM,
     PRICING_FROM,
+    Rung,
     Version,
     cannot_run,
     client_environment,
@@ -44,7 +45,7 @@ from llmswitch.claude import (
     version_of,
 )
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import LOOPBACK, ProfileRef, find_home, find_profile, write_private
+from llmswitch.paths import LOOPBACK, Home, ProfileRef, find_home, find_profile, write_private
 from llmswitch.secrets import Keys, gateway_key, known_keys
 from llmswitch.state import State, is_ours, read_state
 
@@ -57,11 +58,38 @@ _QUIET = (
 )
 
 
+class Access(NamedTuple):
+    """What a session goes through.
+
+    `run` is the folder of its settings and of its pick. `clients` are the settings and the model
+    ids by rung (a client whose rung is not there gets fixed rows), `roles` the model of each role,
+    `aliases` other names that `--model` takes. `credential` are the settings that carry a
+    credential or say where it is; `carried` is exported to the client beside the user's own.
+    """
+
+    run: Path
+    clients: Mapping[str, dict[str, Any]]
+    roles: dict[str, str]
+    credential: dict[str, Any]
+    aliases: Mapping[str, str] = {}
+    carried: Mapping[str, str] = {}
+
+    def rung(self, version: Version) -> Rung:
+        """The best way into the menu that there is for a version of the client."""
+        best = rung_of(version)
+        return best if best in self.clients else "rows"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run Claude Code and exit as it exits; what goes wrong before is one sentence and a cure."""
+    """Run Claude Code through the gateway, and exit as it exits."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    exit_as(lambda: run_session(arguments[0], arguments[1:], os.environ))
+
+
+def exit_as(session: Callable[[], int]) -> None:
+    """Exit as the client does; what goes wrong before is one sentence and a cure."""
     try:
-        code = run_session(arguments[0], arguments[1:], os.environ)
+        code = session()
     except LlmswitchError as error:
         sys.stderr.write(f"{error.message}\n-> {error.hint}\n")
         sys.exit(1)
@@ -83,7 +111,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) -> int:
-    """Run the client; returns its exit code, negative for a signal."""
+    """Run the client through a profile's gateway; returns as run_client."""
+
+    def gateway(home: Home) -> Access:
+        ref = find_profile(home, profile or None, environ)
+        run, key = home.run(ref), gateway_key(home)
+        state = _ensure_gateway(ref, run, key, known_keys(environ, home))
+        credential = {"env": {"ANTHROPIC_AUTH_TOKEN": key}}
+        return Access(run, state.clients, state.roles, credential)
+
+    return run_client(gateway, arguments, environ)
+
+
+def run_client(
+    find_access: Callable[[Home], Access], arguments: list[str], environ: Mapping[str, str]
+) -> int:
+    """Run the client with an access; returns its exit code, negative for a signal."""
     claude = find_claude(environ)
     command = command_of(arguments)
     if command in WITHOUT_MODEL:
@@ -92,34 +135,36 @@ def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) 
         except OSError as error:
             raise cannot_run(claude, error) from error
     home = find_home(environ)
-    ref = find_profile(home, profile or None, environ)
-    run = home.run(ref)
     theirs, rest = split_settings(arguments)  # a mistake there is told before anything is started
     version = version_of(claude, home.state / "claude-version.json")
-    key = gateway_key(home)
-    state = _ensure_gateway(ref, run, key, known_keys(environ, home))
-    rung = rung_of(version)
-    client = state.clients[rung]
+    access = find_access(home)
+    environ = {**environ, **access.carried}
+    rung = access.rung(version)
+    client = access.clients[rung]
     user_file = saved_default.settings_file(environ)
-    pick = _Pick(run / "pick.json", state, client["ids"])
-    rest = change_model(rest, lambda name: pick.listed(name, rung))
+    pick = _Pick(access.run / "pick.json", access.roles, client["ids"])
+    rest = change_model(rest, lambda name: pick.listed(access.aliases.get(name, name), rung))
     before = saved_default.note(user_file, home.state / "sessions", pick.names())
     _settle(before.left, pick)
     environment = client_environment(environ)
     if command not in GOES_ON:
-        settings = _for_this_session(client, key, pick.model(), rung, user_file, environ)
+        settings = _for_this_session(
+            client, access.credential, pick.model(), rung, user_file, environ
+        )
         if _are_listed(theirs, user_file):
             # The client puts such lists together. Without one it answers a mistyped name better.
             settings.setdefault("availableModels", [*client["ids"].values()])
         pricing = settings.pop("modelPricing", None)
         merged = _merge(theirs, settings)
-        if pricing and version >= PRICING_FROM and _can_be_hosted(rest, user_file, environ):
+        # A client whose provider we manage runs no apiKeyHelper: "Not logged in" (2.1.330).
+        told = version >= PRICING_FROM and not merged.get("apiKeyHelper")
+        if pricing and told and _can_be_hosted(rest, user_file, environ):
             environment = _host_environment(environ, user_file, merged["env"])
             rest = ["--managed-settings", json.dumps({"modelPricing": pricing}), *rest]
-        rest = ["--settings", str(_write_settings(run, merged)), *rest]
+        rest = ["--settings", str(_write_settings(access.run, merged)), *rest]
         if rung == "rows" and not {"-p", "--print"} & set(arguments):
-            _tell_what_is_missed(version, client)
-    code = _run(claude, rest, environment)
+            _tell_what_is_missed(version, access, client)
+    code = run_in_our_place(claude, rest, environment)
     _settle(saved_default.put_back(before), pick)
     return code
 
@@ -132,12 +177,13 @@ def _settle(after: saved_default.After, pick: _Pick) -> None:
         sys.stderr.write(f"llmswitch: {after.warning}\n")
 
 
-def _tell_what_is_missed(version: Version, client: dict[str, Any]) -> None:
+def _tell_what_is_missed(version: Version, access: Access, client: dict[str, Any]) -> None:
     missing = missing_rows(client["settings"]["env"], client["ids"])
     if missing:
+        enough = DISCOVERY_FROM if "discovery" in access.clients else PICKER_FROM
         sys.stderr.write(
             f"llmswitch: Claude Code {shown(version)} cannot list {', '.join(missing)} in /model "
-            f"({shown(DISCOVERY_FROM)} and newer can); start with one: --model {missing[0]}\n"
+            f"({shown(enough)} and newer can); start with one: --model {missing[0]}\n"
         )
 
 
@@ -177,9 +223,9 @@ def _current(ref: ProfileRef, run: Path, key: str, known: Keys) -> State | None:
 class _Pick:
     """The model picked in the last session of a profile: the next one starts with it."""
 
-    def __init__(self, file: Path, state: State, ids: dict[str, str]) -> None:
+    def __init__(self, file: Path, roles: dict[str, str], ids: dict[str, str]) -> None:
         self.file = file
-        self.roles = state.roles
+        self.roles = roles
         self.ids = ids
 
     def model(self) -> str | None:
@@ -215,17 +261,16 @@ class _Pick:
 
 def _for_this_session(
     client: dict[str, Any],
-    key: str,
+    credential: Mapping[str, Any],
     model: str | None,
     rung: str,
     user_file: Path,
     environ: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The menu's settings with what only a session knows: the gateway's key, the model to start
+    """The menu's settings with what only a session knows: the credential, the model to start
     with, and a way around the user's proxy.
     """
-    settings = {**client["settings"], "env": {**client["settings"]["env"]}}
-    settings["env"]["ANTHROPIC_AUTH_TOKEN"] = key
+    settings = _merge(client["settings"], credential)
     if model:
         settings["model"] = model
     surroundings = {**environ, **_env_of(user_file)}
@@ -293,12 +338,10 @@ def _env_of(user_file: Path) -> dict[str, str]:
     return {name: str(value) for name, value in env.items()} if isinstance(env, dict) else {}
 
 
-def _merge(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    """The user's settings with ours over them."""
-    merged = {**theirs, **ours}
-    if isinstance(theirs.get("env"), dict):
-        merged["env"] = {**theirs["env"], **ours["env"]}
-    return merged
+def _merge(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others over them, such as ours over the user's."""
+    env = theirs.get("env")
+    return {**theirs, **ours, "env": {**(env if isinstance(env, dict) else {}), **ours["env"]}}
 
 
 def _write_settings(run: Path, settings: dict[str, Any]) -> Path:
@@ -313,58 +356,6 @@ def _write_settings(run: Path, settings: dict[str, Any]) -> Path:
     if not file.exists():
         write_private(file, text)
     return file
-
-
-def _run(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
-    """Run the client in our place: its terminal, its signals, its stops; returns as run_session."""
-    typed = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP}
-    ended = {signal.SIGTERM, signal.SIGHUP}
-    ignored = {number for number in typed | ended if signal.getsignal(number) is signal.SIG_IGN}
-    ended -= ignored  # by `nohup`, say: then by the client too
-    passed = (typed | ended | {signal.SIGPIPE}) - ignored
-    # Keys are the client's to answer. It sends Ctrl-Z's signal on to the whole group (2.1.197 and
-    # 2.1.330): were we stopped by that too, and by its stop below, `fg` would be needed twice.
-    for number in typed:
-        signal.signal(number, signal.SIG_IGN)
-    waiting = signal.pthread_sigmask(signal.SIG_BLOCK, ended)  # until there is whom to pass it to
-    try:
-        pid = os.posix_spawn(
-            claude, [str(claude), *arguments], environ, setsigmask=waiting, setsigdef=passed
-        )
-    except OSError as error:
-        raise cannot_run(claude, error) from error
-
-    def pass_on(number: int, _frame: object) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-    for number in ended:
-        signal.signal(number, pass_on)
-    signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
-    while True:
-        _, status = os.waitpid(pid, os.WUNTRACED)
-        if os.WIFSTOPPED(status):  # Ctrl-Z: the shell waits for us, so stop with it
-            os.kill(os.getpid(), signal.SIGSTOP)
-            # `fg` wakes the client too. Told so twice, it would draw and read its screen twice.
-            changed, later = _wait_a_second(pid)
-            if not changed:
-                os.kill(pid, signal.SIGCONT)
-            if not changed or os.WIFCONTINUED(later):
-                continue
-            status = later
-        for number in ended:  # what is left to do takes no time, and must be done
-            signal.signal(number, signal.SIG_IGN)
-        return os.waitstatus_to_exitcode(status)
-
-
-def _wait_a_second(pid: int) -> tuple[int, int]:
-    """As os.waitpid, for a child that goes on or ends; (0, 0) where it does neither."""
-    for _ in range(20):
-        changed, status = os.waitpid(pid, os.WNOHANG | os.WCONTINUED)
-        if changed:
-            return changed, status
-        time.sleep(0.05)
-    return 0, 0
 
 
 if __name__ == "__main__":
