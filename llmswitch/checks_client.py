@@ -24,7 +24,8 @@ from llmswitch.claude import (
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Verdict
 from llmswitch.health import connect_host
-from llmswitch.wrapper import is_for, list_installed, wanted_text
+from llmswitch.paths import find_profile_if_any
+from llmswitch.wrapper import Direct, direct_of, is_for, is_of, list_installed, wanted_text
 
 _OFF = (None, "", "0", "false")
 _SECONDS = 5.0  # it takes a tenth
@@ -52,30 +53,58 @@ def check_client(facts: Facts) -> Verdict:
 
 def check_wrapper(facts: Facts) -> Verdict:
     """A wrapper starts this profile, is as it would be written today, and is the first of its name
-    on PATH.
+    on PATH; so is each direct one. Who has those alone needs no other.
     """
+    found = list_installed(facts.bin, facts.environ)
+    wrappers = [file for file in found if not file.is_symlink()]
+    direct = {f: of for f in wrappers if (of := direct_of(f)) and is_of(f, facts.environ)}
+    for file, of in direct.items():
+        if wrong := _wrong_with_direct(facts, file, of):
+            return wrong
+    ours = [] if direct and isinstance(facts.named, LlmswitchError) else [
+        file for file in wrappers if is_for(file, facts.ref)]  # fmt: skip
+    if direct and not ours:
+        return Verdict("ok", ", ".join(map(str, direct)))
     install = f"llmswitch wrapper install --profile {facts.ref.typed}"
-    wrappers = list_installed(facts.bin, facts.environ)
-    ours = [file for file in wrappers if not file.is_symlink() and is_for(file, facts.ref)]
     if not ours:
         return Verdict("warning", f"no wrapper starts the profile {facts.ref.name}", install)
     # One that is as it should be is enough; else the one of the usual name is to be mended.
     ours.sort(key=lambda file: (not _is_current(facts, file), file.name != "claude-multi"))
     file = ours[0]
-    if file.name != "claude-multi":
-        install += f" --name {shlex.quote(file.name)}"
-    if file.parent != facts.bin.absolute():
-        install += f" --dir {shlex.quote(str(file.parent))}"
     if not _is_current(facts, file):
         said = f"{file} is of another llmswitch, or of another LLMSWITCH_HOME"
-        return Verdict("warning", said, install)
+        return Verdict("warning", said, install + _place(facts, file, "claude-multi"))
+    return _not_found(facts, file) or Verdict("ok", ", ".join(map(str, [file, *direct])))
+
+
+def _wrong_with_direct(facts: Facts, file: Path, of: Direct) -> Verdict | None:
+    install = f"llmswitch wrapper install {of.option}{_place(facts, file, None)}"
+    if file.read_bytes() != wanted_text(of, file.name, facts.environ).encode():
+        return Verdict("warning", f"{file} is of another llmswitch", install)
+    try:
+        find_profile_if_any(facts.home, of.profile or None, facts.environ)
+    except LlmswitchError as error:
+        anew = of._replace(profile="").option + _place(facts, file, None)
+        return Verdict("warning", f"{file}: {error.message}", f"llmswitch wrapper install {anew}")
+    return _not_found(facts, file)
+
+
+def _place(facts: Facts, file: Path, usual: str | None) -> str:
+    """The options that name this very file."""
+    name = "" if file.name == usual else f" --name {shlex.quote(file.name)}"
+    there = file.parent == facts.bin.absolute()
+    return name + ("" if there else f" --dir {shlex.quote(str(file.parent))}")
+
+
+def _not_found(facts: Facts, file: Path) -> Verdict | None:
+    """Why this wrapper is not what its name starts."""
     first = shutil.which(file.name, path=facts.environ.get("PATH", os.defpath))
     before = f'export PATH={shlex.quote(str(file.parent))}:"$PATH"'
     if first is None:
         return Verdict("warning", f"{file.parent} is not on PATH", before)
     if not file.samefile(first):
         return Verdict("warning", f"{first} comes before {file} on PATH", before)
-    return Verdict("ok", f"{file}")
+    return None
 
 
 def _is_current(facts: Facts, file: Path) -> bool:

@@ -6,14 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from llmswitch import __version__, cli_budget, cli_key, cli_models, cli_usage
+from llmswitch import __version__, cli_budget, cli_key, cli_models, cli_usage, cli_wrapper
 from llmswitch.cli_clients import client_app
 from llmswitch.cli_common import JsonOption, ProfileOption, chosen, confirm, keys_here, show
+from llmswitch.cli_wrapper import BIN, DirOption
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home
 
@@ -32,21 +32,13 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-wrapper_app = typer.Typer(
-    help="The command claude-multi: Claude Code through the gateway.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-app.add_typer(wrapper_app, name="wrapper")
+app.add_typer(cli_wrapper.app, name="wrapper")
 app.add_typer(cli_budget.app, name="budget")
 app.add_typer(cli_usage.app, name="usage")
 app.add_typer(client_app, name="client")
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_key.app, name="key")
 
-NameOption = Annotated[str, typer.Option("--name", help="What the command is called.")]
-DirOption = Annotated[Path, typer.Option("--dir", help="The folder it is in.")]
-BIN = Path("~/.local/bin")
 _COMPLETE = "_LLMSWITCH_COMPLETE"  # by which a shell asks for completions
 
 
@@ -271,43 +263,6 @@ def try_demo(as_json: JsonOption = False) -> None:
 
 
 app.command("providers")(cli_models.providers)
-
-
-@wrapper_app.command("install")
-def install_wrapper(
-    name: NameOption = "claude-multi",
-    folder: DirOption = BIN,
-    profile: ProfileOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the command that starts Claude Code with every model of the profile."""
-    from llmswitch import report, wrapper
-
-    _, ref = chosen(profile)
-    done = wrapper.install(ref, name, folder, os.environ)
-    data = {"file": str(done.file), "did": done.did, "on_path": done.on_path}
-    show(report.installed(done), data, as_json)
-
-
-@wrapper_app.command("uninstall")
-def uninstall_wrapper(
-    name: NameOption = "claude-multi", folder: DirOption = BIN, as_json: JsonOption = False
-) -> None:
-    """Take the command away again."""
-    from llmswitch import report, wrapper
-
-    file = wrapper.uninstall(name, folder)
-    data = {"removed": str(file) if file else None}
-    show(report.uninstalled(file, name, folder), data, as_json)
-
-
-@wrapper_app.command("list")
-def list_wrappers(folder: DirOption = BIN, as_json: JsonOption = False) -> None:
-    """List the commands that llmswitch wrote, in the folder and on PATH."""
-    from llmswitch import wrapper
-
-    found = [str(file) for file in wrapper.list_installed(folder, os.environ)]
-    show(found or ["no wrapper is installed"], {"wrappers": found}, as_json)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import find_home, find_profile, profile_names
+from llmswitch.paths import find_home, find_profile, find_profile_if_any, profile_names
 
 if TYPE_CHECKING:
     from llmswitch.fields import Profile
@@ -54,10 +54,8 @@ def chosen_if_any(profile: str | None) -> tuple[Home, Profile | None]:
     from llmswitch.profile import load_profile
 
     home = find_home(os.environ)
-    if not (profile or os.environ.get("LLMSWITCH_PROFILE") or home.default_profile.exists()):
-        return home, None
-    file = find_profile(home, profile, os.environ).file
-    return home, load_profile(file, shown_path(file))
+    ref = find_profile_if_any(home, profile, os.environ)
+    return home, load_profile(ref.file, shown_path(ref.file)) if ref else None
 
 
 def keys_here(home: Home) -> Keys:

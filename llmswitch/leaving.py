@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +15,7 @@ from llmswitch.keys import remove_key
 from llmswitch.paths import Home
 from llmswitch.secrets import stored_keys
 from llmswitch.state import STATE_FILE
-from llmswitch.wrapper import list_installed
+from llmswitch.wrapper import is_of, list_installed
 
 
 class Found(NamedTuple):
@@ -54,7 +53,7 @@ def look(home: Home, folder: Path, environ: Mapping[str, str]) -> Found:
     settings = saved_default.settings_file(environ)
     if any(saved_default.sessions(settings, home.state / "sessions")):
         raise LlmswitchError("a session of claude-multi is open", "end it, then try again")
-    wrappers = [file for file in list_installed(folder, environ) if _is_of(file, environ)]
+    wrappers = [file for file in list_installed(folder, environ) if is_of(file, environ)]
     return Found(
         gateways=[file.parent for file in sorted(home.state.glob(f"run/*/{STATE_FILE}"))],
         wrappers=wrappers,
@@ -62,14 +61,6 @@ def look(home: Home, folder: Path, environ: Mapping[str, str]) -> Found:
         profiles=sorted(home.profiles.glob("*.yaml")),
         keys=sorted(stored_keys(home).names),
     )
-
-
-def _is_of(wrapper: Path, environ: Mapping[str, str]) -> bool:
-    """Whether a wrapper starts this installation, and not one with another LLMSWITCH_HOME."""
-    moved = environ.get("LLMSWITCH_HOME")
-    text = wrapper.read_text(errors="replace")
-    wanted = f"LLMSWITCH_HOME={shlex.quote(moved)}\n" if moved else ""
-    return wanted in text if moved else "LLMSWITCH_HOME=" not in text
 
 
 def take_away(

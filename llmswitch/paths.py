@@ -69,6 +69,10 @@ class Home(NamedTuple):
         """The folder of everything generated for one profile and its gateway."""
         return self.state / "run" / profile.id
 
+    def direct(self, provider: str, profile: ProfileRef | None) -> Path:
+        """The folder of everything generated for the direct wrappers of a provider."""
+        return self.state / "direct" / (f"{provider}@{profile.id}" if profile else provider)
+
 
 class ProfileRef(NamedTuple):
     """Which profile is meant: its name for people, its file, and a folder name for its state."""
@@ -139,6 +143,15 @@ def find_profile(home: Home, wanted: str | None, environ: Mapping[str, str]) -> 
     return _named_profile(home, value)
 
 
+def find_profile_if_any(
+    home: Home, wanted: str | None, environ: Mapping[str, str]
+) -> ProfileRef | None:
+    """The same; None where none is named and there is no default."""
+    if wanted or environ.get("LLMSWITCH_PROFILE") or home.default_profile.exists():
+        return find_profile(home, wanted, environ)
+    return None
+
+
 def _default_name(home: Home) -> str | None:
     try:
         return home.default_profile.read_text(errors="replace").strip() or None
@@ -162,6 +175,12 @@ def profile_names(home: Home) -> list[str]:
     """The names that `--profile` takes: the user's own profiles and the ready-made ones."""
     folders = (home.profiles, data_folder("profiles"))
     return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+
+
+def stamp(file: Path) -> str:
+    """Changes whenever a file is written anew or replaced."""
+    status = file.stat()
+    return f"{status.st_ino}:{status.st_mtime_ns}:{status.st_size}"
 
 
 def make_private_folder(folder: Path) -> None:

@@ -34,13 +34,20 @@ class Known(NamedTuple):
     tiers: tuple[tuple[str, float], ...] = ()
 
 
+def price_map_file() -> Path | None:
+    """Where the map is; None where litellm is not installed."""
+    spec = find_spec("litellm")
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).with_name("model_prices_and_context_window_backup.json")
+
+
 @cache
 def price_map() -> dict[str, dict[str, Any]]:
     """LiteLLM's map by its own model names; empty where the installed litellm has none."""
-    spec = find_spec("litellm")
-    if spec is None or spec.origin is None:
+    file = price_map_file()
+    if file is None:
         return {}
-    file = Path(spec.origin).with_name("model_prices_and_context_window_backup.json")
     try:
         loaded: dict[str, dict[str, Any]] = json.loads(file.read_bytes())
     except (OSError, ValueError):

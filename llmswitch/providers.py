@@ -13,6 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from llmswitch.document import read_document
 
 Dialect = Literal["anthropic", "messages", "chat", "responses", "litellm"]
+Role = Literal["default", "opus", "sonnet", "haiku", "fable", "subagent"]
+# Their requests are Claude Code's own, so it can be sent there without a gateway.
+DIRECT: tuple[Dialect, ...] = ("anthropic", "messages")
+CATALOGUE = Path(__file__).with_name("providers.yaml")
 
 
 class Strict(BaseModel):
@@ -83,7 +87,8 @@ class Provider(Strict):
     LiteLLM's own name for the provider (dialect `litellm` only), `env` the variables that such a
     provider reads by itself (cloud credentials). `models_url` is where it lists its models, where
     that is not below `base_url`, `key_url` what only a valid key may ask there. `unverified` are
-    the fields that were not read in the provider's own documentation.
+    the fields that were not read in the provider's own documentation. `roles` says which of its
+    models serves a role, `wrapper` what its direct wrapper is called.
     """
 
     label: Annotated[str, AfterValidator(one_line)] = ""
@@ -96,6 +101,8 @@ class Provider(Strict):
     prefix: Annotated[str, AfterValidator(_prefix)] | None = None
     env: list[Variable] = Field(default_factory=list)
     models: list[KnownModel] = Field(default_factory=list)
+    roles: dict[Role, str] = Field(default_factory=dict)
+    wrapper: Annotated[str, AfterValidator(one_line)] | None = None
     models_url: Url | None = None
     key_url: Url | None = None
     source: str | None = None
@@ -106,7 +113,7 @@ class Provider(Strict):
 @cache
 def catalogue_data() -> dict[str, dict[str, Any]]:
     """The catalogue as it stands in providers.yaml, by the provider's name."""
-    text = Path(__file__).with_name("providers.yaml").read_text(encoding="utf-8")
+    text = CATALOGUE.read_text(encoding="utf-8")
     loaded: dict[str, dict[str, Any]] = read_document(text).data
     return loaded
 

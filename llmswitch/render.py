@@ -270,13 +270,24 @@ def render_gunicorn_conf(profile: Profile, name: str) -> str:
 
 
 def render_wrapper(
-    *, name: str, profile: str, profile_argument: str, python: str, exports: Mapping[str, str]
+    *,
+    name: str,
+    of_what: str,
+    module: str,
+    arguments: Sequence[str],
+    python: str,
+    exports: Mapping[str, str],
+    install_option: str = "",
 ) -> str:
-    """The shell wrapper: everything that it needs is written in it, so it runs from any shell."""
+    """The shell wrapper: everything that it needs is written in it, so it runs from any shell. It
+    starts a module of ours with these arguments and its own.
+    """
     return _render(
         "claude-multi.sh.j2",
-        profile=profile,
-        profile_argument=profile_argument,
+        of_what=of_what,
+        module=module,
+        arguments=arguments,
+        install_option=install_option,
         python=python,
         exports=exports,
         uninstall_name="" if name == "claude-multi" else f" --name {shlex.quote(name)}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,6 +139,27 @@ def installed(done: Installed) -> list[str]:
     if done.on_path:
         return [said, f"run it: {done.file.name}"]
     return [said, f"{done.file.parent} is not on your PATH; until it is, run {done.file}"]
+
+
+def installed_direct(
+    done: Installed, label: str, models: Sequence[str], cure: str | None
+) -> list[str]:
+    """What `wrapper install --direct` did, and what there is without a gateway."""
+    counted = "1 model" if len(models) == 1 else f"{len(models)} models"
+    said = [
+        *installed(done),
+        f"it asks {label} itself, {counted} in /model; budgets, fallbacks and usage need a gateway",
+    ]
+    return [*said, f"first set the key: {cure}"] if cure else said
+
+
+def wrappers(found: Sequence[Path], direct: Mapping[str, str]) -> list[str]:
+    """The wrappers there are; beside a direct one its provider."""
+    lines = [
+        f"{file}    (direct: {direct[str(file)]})" if str(file) in direct else str(file)
+        for file in found
+    ]
+    return lines or ["no wrapper is installed"]
 
 
 def uninstalled(file: Path | None, name: str, folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,24 @@ from llmswitch.render import render_wrapper
 _CARRIED = ("LLMSWITCH_HOME", "LLMSWITCH_CLAUDE", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 
 
+_DIRECT = re.compile(r' -m llmswitch\.direct (.+) "\$@"$', re.MULTILINE)
+
+
+class Direct(NamedTuple):
+    """What a direct wrapper starts: a provider, and what `--profile` takes to name the profile
+    that has its models; "" where that is the default one, if there is one.
+    """
+
+    provider: str
+    profile: str
+
+    @property
+    def option(self) -> str:
+        """The same as one types it after `llmswitch wrapper install`."""
+        of = f" --profile {shlex.quote(self.profile)}" if self.profile else ""
+        return f"--direct {shlex.quote(self.provider)}{of}"
+
+
 class Installed(NamedTuple):
     """What an installation did, and whether its folder is on PATH."""
 
@@ -29,14 +48,16 @@ class Installed(NamedTuple):
     on_path: bool
 
 
-def install(ref: ProfileRef, name: str, folder: Path, environ: Mapping[str, str]) -> Installed:
-    """Write the wrapper `name` for a profile into a folder.
+def install(
+    of: ProfileRef | Direct, name: str, folder: Path, environ: Mapping[str, str]
+) -> Installed:
+    """Write the wrapper `name` for a profile or a provider into a folder.
 
     Raises LlmswitchError when a file of that name is there that llmswitch did not write.
     """
     _check_name(name)
     file = expanded(str(folder)) / name
-    text = wanted_text(ref, name, environ)
+    text = wanted_text(of, name, environ)
     did: Literal["installed", "updated", "nothing"] = "installed"
     if os.path.lexists(file):
         _check_ours(file)
@@ -46,24 +67,44 @@ def install(ref: ProfileRef, name: str, folder: Path, environ: Mapping[str, str]
     return Installed(file, did, _is_on_path(file.parent, environ))
 
 
-def wanted_text(ref: ProfileRef, name: str, environ: Mapping[str, str]) -> str:
-    """What the wrapper `name` for a profile holds when it is installed from this shell."""
+def wanted_text(of: ProfileRef | Direct, name: str, environ: Mapping[str, str]) -> str:
+    """What the wrapper `name` holds when it is installed from this shell."""
     exports = {
         variable: str(expanded(environ[variable])) for variable in _CARRIED if environ.get(variable)
     }
+    if isinstance(of, Direct):
+        what, module, arguments = f"{of.provider}, with no gateway", "llmswitch.direct", [*of]
+    else:
+        what, module, arguments = f"the profile {of.name}", "llmswitch.session", [of.argument]
     return render_wrapper(
         name=name,
-        profile=ref.name,
-        profile_argument=ref.argument,
+        of_what=what,
+        module=module,
+        arguments=arguments,
+        install_option=f" --direct {of.provider}" if isinstance(of, Direct) else "",
         python=sys.executable,
         exports=exports,
     )
+
+
+def direct_of(file: Path) -> Direct | None:
+    """What a direct wrapper starts; None for another one."""
+    found = _DIRECT.search(file.read_text(errors="replace"))
+    return Direct(*shlex.split(found[1])) if found else None
 
 
 def is_for(file: Path, ref: ProfileRef) -> bool:
     """Whether a wrapper starts this profile."""
     started = f" -m llmswitch.session {ref.typed} "
     return started in file.read_text(errors="replace")
+
+
+def is_of(file: Path, environ: Mapping[str, str]) -> bool:
+    """Whether a wrapper starts this installation, and not one with another LLMSWITCH_HOME."""
+    moved = environ.get("LLMSWITCH_HOME")
+    text = file.read_text(errors="replace")
+    wanted = f"LLMSWITCH_HOME={shlex.quote(moved)}\n" if moved else ""
+    return wanted in text if moved else "LLMSWITCH_HOME=" not in text
 
 
 def uninstall(name: str, folder: Path) -> Path | None:

@@ -51,6 +51,17 @@ def test_bash_completes_commands_options_and_profiles(user: User) -> None:
     assert completed(user, "up --profile m") == ["mine"]
 
 
+def test_bash_completes_the_providers_that_can_be_direct(user: User) -> None:
+    """Those of the catalogue and of the default profile, and none that needs the gateway."""
+    assert completed(user, "wrapper install --direct z") == ["zai", "zhipu"]
+    assert completed(user, "wrapper install --direct open") == ["openrouter"]
+    mine = "{mine: {dialect: messages, base_url: 'http://127.0.0.1:9', key: null}}"
+    user.write_profile(f"models: {{a: mine/x}}\nproviders: {mine}\n")
+    assert completed(user, "wrapper install --direct mi") == ["minimax", "mine"]
+    user.write_profile("models: [")
+    assert completed(user, "wrapper install --direct mi") == ["minimax"]
+
+
 @pytest.mark.parametrize(
     ("shell", "first"),
     [("zsh", "#compdef llmswitch"), ("fish", "complete --command llmswitch --no-files ")],

@@ -75,6 +75,7 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "llmswitch try",
         "llmswitch init",
         "llmswitch wrapper install",
+        "llmswitch wrapper install --direct zai",
         "the /model menu of Claude Code 2.1.330",
         "a profile",
         "several keys",
@@ -152,6 +153,14 @@ def test_models_and_keys_are_as_the_readme_shows(reader: User) -> None:
             check=False,
         )
         assert printed(done.stdout, reader) == shown(title)
+
+
+def test_a_direct_wrapper_is_installed_as_the_readme_shows(reader: User) -> None:
+    """Without a profile."""
+    title = "llmswitch wrapper install --direct zai"
+    done = reader.run(*shlex.split(title)[1:], env=_folders(reader))
+    assert done.returncode == 0, done.stderr
+    assert printed(done.stdout, reader) == shown(title)
 
 
 def week_of_work() -> Iterator[Try]:

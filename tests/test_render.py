@@ -698,8 +698,9 @@ def run_wrapper(
     interpreter.chmod(0o755)
     text = render_wrapper(
         name="claude-multi",
-        profile=profile,
-        profile_argument=profile_argument,
+        of_what=f"the profile {profile}",
+        module="llmswitch.session",
+        arguments=[profile_argument],
         python=str(interpreter),
         exports=exports,
     )
@@ -764,8 +765,9 @@ def test_the_wrapper_says_when_its_llmswitch_is_gone(tmp_path: Path) -> None:
     wrapper.write_text(
         render_wrapper(
             name="claude-x",
-            profile="work",
-            profile_argument="work",
+            of_what="the profile work",
+            module="llmswitch.session",
+            arguments=["work"],
             python="/gone/python",
             exports={},
         )
@@ -787,7 +789,12 @@ def test_the_wrapper_says_when_its_llmswitch_is_gone(tmp_path: Path) -> None:
 def test_the_wrapper_says_what_it_is_and_how_to_remove_it(name: str, command: str) -> None:
     """In its first lines, where our mark is looked for."""
     text = render_wrapper(
-        name=name, profile="work", profile_argument="work", python="/p", exports={}
+        name=name,
+        of_what="the profile work",
+        module="llmswitch.session",
+        arguments=["work"],
+        python="/p",
+        exports={},
     )
     assert text.splitlines()[:3] == [
         "#!/bin/sh",

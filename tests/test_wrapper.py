@@ -164,10 +164,10 @@ def test_json(user: User, bin_folder: Path) -> None:
     assert user.json("wrapper", "install", *at) == installed | {"did": "nothing"}
     Path(file).write_text(Path(file).read_text() + "\n")
     assert user.json("wrapper", "install", *at) == installed | {"did": "updated"}
-    assert user.json("wrapper", "list", *at) == {"wrappers": [file]}
+    assert user.json("wrapper", "list", *at) == {"wrappers": [file], "direct": {}}
     assert user.json("wrapper", "uninstall", *at) == {"removed": file}
     assert user.json("wrapper", "uninstall", *at) == {"removed": None}
-    assert user.json("wrapper", "list", *at) == {"wrappers": []}
+    assert user.json("wrapper", "list", *at) == {"wrappers": [], "direct": {}}
 
 
 def test_no_profile(user: User, bin_folder: Path) -> None:
