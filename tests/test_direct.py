@@ -338,6 +338,39 @@ def test_a_pick_is_remembered_and_the_users_own_default_put_back(
     assert run(seat, "claude-kimi", "-p", "x").stdout == "I am kimi-k3 at it\n"
 
 
+@both
+def test_a_hostile_home_in_a_terminal(client: Fetch, someone: User, upstream: FakeUpstream) -> None:
+    """The client asks nothing and warns of nothing, the menu is the provider's, and every request
+    of the session, those of its own accord too, carries the provider's key alone.
+    """
+    seat = sit_down(someone, client())
+    point(someone, "moonshot", upstream)
+    keep_keys(someone, MOONSHOT_API_KEY="own-kimi")
+    add_wrapper(someone, "moonshot")
+    with elsewhere() as (url, received):
+        called = make_hostile(seat, url, "users-model")
+        before = files_below(seat.home / ".claude")
+        with open_it(seat, "claude-kimi") as terminal:
+            terminal.wait_for(INPUT_BOX)
+            assert "⚠" not in terminal.wait_idle(1)
+            assert ask(terminal, upstream, "word-one") == "kimi-k3"
+            rows = open_menu(terminal)
+            labels = {row.label for row in rows} - {"Default (recommended)"}
+            # 2.1.197 adds a row for a model of a million tokens that it has started with.
+            assert labels - {"kimi-k3[1m]"} == {"kimi-k3", "kimi-k2.7-code"}
+            choose(terminal, next(str(row.number) for row in rows if row.label == "kimi-k2.7-code"))
+            assert ask(terminal, upstream, "word-two") == "kimi-k2.7-code"
+            assert leave(terminal) == 0
+        after = files_below(seat.home / ".claude")
+    assert {name: after.get(name) for name in before} == before
+    assert not called.exists(), "the user's own apiKeyHelper was run"
+    assert [said for said in received if not said.startswith(b"CONNECT ")] == []
+    sent = {tuple(sorted(credentials(request).items())) for request in upstream.requests}
+    assert sent == {(("authorization", "Bearer own-kimi"), ("x-api-key", "own-kimi"))}
+    everything = json.dumps([[r.headers, r.body] for r in upstream.requests])
+    assert not [secret for secret in (*SECRETS.values(), "saved-login") if secret in everything]
+
+
 # ------------------------------------------------------------------ what it is made of
 
 
@@ -482,6 +515,34 @@ def test_without_a_key_nothing_is_started(shell: User) -> None:
     assert not (shell.root / "seen").exists()
 
 
+def test_a_provider_of_the_profiles_own(shell: User) -> None:
+    """With the profile's variables: the first that is set; and the cure names the variable, which
+    works whichever the default profile is.
+    """
+    shell.write_profile("models: {x: demo/parrot}\n", "main")
+    shell.write_profile(
+        "models: {coder: {model: mine/qwen, keys: [MINE_2]}}\n"
+        "providers: {mine: {dialect: messages, base_url: 'http://127.0.0.1:9/v1', key: MINE_1}}\n",
+        "other",
+    )
+    (shell.root / "llmswitch" / "default-profile").write_text("main\n")
+    file = add_wrapper(shell, "mine", "--profile", "other")["file"]
+    assert Path(file).name == "claude-mine"
+    done = subprocess.run([file], env=shell.env, capture_output=True, text=True, check=False)
+    assert done.stderr == (
+        "MINE_1 and MINE_2 are not set, so mine cannot be asked\n-> llmswitch key set MINE_1\n"
+    )
+    keep_keys(shell, MINE_2="second")
+    seen = start(shell, "claude-mine")
+    assert rows_of(seen) == [("qwen", "coder (qwen)")]
+    assert seen.settings["env"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:9"
+    helper = subprocess.run(
+        ["sh", "-c", seen.settings["apiKeyHelper"]],
+        env={"PATH": "/bin"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert helper.stdout == "second\n"
+
+
 # ------------------------------------------------------------------ which there can be
 
 
@@ -552,14 +613,16 @@ def test_uninstall_takes_all_of_it_away(shell: User) -> None:
 
 def test_the_doctor_looks_at_direct_wrappers(shell: User) -> None:
     """They are enough; a stale one, and one whose profile is gone, come with their cure."""
-    shell.write_profile(PROFILE, "other")
-    shell.write_profile(PROFILE)
-    file = Path(add_wrapper(shell, "zai", "--profile", "other")["file"])
 
     def row() -> dict[str, Any]:
         checks = json.loads(shell.run("doctor", "--json").stdout)["checks"]
         return next(check for check in checks if check["name"] == "wrapper")
 
+    file = Path(add_wrapper(shell, "zai")["file"])
+    assert (row()["level"], row()["message"]) == ("ok", str(file)), "without any profile"
+    shell.write_profile(PROFILE, "other")
+    shell.write_profile(PROFILE)
+    file = Path(add_wrapper(shell, "zai", "--profile", "other")["file"])
     place = f"--name claude-glm --dir {file.parent}"
     assert (row()["level"], row()["message"]) == ("ok", str(file))
     text = file.read_text()
