@@ -133,20 +133,21 @@ def check_saved_default(facts: Facts) -> Verdict:
     file = saved_default.settings_file(facts.environ)
     model = (_settings(facts) or {}).get("model")
     name = plain_name(model) if isinstance(model, str) else ""
-    row = next((row for row in facts.rows if row.name == name), None)
-    if (
-        row is None
-        or name in ALIASES
-        or (row.provider.dialect == "anthropic" and row.model.id == name)
-    ):
-        return Verdict("ok", "a plain `claude` begins with a model that it knows")
     records = facts.home.state / "sessions"
+    row = next((row for row in facts.rows if row.name == name), None)
+    known = row and row.provider.dialect == "anthropic" and row.model.id == name
+    # What is in the menu of a direct wrapper, only its sessions tell.
+    picked = not name.startswith("claude-") and saved_default.picked_from(file, records, name)
+    if not (row or picked) or known or name in ALIASES:
+        return Verdict("ok", "a plain `claude` begins with a model that it knows")
     open_now = saved_default.sessions(file, records)
     if any(open_now):
         return Verdict("ok", f"{name!r} is saved as long as a session is open, then put back")
     said = f"{name!r} is saved in {file}, and a plain `claude` does not know it"
     if open_now:
-        return Verdict("warning", said, "claude-multi -p hi    (puts your own back)")
+        names = [one.name for one in list_installed(facts.bin, facts.environ)]
+        name = names[0] if names and "claude-multi" not in names else "claude-multi"
+        return Verdict("warning", said, f"{name} -p hi    (puts your own back)")
     return Verdict("warning", said, f'take "model" out of {file}')
 
 

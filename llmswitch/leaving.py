@@ -52,7 +52,7 @@ def look(home: Home, folder: Path, environ: Mapping[str, str]) -> Found:
     """
     settings = saved_default.settings_file(environ)
     if any(saved_default.sessions(settings, home.state / "sessions")):
-        raise LlmswitchError("a session of claude-multi is open", "end it, then try again")
+        raise LlmswitchError("a session that a wrapper started is open", "end it, then try again")
     wrappers = [file for file in list_installed(folder, environ) if is_of(file, environ)]
     return Found(
         gateways=[file.parent for file in sorted(home.state.glob(f"run/*/{STATE_FILE}"))],

@@ -89,6 +89,14 @@ def sessions(file: Path, records: Path) -> list[bool]:
     return [alive for _, alive in _recorded(file, records)]
 
 
+def picked_from(file: Path, records: Path, name: str) -> bool:
+    """Whether a session with this settings file had a model of this name in its menu that is not
+    the user's own default.
+    """
+    found = (before for before, _ in _recorded(file, records))
+    return any(name in before.names and name != before.own for before in found)
+
+
 def put_back(before: Before) -> After:
     """After a session: put the user's own default back where the session changed it."""
     with locked(before.record.with_name("lock")):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from llmswitch.providers import DIRECT, catalogue_data
@@ -609,6 +610,37 @@ def test_uninstall_takes_all_of_it_away(shell: User) -> None:
     assert not (shell.root / "bin" / "claude-glm").exists()
     assert not (shell.root / "llmswitch").exists()
     assert files_below(shell.home) == before
+
+
+def test_what_a_killed_session_left_is_told_and_put_back(shell: User) -> None:
+    """A model of a direct wrapper's menu that stands in the user's settings: by the doctor, with a
+    wrapper that there is; its next start puts the user's own back.
+    """
+    shell.write_profile("models: {x: demo/parrot}\n")
+    add_wrapper(shell, "zai")
+    settings = shell.home / ".claude" / "settings.json"
+    settings.parent.mkdir()
+    settings.write_text('{"model": "opus"}')
+    with subprocess.Popen(
+        [shell.root / "bin" / "claude-glm"],
+        env={**shell.env, "FAKE_DO": "wait"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"out\n"
+        settings.write_text('{"model": "glm-5.1"}')
+        client = psutil.Process(session.pid).children()
+        session.kill()
+        client[0].kill()
+    where = {"PATH": f"{shell.root / 'bin'}:/usr/bin:/bin"}
+    checks = json.loads(shell.run("doctor", "--json", env=where).stdout)["checks"]
+    row = next(check for check in checks if check["name"] == "saved default")
+    assert row["level"] == "warning"
+    assert row["message"].startswith("'glm-5.1' is saved in ")
+    assert row["hint"] == "claude-glm -p hi    (puts your own back)"
+    start(shell, "claude-glm", "-p", "hi")
+    assert settings.read_text() == '{"model": "opus"}'
 
 
 def test_the_doctor_looks_at_direct_wrappers(shell: User) -> None:

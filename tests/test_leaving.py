@@ -140,6 +140,6 @@ def test_a_session_that_is_open_comes_first(mission: Mission) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
         "",
-        "a session of claude-multi is open\n-> end it, then try again\n",
+        "a session that a wrapper started is open\n-> end it, then try again\n",
     )
     assert record.exists()
