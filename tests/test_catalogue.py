@@ -15,8 +15,8 @@ from llmswitch.menu import make_menu
 from llmswitch.profile import parse_profile
 from llmswitch.providers import catalogue_data
 from llmswitch.render import engine_config, named_variables
-from tests.conftest import User, free_port, make_user
-from tests.gateways import AUTHENTICATION, NO_WAY_OUT, STRAYS, Gateway, Lab, secrets_in
+from tests.conftest import free_port, make_user
+from tests.gateways import AUTHENTICATION, NO_WAY_OUT, STRAYS, Lab, secrets_in
 from tests.upstream import Behaviour, FakeUpstream, Tool, _Exchange
 
 pytestmark = [pytest.mark.xdist_group("catalogue"), pytest.mark.timeout(300)]
@@ -154,29 +154,3 @@ def test_a_cloud_is_configured_and_given_its_own_variables(name: str) -> None:
     assert deployment["litellm_params"] == params
     assert deployment["model_info"]["input_cost_per_token"] > 0
     assert named_variables(profile, menu) == ENV[name]
-
-
-def test_forty_models_of_twelve_providers(user: User) -> None:
-    """A profile of that size renders and starts, and GET /v1/models lists every model of it."""
-    listed = [
-        f"{name}/{one['id'] if isinstance(one, dict) else one}"
-        for name in PROVIDERS
-        for one in catalogue_data()[name].get("models", ())[:3]
-    ]
-    targets = [*listed, "ollama/qwen3", "lm-studio/loaded", "llama.cpp/loaded", "vllm/served"]
-    targets += [f"openrouter/vendor/model-{number}" for number in range(40 - len(targets))]
-    assert len(targets) == 40
-    assert len({target.partition("/")[0] for target in targets}) >= 12
-    names = [f"m{number}-{target.rpartition('/')[2]}" for number, target in enumerate(targets)]
-    port = free_port()
-    user.keys = NO_WAY_OUT | {
-        data["key"]: "own" for data in catalogue_data().values() if data["key"]
-    }
-    profile = {"models": dict(zip(names, targets, strict=True)), "gateway": {"port": port}}
-    user.write_profile(yaml.safe_dump(profile, sort_keys=False))
-    done = user.json("up")
-    assert [row["name"] for row in done["models"] if row["available"]] == names
-    gateway = Gateway(f"http://127.0.0.1:{port}", user.gateway_key())
-    answer = gateway.send("GET", "/v1/models").json()
-    assert [row["id"] for row in answer["data"]] == names
-    assert user.run("down").returncode == 0

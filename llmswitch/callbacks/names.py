@@ -6,10 +6,12 @@ LiteLLM answers 400; Claude Code takes a 404 for "there's an issue with the sele
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy.common_utils import model_listing_utils
 from litellm.types.utils import all_litellm_params
 
 from llmswitch.callbacks.exchange import current
@@ -42,6 +44,10 @@ _TAKEN_OFF = {
     "timeout",
 } - _PUT_BY_LITELLM
 _TAKEN_OFF_PREFIXES = ("aws_", "azure_", "vertex_")
+
+# Which names LiteLLM lists for Claude Code as they are, and not in a form that looks like Claude's:
+# it takes those that hold these words, but Claude Code 2.1.197 only those that begin with one.
+model_listing_utils.CLAUDE_CODE_PICKER_PATTERN = re.compile("^(claude|anthropic)", re.IGNORECASE)  # type: ignore[misc]
 
 
 class Names(CustomLogger):
