@@ -72,6 +72,16 @@ def variables(profile: Profile | None) -> dict[str, list[str]]:
     return result
 
 
+def of_key(key: str) -> str | None:
+    """The provider whose keys begin as this one does; None where that says nothing."""
+    found = {
+        name: prefix
+        for name, one in providers(None).items()
+        if (prefix := one.key_prefix) and key.startswith(prefix)
+    }
+    return max(found, key=lambda name: len(found[name]), default=None)
+
+
 def provider_rows(
     profile: Profile | None, set_names: Collection[str], said: Said
 ) -> list[dict[str, Any]]:

@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from llmswitch import __version__, cli_budget, cli_key, cli_models, cli_usage, cli_wrapper
+from llmswitch import __version__, cli_budget, cli_init, cli_key, cli_models, cli_usage, cli_wrapper
 from llmswitch.cli_clients import client_app
-from llmswitch.cli_common import JsonOption, ProfileOption, chosen, confirm, keys_here, show
-from llmswitch.cli_wrapper import BIN, DirOption
+from llmswitch.cli_common import (
+    BIN,
+    JsonOption,
+    ProfileOption,
+    chosen,
+    confirm,
+    keys_here,
+    show,
+)
+from llmswitch.cli_wrapper import DirOption
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home
 
@@ -32,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(cli_init.init)
 app.add_typer(cli_wrapper.app, name="wrapper")
 app.add_typer(cli_budget.app, name="budget")
 app.add_typer(cli_usage.app, name="usage")
@@ -56,21 +65,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-@app.command()
-def init(
-    source: Annotated[
-        str, typer.Option("--from", help="A ready-made profile, or a file of yours.")
-    ] = "claude-glm",
-    as_json: JsonOption = False,
-) -> None:
-    """Write your first profile and make it the default; an existing one is never overwritten."""
-    from llmswitch import report, setup
-
-    done = setup.init(find_home(os.environ), source)
-    data = {"name": done.name, "file": str(done.file), "was_there": done.was_there}
-    show(report.init(done), data, as_json)
 
 
 @app.command()

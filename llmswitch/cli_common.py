@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,6 +35,7 @@ ProfileOption = Annotated[
         autocompletion=_profiles,
     ),
 ]
+BIN = Path("~/.local/bin")  # where the wrappers are
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as JSON, for scripts.")]
 
 

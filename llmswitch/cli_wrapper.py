@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from llmswitch.cli_common import (
+    BIN,
     JsonOption,
     ProfileOption,
     chosen,
@@ -25,7 +26,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-BIN = Path("~/.local/bin")
 _USUAL = "claude-multi"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,17 @@ def add(home: Home, ref: ProfileRef, shown: str, name: str, value: Any) -> bool:
         )
 
     return _rewrite(home, ref, shown, change)
+
+
+def add_all(home: Home, ref: ProfileRef, shown: str, models: Mapping[str, Any]) -> None:
+    """Write several models, which are not there yet, in one go; raises as `add`."""
+
+    def change(text: str) -> str:
+        for name, value in models.items():
+            text = with_model(text, name, value)
+        return text
+
+    _rewrite(home, ref, shown, change)
 
 
 def before(file: Path, shown: str) -> Profile | None:
@@ -154,6 +165,15 @@ def _users(profile: Profile, name: str) -> Iterator[str]:
 
 def with_model(text: str, name: str, value: Any) -> str:
     """The text of a profile with one more model, the last; `value` is its short or long form."""
+    written = entry(name, value)
+    by_hand = f"write it by hand, below `models:`:  {written}"
+    wanted = _data(text, by_hand)
+    wanted["models"] = {**(wanted.get("models") or {}), name: value}
+    return _checked(_put(text, written, by_hand), wanted, by_hand)
+
+
+def entry(name: str, value: Any) -> str:
+    """A model as it is written into a profile, on one line."""
     flow = yaml.safe_dump(
         {name: value},
         default_flow_style=True,
@@ -161,11 +181,7 @@ def with_model(text: str, name: str, value: Any) -> str:
         allow_unicode=True,
         width=2**31,
     )
-    entry = flow.strip()[1:-1]
-    by_hand = f"write it by hand, below `models:`:  {entry}"
-    wanted = _data(text, by_hand)
-    wanted["models"] = {**(wanted.get("models") or {}), name: value}
-    return _checked(_put(text, entry, by_hand), wanted, by_hand)
+    return flow.strip()[1:-1]
 
 
 def _put(text: str, entry: str, by_hand: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from llmswitch.document import read_document
+from llmswitch.paths import LOOPBACK
 
 Dialect = Literal["anthropic", "messages", "chat", "responses", "litellm"]
 Role = Literal["default", "opus", "sonnet", "haiku", "fable", "subagent"]
@@ -116,6 +117,12 @@ def catalogue_data() -> dict[str, dict[str, Any]]:
     text = CATALOGUE.read_text(encoding="utf-8")
     loaded: dict[str, dict[str, Any]] = read_document(text).data
     return loaded
+
+
+def is_local(provider: Provider) -> bool:
+    """Whether a provider is a server on this machine that needs no key."""
+    host = urlsplit(provider.base_url or "").hostname
+    return provider.key is None and host in LOOPBACK.split(",")
 
 
 def api_base(provider: Provider) -> str | None:

@@ -14,7 +14,7 @@ from llmswitch.ledger import OWN_CLIENT
 from llmswitch.providers import catalogue_data
 
 TARGET = "must be provider/model, such as zai/glm-4.7"
-_RESERVED = ("default", "inherit", "opusplan", "best")
+RESERVED = ("default", "inherit", "opusplan", "best")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,99}")
 _SHOWN = 60  # characters of a wrong value
 
@@ -59,7 +59,7 @@ def _names(models: dict[str, Any]) -> Iterator[Where]:
                 path,
                 "is not a name that Claude Code can send: use letters, digits and . _ : / @ + -",
             )
-        elif name.lower() in _RESERVED or name.lower().startswith("claude-router-"):
+        elif name.lower() in RESERVED or name.lower().startswith("claude-router-"):
             yield Where(path, "is a name that Claude Code keeps for itself; choose another")
         elif name.lower() in seen:
             yield Where(

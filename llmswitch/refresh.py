@@ -36,10 +36,10 @@ class Answer(NamedTuple):
     refused: bool = False
 
 
-def ask_models(provider: Provider, key: str | None) -> Answer:
-    """The models that a provider lists to whoever has this key."""
+def ask_models(provider: Provider, key: str | None, seconds: float | None = None) -> Answer:
+    """The models that a provider lists to whoever has this key; it is given so many seconds."""
     url = _own(provider, provider.models_url) or _list_url(provider)
-    return _ask(provider, url, key)
+    return _ask(provider, url, key, seconds)
 
 
 def check_key(provider: Provider, key: str) -> Answer:
@@ -51,7 +51,7 @@ def check_key(provider: Provider, key: str) -> Answer:
         return _ask(provider, url, key)._replace(models=[])
     answer = ask_models(provider, key)
     if answer.trouble is None and ask_models(provider, None).trouble is None:
-        return Answer([], "lists its models to anyone, so that proves nothing")
+        return answer._replace(trouble="lists its models to anyone, so that proves nothing")
     return answer
 
 
@@ -74,11 +74,14 @@ def _list_url(provider: Provider) -> str | None:
     return f"{base}/v1/models" if provider.dialect == "messages" else f"{base}/models"
 
 
-def _ask(provider: Provider, url: str | None, key: str | None) -> Answer:
+def _ask(
+    provider: Provider, url: str | None, key: str | None, seconds: float | None = None
+) -> Answer:
     import httpx
 
     if url is None:
         return Answer([], "has no list of models that llmswitch knows of")
+    seconds = seconds or TIMEOUT
     headers = {"accept": "application/json"}
     if provider.dialect in {"anthropic", "messages"}:
         headers["anthropic-version"] = "2023-06-01"
@@ -88,9 +91,9 @@ def _ask(provider: Provider, url: str | None, key: str | None) -> Answer:
     host = urlsplit(url).netloc
     proxied = urlsplit(url).hostname not in LOOPBACK.split(",")
     try:
-        answer = httpx.get(url, headers=headers, timeout=TIMEOUT, trust_env=proxied)
+        answer = httpx.get(url, headers=headers, timeout=seconds, trust_env=proxied)
     except httpx.TimeoutException:
-        return Answer([], f"does not answer at {host} within {TIMEOUT:g} s")
+        return Answer([], f"does not answer at {host} within {seconds:g} s")
     except (httpx.HTTPError, UnicodeEncodeError) as error:
         return Answer([], f"cannot be reached at {host}: {type(error).__name__}")
     if answer.status_code != _OK:

@@ -107,15 +107,15 @@ def _cell(cell: Cell) -> str:
 
 
 def init(done: Done) -> list[str]:
-    """What `init` did, and what comes next."""
-    first = (
-        f"{done.file} is there already and was left as it is"
-        if done.was_there
-        else f"wrote {done.file}: edit it as you like"
-    )
+    """What `init --no-start` did, and what comes next."""
+    first = f"wrote {done.ref.file}: edit it as you like"
+    if done.added:
+        first = f"added {', '.join(done.added)} to {done.ref.file}"
+    elif done.was_there:
+        first = f"{done.ref.file} is there already and was left as it is"
     return [
         first,
-        f"{done.name} is now the default profile",
+        f"{done.ref.name} is now the default profile",
         "",
         "next:  llmswitch validate           what the profile needs",
         "       llmswitch wrapper install    writes the command claude-multi",
@@ -224,7 +224,6 @@ def demo(state: State, answers: Sequence[Answer]) -> list[str]:
     return [
         *lines,
         "it is stopped again, and nothing is left behind. With your own keys:",
-        "  llmswitch init --from claude-glm    your first profile",
-        "  llmswitch wrapper install           the command claude-multi",
-        "  claude-multi                        Claude Code, with every model in /model",
+        "  llmswitch init    finds or asks for a key, and sets everything up",
+        "  claude-multi      Claude Code, with every model in /model",
     ]

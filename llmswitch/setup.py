@@ -1,24 +1,68 @@
-"""`llmswitch init`: the first profile of a user, copied from a ready-made one."""
+"""What `llmswitch init` writes: a profile of the user's own, which is never overwritten."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from llmswitch import edit
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import PROFILE_NAME, Home, data_folder, write_private
+from llmswitch.paths import (
+    PROFILE_NAME,
+    Home,
+    ProfileRef,
+    data_folder,
+    find_profile,
+    locked,
+    write_private,
+)
+from llmswitch.plan import shown_path
 from llmswitch.profile import load_profile
+
+FIRST = "main"  # the profile that `init` composes
+READY_MADE = "claude-glm"  # where it has nothing to compose one of
 
 
 class Done(NamedTuple):
-    """What `init` left: the profile's name and file, and whether it was there before."""
+    """What `init` left: the profile, whether it was there before, and the names of the models that
+    were added to it.
+    """
 
-    name: str
-    file: Path
+    ref: ProfileRef
     was_there: bool
+    added: tuple[str, ...] = ()
 
 
-def init(home: Home, source: str) -> Done:
+def own_profile(home: Home) -> ProfileRef | None:
+    """The profile that a second run edits: the default one, else one that `init` has composed."""
+    if ref := _default(home):
+        return ref
+    file = first_file(home)
+    return ProfileRef(FIRST, file, FIRST) if file.is_file() else None
+
+
+def _default(home: Home) -> ProfileRef | None:
+    """The default profile; None where there is none, or it is gone, or not the user's own."""
+    try:
+        ref = find_profile(home, None, {})
+    except LlmswitchError:
+        return None
+    return None if ref.file.parent.resolve() == data_folder("profiles").resolve() else ref
+
+
+def first_file(home: Home) -> Path:
+    """Where the profile that `init` composes goes."""
+    return home.profiles / f"{FIRST}.yaml"
+
+
+def ready_made() -> tuple[str, str]:
+    """The name and the text of the profile that is taken where nothing was found."""
+    file = data_folder("profiles") / f"{READY_MADE}.yaml"
+    return READY_MADE, file.read_text(encoding="utf-8")
+
+
+def copy(home: Home, source: str) -> Done:
     """Copy a ready-made profile, or a file, to the user's profiles and make it the default.
 
     A profile of that name that is there already is kept as it is.
@@ -37,9 +81,32 @@ def init(home: Home, source: str) -> Done:
             f"llmswitch init --from NAME, with one of: {ready_made}; or --from FILE.yaml",
         )
     load_profile(origin, source)  # a profile that is not valid is refused here, with its mistakes
-    file = home.profiles / f"{origin.stem}.yaml"
-    was_there = file.exists() or file.is_symlink()
-    if not was_there:
-        write_private(file, origin.read_bytes())
-    write_private(home.default_profile, f"{origin.stem}\n")
-    return Done(origin.stem, file, was_there)
+    return _place(home, origin.stem, origin.read_bytes())
+
+
+def write(home: Home, text: str) -> Done:
+    """Write a composed profile and make it the default; one that came meanwhile is kept."""
+    return _place(home, FIRST, text.encode())
+
+
+def _place(home: Home, name: str, content: bytes) -> Done:
+    file = home.profiles / f"{name}.yaml"
+    with locked(home.state / "edit.lock"):
+        was_there = file.exists() or file.is_symlink()
+        if not was_there:
+            write_private(file, content)
+    _make_default(home, name)
+    return Done(ProfileRef(name, file, name), was_there)
+
+
+def _make_default(home: Home, name: str) -> None:
+    write_private(home.default_profile, f"{name}\n")
+
+
+def extend(home: Home, ref: ProfileRef, models: Mapping[str, Any]) -> Done:
+    """Add models to a profile of the user's, all or none, and no other byte of it changes."""
+    if models:
+        edit.add_all(home, ref, shown_path(ref.file), models)
+    if _default(home) != ref:
+        _make_default(home, ref.name)
+    return Done(ref, was_there=True, added=tuple(models))

@@ -4,13 +4,16 @@ mission's profile pointed at them. Everything is real but the providers.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +125,16 @@ def user(tmp_path: Path) -> Iterator[User]:
     someone = make_user(tmp_path)
     yield someone
     someone.stop_everything()
+
+
+@contextmanager
+def usual_port() -> Iterator[None]:
+    """While this is held, no other test of this machine takes the gateway's usual port, or one of
+    the next: what `init` writes listens there.
+    """
+    with Path(tempfile.gettempdir(), f"llmswitch-tests-port.{os.getuid()}").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def free_port() -> int:

@@ -130,7 +130,16 @@ print(",".join(sorted({name.partition(".")[0] for name in sys.modules})), file=s
 
 @pytest.mark.parametrize(
     "command",
-    ["--help", "--version", "init", "validate", "render", "status", "wrapper list", "down"],
+    [
+        "--help",
+        "--version",
+        "init --no-start",
+        "validate",
+        "render",
+        "status",
+        "wrapper list",
+        "down",
+    ],
 )
 def test_no_command_imports_litellm(user: User, command: str) -> None:
     """Importing the engine costs 2.4 s of CPU; only the gateway's own process pays that."""

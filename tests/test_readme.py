@@ -17,8 +17,10 @@ import pytest
 from llmswitch.ledger import Try, insert, open_to_write
 from llmswitch.profile import parse_profile
 from llmswitch.providers import catalogue_data
-from tests.clients import client_env, make_home, newest
+from tests.clients import make_home, newest
 from tests.conftest import CHECKOUT, User, free_port
+from tests.internet import Internet, Strict
+from tests.newcomer import KEY, MODELS, Newcomer, newcomer, plain
 from tests.terminal import Terminal, type_command
 from tests.test_ledger import ROW
 from tests.test_usage import FAILED, PLAIN, write
@@ -69,11 +71,18 @@ def _folders(user: User) -> dict[str, str]:
     return {"LLMSWITCH_HOME": "", "PATH": f"{user.home}/.local/bin:/usr/bin:/bin"}
 
 
+def _take_ready_made(user: User) -> None:
+    done = user.run("init", "--from", "claude-glm", "--no-start", env=_folders(user))
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
     """A block that shows output stands under a title that a test knows."""
     assert set(BLOCKS) == {
         "llmswitch try",
         "llmswitch init",
+        "llmswitch init, a second time",
+        "llmswitch init --from claude-glm --no-start",
         "llmswitch wrapper install",
         "llmswitch wrapper install --direct zai",
         "the /model menu of Claude Code 2.1.330",
@@ -134,7 +143,7 @@ def test_mistakes_are_shown_as_in_the_readme(user: User) -> None:
 
 def test_models_and_keys_are_as_the_readme_shows(reader: User) -> None:
     """What is found, a model that is added, a key that is kept."""
-    assert reader.run("init", env=_folders(reader)).returncode == 0
+    _take_ready_made(reader)
     folder = reader.home / "work"
     folder.mkdir()
     (folder / "key.txt").write_text("zai-own\n")
@@ -206,7 +215,7 @@ def week_of_work() -> Iterator[Try]:
 
 def test_usage_is_as_the_readme_shows(reader: User) -> None:
     """`usage`, of a ledger with five days of work."""
-    assert reader.run("init", env=_folders(reader)).returncode == 0
+    _take_ready_made(reader)
     write(reader.home / ".local/state/llmswitch/ledger/claude-glm.db", tuple(week_of_work()))
     title = "llmswitch usage --since 2026-11-02 --until 2026-11-06"
     done = reader.run(*shlex.split(title)[1:], env=_folders(reader) | {"TZ": "UTC"})
@@ -215,7 +224,7 @@ def test_usage_is_as_the_readme_shows(reader: User) -> None:
 
 def test_a_client_gets_its_key_as_the_readme_shows(reader: User) -> None:
     """`client add`, then `client list`."""
-    reader.run("init", env=_folders(reader))
+    _take_ready_made(reader)
     for command in ("llmswitch client add laptop", "llmswitch client list"):
         done = reader.run(*shlex.split(command)[1:], env=_folders(reader))
         assert done.returncode == 0, done.stderr
@@ -223,17 +232,57 @@ def test_a_client_gets_its_key_as_the_readme_shows(reader: User) -> None:
 
 
 @pytest.mark.timeout(900)  # the first run fetches the client
-def test_the_way_from_nothing_to_the_menu_is_as_the_readme_shows(reader: User) -> None:
-    """init, wrapper install, claude-multi, /model, status and doctor, one after the other."""
-    for command in ("llmswitch init --from claude-glm", "llmswitch wrapper install"):
+def test_the_first_session_is_as_the_readme_shows(tmp_path: Path) -> None:
+    """In a terminal: init with a pasted key, init again, and the menu of the real client."""
+    with (
+        newcomer(tmp_path) as here,
+        Strict("anthropic", MODELS, [KEY]) as anthropic,
+        Internet({"api.anthropic.com": anthropic}, tmp_path) as internet,
+    ):
+        here.more |= internet.env
+        with here.open("init") as terminal:
+            terminal.wait_for("key:")
+            terminal.send(f"{KEY}\r")
+            terminal.wait_for("k takes another key")
+            terminal.enter()
+            assert terminal.wait_exit() == 0
+            assert plain(terminal.text()) == shown("llmswitch init")
+        here.more["ZAI_API_KEY"] = "zai-own"
+        with here.open("init") as terminal:
+            terminal.wait_for("k takes another key")
+            terminal.enter()
+            assert terminal.wait_exit() == 0
+            assert plain(terminal.text()) == shown("llmswitch init, a second time")
+        assert _menu(here) == shown("the /model menu of Claude Code 2.1.330")
+
+
+def _menu(here: Newcomer) -> str:
+    """The `/model` menu, from its title to its last row, as the real client draws it."""
+    make_home(here.home.parent / "other", here.home)
+    (here.home.parent / "other" / ".claude.json").rename(here.home / ".claude.json")
+    wrapper = str(here.home / ".local/bin/claude-multi")
+    with Terminal([wrapper], here.env, cwd=here.home, columns=120) as terminal:
+        type_command(terminal, "/model")
+        terminal.wait_for("Enter to save")
+        screen = [line.rstrip() for line in terminal.lines()]
+    first = next(index for index, line in enumerate(screen) if "Select model" in line)
+    rows = [index for index, line in enumerate(screen) if re.match(r"\s+(. )?\d+\. ", line)]
+    return "\n".join(screen[first : rows[-1] + 1]).strip("\n")
+
+
+@pytest.mark.timeout(900)
+def test_the_way_step_by_step_is_as_the_readme_shows(reader: User) -> None:
+    """init, wrapper install, up, status and doctor, one after the other."""
+    for command in (
+        "llmswitch init --from claude-glm --no-start",
+        "llmswitch wrapper install",
+    ):
         done = reader.run(*shlex.split(command)[1:], env=_folders(reader))
         assert done.returncode == 0, done.stderr
-        assert printed(done.stdout, reader) == shown(command.removesuffix(" --from claude-glm"))
+        assert printed(done.stdout, reader) == shown(command)
     profile = reader.home / ".config/llmswitch/profiles/claude-glm.yaml"
     profile.write_text(profile.read_text() + f"gateway: {{port: {free_port()}}}\n")
-
-    menu = _menu(reader)
-    assert menu == shown("the /model menu of Claude Code 2.1.330")
+    assert reader.run("up", env=_folders(reader)).returncode == 0
 
     done = reader.run("status", env=_folders(reader))
     assert printed(done.stdout, reader) == shown("llmswitch status")
@@ -243,25 +292,10 @@ def test_the_way_from_nothing_to_the_menu_is_as_the_readme_shows(reader: User) -
     assert printed(done.stdout, reader) == shown("llmswitch doctor")
 
 
-def _menu(reader: User) -> str:
-    """The `/model` menu, from its title to its last row, as the real client draws it."""
-    make_home(reader.home, reader.home)
-    env = client_env(reader.home, **reader.keys, LLMSWITCH_CLAUDE=str(newest()))
-    wrapper = Path(reader.home, ".local/bin/claude-multi")
-    with Terminal([str(wrapper)], env, cwd=reader.home, columns=120) as terminal:
-        terminal.wait_for("? for shortcuts", timeout=120)
-        type_command(terminal, "/model")
-        terminal.wait_for("Enter to save")
-        screen = [line.rstrip() for line in terminal.lines()]
-    first = next(index for index, line in enumerate(screen) if "Select model" in line)
-    rows = [index for index, line in enumerate(screen) if re.match(r"\s+(. )?\d+\. ", line)]
-    return "\n".join(screen[first : rows[-1] + 1]).strip("\n")
-
-
 def test_budgets_are_as_the_readme_shows(reader: User) -> None:
     """`budget status`, one of them spent, the other nearly."""
     user = reader
-    assert user.run("init", env=_folders(user)).returncode == 0
+    _take_ready_made(user)
     profile = user.home / ".config/llmswitch/profiles/claude-glm.yaml"
     text = profile.read_text().replace("roles:", "budgets: [BUDGETS]\nroles:", 1)
     budgets = "{usd: 5, per: day, model: opus}, {usd: 50, per: month}"

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from llmswitch import report, report_status
+from llmswitch.paths import ProfileRef
 from llmswitch.setup import Done
 
 ROWS: list[dict[str, Any]] = [
@@ -124,7 +125,7 @@ def test_status_is_one_line_and_the_models(running: bool, current: bool, line: s
 
 
 def test_init_says_what_it_wrote_and_what_comes_next() -> None:
-    """Or that it left a profile alone which was there."""
+    """Or that it left a profile alone which was there, or what it added."""
     after = [
         "work is now the default profile",
         "",
@@ -132,13 +133,17 @@ def test_init_says_what_it_wrote_and_what_comes_next() -> None:
         "       llmswitch wrapper install    writes the command claude-multi",
         "       claude-multi                 Claude Code, with every model in /model",
     ]
-    file = Path("/c/profiles/work.yaml")
-    assert report.init(Done("work", file, was_there=False)) == [
+    ref = ProfileRef("work", Path("/c/profiles/work.yaml"), "work")
+    assert report.init(Done(ref, was_there=False)) == [
         "wrote /c/profiles/work.yaml: edit it as you like",
         *after,
     ]
-    assert report.init(Done("work", file, was_there=True)) == [
+    assert report.init(Done(ref, was_there=True)) == [
         "/c/profiles/work.yaml is there already and was left as it is",
+        *after,
+    ]
+    assert report.init(Done(ref, was_there=True, added=("opus", "glm-5.3"))) == [
+        "added opus, glm-5.3 to /c/profiles/work.yaml",
         *after,
     ]
 
@@ -202,7 +207,6 @@ def test_the_demo_shows_each_answer_and_how_to_go_on() -> None:
         "  You said: Hi",
         "",
         "it is stopped again, and nothing is left behind. With your own keys:",
-        "  llmswitch init --from claude-glm    your first profile",
-        "  llmswitch wrapper install           the command claude-multi",
-        "  claude-multi                        Claude Code, with every model in /model",
+        "  llmswitch init    finds or asks for a key, and sets everything up",
+        "  claude-multi      Claude Code, with every model in /model",
     ]

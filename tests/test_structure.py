@@ -25,8 +25,8 @@ LAYERS = [
     ["menu", "clients", "edit", "refresh"],
     ["catalogue"],
     ["render", "advice", "prune", "what_if", "probe_wire", "probe_bodies"],
-    ["plan", "wrapper", "setup", "probe_cures"],
-    ["gateway", "probe", "direct_menu"],
+    ["plan", "wrapper", "probe_cures"],
+    ["gateway", "probe", "direct_menu", "setup"],
     [
         "demo",
         "leaving",
@@ -50,9 +50,10 @@ LAYERS = [
         "checks_client",
         "direct",
     ],
-    ["doctor", "usage_page"],
-    ["case", "live", "cli_common"],
-    ["cli_budget", "cli_clients", "cli_key", "cli_models", "cli_usage", "cli_wrapper"],
+    ["doctor", "usage_page", "detect"],
+    ["case", "live", "cli_common", "compose"],
+    ["report_init", "cli_ask"],
+    ["cli_budget", "cli_clients", "cli_init", "cli_key", "cli_models", "cli_usage", "cli_wrapper"],
     ["cli"],
     ["__main__"],
 ]
@@ -62,6 +63,8 @@ ENGINE = {"litellm", "fastapi", "starlette", "uvicorn", "gunicorn"}
 WRITERS = {
     "cli": {"stdout", "stderr"},
     "cli_common": {"stdout"},
+    "cli_ask": {"stdout"},
+    "cli_init": {"stderr"},
     "statusline": {"stdout"},
     "session": {"stderr"},  # what goes wrong; the output of `claude -p` is not ours
     "progress": {"stderr"},
@@ -208,7 +211,7 @@ def test_the_command_line_loads_nothing_heavy_before_a_command_is_known() -> Non
 
 
 @pytest.mark.parametrize("name", COMMAND_LINE)
-def test_only_six_modules_write_to_the_terminal(name: str) -> None:
+def test_only_eight_modules_write_to_the_terminal(name: str) -> None:
     """Functions return data; one place prints."""
     streams = {
         node.attr
@@ -241,6 +244,7 @@ def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None
     beginning = {
         "cli",
         "cli_common",
+        "cli_init",
         "cli_wrapper",
         "session",
         "direct",

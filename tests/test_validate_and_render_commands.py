@@ -213,7 +213,7 @@ def test_render_without_a_usable_model_is_an_error(user: User) -> None:
 def test_init_writes_a_first_profile_and_the_second_time_leaves_it(user: User) -> None:
     """Its own file from then on: what the user changes is never overwritten."""
     file = user.root / "llmswitch" / "profiles" / "claude-glm.yaml"
-    done = user.run("init")
+    done = user.run("init", "--from", "claude-glm", "--no-start")
     after = (
         "claude-glm is now the default profile\n\n"
         "next:  llmswitch validate           what the profile needs\n"
@@ -226,7 +226,7 @@ def test_init_writes_a_first_profile_and_the_second_time_leaves_it(user: User) -
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     file.write_text("models: {mine: zai/glm-4.7}\n")
     before = tree(file.parent)
-    done = user.run("init")
+    done = user.run("init", "--from", "claude-glm", "--no-start")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{file} is there already and was left as it is\n{after}"
     assert tree(file.parent) == before
@@ -234,13 +234,14 @@ def test_init_writes_a_first_profile_and_the_second_time_leaves_it(user: User) -
 
 
 def test_init_as_json_says_what_was_there(user: User) -> None:
-    """The contract: name, file, and whether the profile was there before."""
+    """The contract: name, file, whether the profile was there before, and what was added to it."""
     file = str(user.root / "llmswitch" / "profiles" / "demo.yaml")
     for was_there in (False, True):
-        assert user.json("init", "--from", "demo") == {
+        assert user.json("init", "--from", "demo", "--no-start") == {
             "name": "demo",
             "file": file,
             "was_there": was_there,
+            "added": [],
         }
 
 
@@ -248,10 +249,10 @@ def test_init_takes_a_file_of_the_users_own(user: User) -> None:
     """Copied under its name; the original is not touched."""
     source = user.home / "team.yaml"
     source.write_text("# ours\nmodels: {a: zai/glm-4.7}\n")
-    assert user.json("init", "--from", "./team.yaml")["name"] == "team"
+    assert user.json("init", "--from", "./team.yaml", "--no-start")["name"] == "team"
     copy = user.root / "llmswitch" / "profiles" / "team.yaml"
     assert copy.read_text() == source.read_text() == "# ours\nmodels: {a: zai/glm-4.7}\n"
-    assert user.json("init", "--from", str(copy))["was_there"] is True
+    assert user.json("init", "--from", str(copy), "--no-start")["was_there"] is True
     assert copy.read_text() == "# ours\nmodels: {a: zai/glm-4.7}\n"
 
 
@@ -298,7 +299,7 @@ def test_init_does_not_replace_a_link_that_leads_nowhere_now(user: User) -> None
     folder.mkdir(parents=True)
     link = folder / "claude-glm.yaml"
     link.symlink_to(user.root / "dotfiles" / "claude-glm.yaml")
-    assert user.json("init")["was_there"] is True
+    assert user.json("init", "--from", "claude-glm", "--no-start")["was_there"] is True
     assert link.readlink() == user.root / "dotfiles" / "claude-glm.yaml"
 
 

@@ -1,0 +1,72 @@
+"""Questions in plain lines, on a terminal or in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmswitch.cli_common import show
+
+_ENDED = "the input has ended: the rest is taken as with --yes"
+
+
+@dataclass
+class Screen:
+    """Plain lines, so that it is the same over SSH, without colours, and with piped answers.
+
+    `asks` ends where the input does; from then on nobody answers.
+    """
+
+    asks: bool
+    silent: bool
+
+    def tell(self, lines: Sequence[str]) -> None:
+        """Show lines, but beside --json."""
+        if not self.silent:
+            show(lines, None, as_json=False)
+
+    def line(self, prompt: str) -> str | None:
+        """An answer; None where nobody answers. Raises EOFError for Ctrl-D on a terminal.
+
+        One that is piped is not seen before `took` shows it: it may be a key in the wrong place.
+        """
+        if not self.asks:
+            return None
+        sys.stdout.write(prompt)
+        sys.stdout.flush()
+        answer = sys.stdin.buffer.readline().decode(errors="replace")
+        if answer:
+            return answer.strip()
+        self._ended()
+        return None
+
+    def took(self, answer: str) -> None:
+        """Show an answer that was understood as it would look on a terminal."""
+        if self.asks and not sys.stdin.isatty():
+            self.tell([answer])
+
+    def secret(self, prompt: str) -> str | None:
+        """The same, and what is typed or piped is not shown."""
+        from getpass import getpass
+
+        if not self.asks:
+            return None
+        if sys.stdin.isatty():
+            sys.stdout.flush()
+            try:
+                return getpass(prompt).strip()
+            except UnicodeDecodeError:
+                return "\ufffd"  # what no key has
+        sys.stdout.write(f"{prompt}\n")
+        key = sys.stdin.buffer.readline().decode(errors="replace")
+        if not key:
+            self._ended()
+            return None
+        return key.strip()
+
+    def _ended(self) -> None:
+        if sys.stdin.isatty():
+            raise EOFError
+        self.asks = False
+        self.tell(["", _ENDED])

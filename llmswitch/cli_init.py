@@ -1,0 +1,336 @@
+"""The command `init`: its dialogue. What is found, composed and written is others' work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmswitch.cli_ask import Screen
+from llmswitch.cli_common import BIN, JsonOption, keys_here, own_home, places_here, show
+
+if TYPE_CHECKING:
+    from llmswitch.compose import Candidate
+    from llmswitch.detect import Found
+    from llmswitch.fields import Profile
+    from llmswitch.paths import Home, ProfileRef
+    from llmswitch.providers import Provider
+    from llmswitch.refresh import Answer
+    from llmswitch.setup import Done
+
+_WRAPPER = "claude-multi"
+
+
+def init(
+    *,
+    source: Annotated[
+        str | None, typer.Option("--from", help="A ready-made profile, or a file of yours.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing, and take what is found.")
+    ] = False,
+    no_start: Annotated[
+        bool, typer.Option("--no-start", help="Write the profile, and no more than that.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Set everything up: a profile from what is found here, the gateway, claude-multi.
+
+    A profile that is there is added to, never overwritten. --json asks nothing, like --yes.
+    """
+    from llmswitch import report, setup
+
+    home = own_home()
+    screen = Screen(asks=not (yes or as_json or source), silent=as_json)
+    guide = _Guide(home, screen)
+    done = setup.copy(home, source) if source else guide.run()
+    if no_start:
+        screen.tell(report.init(done))
+        started: dict[str, Any] = {}
+    else:
+        started = _start(home, done, screen)
+    if as_json:
+        data = {"name": done.ref.name, "file": str(done.ref.file), "was_there": done.was_there}
+        show([], data | {"added": list(done.added)} | started, as_json)
+
+
+def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
+    """Let the gateway run, write the wrapper, ask the doctor; what came of it, for --json."""
+    from llmswitch import doctor, gateway, progress, report, report_init, wrapper
+    from llmswitch.facts import Facts
+    from llmswitch.menu import make_rows
+    from llmswitch.plan import shown_path
+    from llmswitch.profile import load_profile
+
+    screen.tell(report_init.written(done))
+    profile = load_profile(done.ref.file, shown_path(done.ref.file))
+    held = Facts(os.environ, home, done.ref.argument, BIN.expanduser()).held
+    rows = make_rows(profile, {*keys_here(home).names, *held})
+    usable = any(row.reason is None for row in rows)
+    outcome = None
+    if usable:
+        with progress.shown() as tell:
+            outcome = gateway.up(done.ref, home, os.environ, tell)
+        screen.tell(report.outcome_in_short(outcome))
+    made = wrapper.install(done.ref, _WRAPPER, BIN, os.environ)
+    screen.tell(report_init.installed(made))
+    results = doctor.examine(Facts(os.environ, home, done.ref.argument, BIN.expanduser()))
+    if usable:
+        screen.tell(report_init.doctor(results))
+    screen.tell(report_init.coming(made, rows))
+    return {
+        "gateway": report.outcome_data(outcome) if outcome else None,
+        "wrapper": {"file": str(made.file), "did": made.did, "on_path": made.on_path},
+        "doctor": doctor.worst(results),
+    }
+
+
+@dataclass
+class _Guide:
+    """The dialogue. Nothing is written, and no key kept, before all is answered."""
+
+    home: Home
+    screen: Screen
+    pasted: dict[str, str] = field(default_factory=dict)  # keys by provider
+    answers: dict[str, Answer] = field(default_factory=dict)  # what their providers said
+
+    @cached_property
+    def ref(self) -> ProfileRef | None:
+        """The profile that is there already."""
+        from llmswitch import setup
+
+        return setup.own_profile(self.home)
+
+    @cached_property
+    def profile(self) -> Profile | None:
+        """What it says."""
+        from llmswitch.plan import shown_path
+        from llmswitch.profile import load_profile
+
+        return load_profile(self.ref.file, shown_path(self.ref.file)) if self.ref else None
+
+    @cached_property
+    def providers(self) -> dict[str, Provider]:
+        """Every provider that is known."""
+        from llmswitch import catalogue
+
+        return catalogue.providers(self.profile)
+
+    @cached_property
+    def found(self) -> Found:
+        """What is there on this machine."""
+        from llmswitch import detect
+
+        return detect.look(self.home, os.environ, BIN.expanduser(), self.profile)
+
+    def run(self) -> Done:
+        """Ask, then write. Ends the command where the user leaves it."""
+        from llmswitch import report_init
+
+        try:
+            chosen = self._ask()
+        except (KeyboardInterrupt, EOFError) as stop:
+            sys.stderr.write(f"\n{report_init.NOTHING}\n")
+            raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 1) from stop
+        if chosen is None:
+            sys.stderr.write(f"{report_init.NOTHING}\n")
+            raise typer.Exit(1)
+        return self._write(chosen)
+
+    def _ask(self) -> list[Candidate] | None:
+        """The models to write; None to write nothing."""
+        from llmswitch import report_init
+        from llmswitch.menu import make_rows
+
+        variables = [name for names in self.found.keys.values() for name in names]
+        places = places_here(self.home, variables)
+        self.screen.tell(report_init.found(self.found, self.providers, places, self.home.keys))
+        usable = bool(self.found.keys or self.found.servers)
+        if self.profile and self.ref:
+            rows = make_rows(self.profile, keys_here(self.home).names)
+            usable = any(row.reason is None for row in rows)
+            self.screen.tell(report_init.second(self.ref.file, rows))
+        if not usable and self.screen.asks:
+            self._take_key()
+        if self.ref and not any(one.marked for one in self._candidates()):
+            self.screen.tell([report_init.NOTHING_NEW])
+            return self._choose() if self.screen.asks else []
+        return self._choose()
+
+    def _candidates(self) -> list[Candidate]:
+        from llmswitch import compose, refresh
+
+        said = refresh.known(self.home)
+        fresh = {name: answer.models for name, answer in self.found.servers.items()}
+        fresh |= {name: answer.models for name, answer in self.answers.items() if answer.models}
+        listed = {name: [one["id"] for one in models] for name, models in fresh.items()}
+        said |= {name: {"models": models} for name, models in fresh.items()}
+        wanted = {*self.found.keys, *self.found.servers, *self.pasted}
+        return compose.candidates(self.profile, wanted, self.found.clouds, said, listed)
+
+    def _choose(self) -> list[Candidate] | None:
+        """Show what will be written until it is what is wanted."""
+        from llmswitch import report_init
+
+        chosen: list[Candidate] | None = None
+        while True:
+            there = self._candidates()
+            taken = [one for one in there if one.marked] if chosen is None else chosen
+            for part in (report_init.models(there, taken), self._shown(taken)):
+                self.screen.tell(["", *part] if part else [])
+            self.screen.tell([""])
+            answer = self._answer(there, taken)
+            if answer is None:
+                return [] if self.ref else None
+            if isinstance(answer, str):
+                self._take_key(answer)
+            elif answer is taken:
+                return taken
+            chosen = None if isinstance(answer, str) else answer
+
+    def _answer(
+        self, there: Sequence[Candidate], taken: list[Candidate]
+    ) -> list[Candidate] | str | None:
+        """What is to be done: these models, a key (empty to ask for it), or None to leave it."""
+        from llmswitch import compose, report_init
+
+        while True:
+            if self.screen.asks:
+                self.screen.tell(report_init.question(there, taken, self.ref is not None))
+            answer = self.screen.line(report_init.ANSWER)
+            word = (answer or "").lower()
+            if answer and self._owner(answer):
+                self.screen.took("")
+                return answer
+            named = compose.choose(word, there)
+            known = word in {"", "y", "yes", "n", "no", "k"} or named is not None
+            self.screen.took(word if known else "")
+            if word in {"", "y", "yes"}:
+                return taken
+            if word in {"n", "no"}:
+                return None
+            if word == "k":
+                return ""
+            if named is not None:
+                return named
+            self.screen.tell(report_init.NO_SUCH)
+
+    def _shown(self, taken: Sequence[Candidate]) -> list[str]:
+        from llmswitch import edit, report_init, setup
+
+        if self.ref:
+            lines = [edit.entry(one.name, one.value) for one in taken]
+            return report_init.additions(self.ref.file, lines) if lines else []
+        if taken:
+            return report_init.profile(setup.first_file(self.home), self._text(taken))
+        name, text = setup.ready_made()
+        return report_init.profile(self.home.profiles / f"{name}.yaml", text)
+
+    def _text(self, taken: Sequence[Candidate]) -> str:
+        from llmswitch import compose
+
+        return compose.profile_text(taken, self._port)
+
+    @cached_property
+    def _port(self) -> int:
+        from llmswitch import detect
+
+        return detect.free_port()
+
+    def _write(self, chosen: Sequence[Candidate]) -> Done:
+        from llmswitch import keys, report_init, report_keys, setup
+
+        for provider, key in self.pasted.items():
+            name = self.providers[provider].key or ""
+            place = keys.set_key(self.home, name, key)
+            self.screen.tell(report_init.kept(name, place, self.home.keys))
+            if places_here(self.home, [name])[name] == "environment":
+                self.screen.tell(report_keys.shadowed(name))
+        if self.ref:
+            return setup.extend(self.home, self.ref, {one.name: one.value for one in chosen})
+        if chosen:
+            return setup.write(self.home, self._text(chosen))
+        return setup.copy(self.home, setup.READY_MADE)
+
+    # -------------------------------------------------------------- a key
+
+    def _take_key(self, given: str = "") -> None:
+        """Ask for a key, or take one that is given, until one is not refused, or none comes."""
+        from llmswitch import report_init
+
+        key: str | None = given
+        if not given:
+            self.screen.tell(["", *report_init.PASTE])
+            key = self.screen.secret(report_init.KEY)
+        if key is None:
+            return
+        named = self._named(key)
+        name = named or self._owner(key) or self._which()
+        if name is None:
+            return
+        if named or not key:
+            self.screen.tell(report_init.page_of(self.providers[name], name))
+            key = self.screen.secret(report_init.KEY)
+        while key:
+            name = self._owner(key) or name
+            if self._is_fit(name, key):
+                self.pasted[name] = key
+                if not any(one.provider == name for one in self._candidates()):
+                    self.screen.tell(report_init.no_models(self.providers[name], name))
+                return
+            key = self.screen.secret(report_init.KEY)
+
+    @cached_property
+    def _keyed(self) -> list[str]:
+        """The providers that need a key and nothing else."""
+        return [name for name, one in self.providers.items() if one.key and not one.env]
+
+    def _owner(self, key: str) -> str | None:
+        """The provider that a key says to be of."""
+        from llmswitch import catalogue
+
+        name = catalogue.of_key(key)
+        return name if name in self._keyed else None
+
+    def _named(self, text: str) -> str | None:
+        """The provider that is meant by its name, or by its label."""
+        shown = {(self.providers[name].label or name).lower(): name for name in self._keyed}
+        return (shown | dict(zip(self._keyed, self._keyed, strict=True))).get(text.lower())
+
+    def _which(self) -> str | None:
+        """Ask for a provider; None where none is named."""
+        from llmswitch import report_init
+
+        self.screen.tell(report_init.providers(self.providers, self._keyed))
+        numbers = {str(at): name for at, name in enumerate(self._keyed, 1)}
+        while answer := self.screen.line(report_init.WHOSE):
+            name = numbers.get(answer) or self._named(answer)
+            self.screen.took(answer if name else "")
+            if name:
+                return name
+            self.screen.tell(report_init.NO_PROVIDER)
+        if answer is not None:
+            self.screen.took("")
+        return None
+
+    def _is_fit(self, name: str, key: str) -> bool:
+        """Whether a key can be one of a provider, which is asked, and says what came of it."""
+        from llmswitch import keys, progress, refresh, report_init
+
+        provider = self.providers[name]
+        if wrong := next(keys.wrongs(key, provider), None):
+            self.screen.tell(report_init.wrong(wrong))
+            return False
+        with progress.shown() as tell:
+            tell(f"asking {provider.label or name}")
+            answer = refresh.check_key(provider, key)
+            if answer.trouble is None and not answer.models:  # it was asked elsewhere
+                answer = answer._replace(models=refresh.ask_models(provider, key).models)
+        self.screen.tell(report_init.checked(provider.label or name, answer))
+        self.answers[name] = answer
+        return not answer.refused

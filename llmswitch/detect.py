@@ -1,0 +1,94 @@
+"""What is there on a machine before `init` asks anything. Looks, and prints and changes nothing."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from llmswitch import catalogue, refresh
+from llmswitch.checks_client import check_plain_claude
+from llmswitch.claude import Version, ask_version, find_claude
+from llmswitch.errors import LlmswitchError
+from llmswitch.facts import Facts
+from llmswitch.fields import Gateway, Profile
+from llmswitch.paths import Home
+from llmswitch.providers import Provider, is_local
+from llmswitch.secrets import known_keys
+from llmswitch.wrapper import list_installed
+
+_LOCAL_SECONDS = 0.3  # a server on this machine answers in a hundredth
+_CLIENT_SECONDS = 5.0
+_PORTS = 100
+
+
+class Found(NamedTuple):
+    """What was found. `keys` are the set variables of each provider that has all it needs;
+    `clouds` are those of them that read the cloud's own credentials, which are often there for
+    something else. `servers` are the models that the servers on this machine list. `astray` says
+    what leads a plain `claude` elsewhere.
+    """
+
+    keys: dict[str, tuple[str, ...]]
+    clouds: frozenset[str]
+    servers: dict[str, refresh.Answer]
+    claude: tuple[Path, Version] | None
+    wrappers: list[Path]
+    astray: str | None
+
+
+def look(home: Home, environ: Mapping[str, str], folder: Path, profile: Profile | None) -> Found:
+    """Look at keys, servers, the client, its settings, and the wrappers in `folder` and on PATH."""
+    there = catalogue.providers(profile)
+    variables = dict(_keys(there, known_keys(environ, home).names))
+    plain = check_plain_claude(Facts(environ, home, None, folder))
+    return Found(
+        keys=variables,
+        clouds=frozenset(name for name in variables if there[name].key is None),
+        servers=_servers(there),
+        claude=_client(environ),
+        wrappers=list_installed(folder, environ),
+        astray=plain.message if plain.level == "warning" else None,
+    )
+
+
+def _keys(there: Mapping[str, Provider], names: set[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, provider in there.items():
+        wanted = (*([provider.key] if provider.key else ()), *provider.env)
+        if wanted and names.issuperset(wanted):
+            yield name, wanted
+
+
+def _servers(there: Mapping[str, Provider]) -> dict[str, refresh.Answer]:
+    local = {name: provider for name, provider in there.items() if is_local(provider)}
+    with ThreadPoolExecutor(max(1, len(local))) as pool:
+        answers = pool.map(
+            lambda one: refresh.ask_models(one, None, _LOCAL_SECONDS), local.values()
+        )
+        return {name: said for name, said in zip(local, answers, strict=True) if said.models}
+
+
+def _client(environ: Mapping[str, str]) -> tuple[Path, Version] | None:
+    try:
+        claude = find_claude(environ)
+        return claude, ask_version(claude, _CLIENT_SECONDS)
+    except LlmswitchError:
+        return None
+
+
+def free_port() -> int:
+    """The gateway's usual port where it is free, else the next one that is."""
+    first = Gateway().port
+    return next((port for port in range(first, first + _PORTS) if _is_free(port)), first)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((Gateway().host, port))
+        except OSError:
+            return False
+        return True
