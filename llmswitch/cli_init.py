@@ -82,7 +82,7 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     results = doctor.examine(Facts(os.environ, home, done.ref.argument, BIN.expanduser()))
     if usable:
         screen.tell(report_init.doctor(results))
-    screen.tell(report_init.coming(made, rows))
+    screen.tell([*report_init.without_gateway(rows), *report_init.coming(made, rows)])
     return {
         "gateway": report.outcome_data(outcome) if outcome else None,
         "wrapper": {"file": str(made.file), "did": made.did, "on_path": made.on_path},

@@ -14,7 +14,7 @@ from llmswitch.detect import Found
 from llmswitch.doctor import Result
 from llmswitch.keys import KEYRING, Place
 from llmswitch.menu import Row, format_context, format_price
-from llmswitch.providers import Provider
+from llmswitch.providers import DIRECT, Provider
 from llmswitch.redact import with_tilde
 from llmswitch.refresh import Answer
 from llmswitch.setup import Done
@@ -175,6 +175,16 @@ def doctor(results: Sequence[Result]) -> list[str]:
         f"llmswitch doctor: {len(results)} checks, {len(told)} to look at",
         *report.doctor(told),
     ]
+
+
+def without_gateway(rows: Sequence[Row]) -> list[str]:
+    """Where all models are of one provider that Claude Code can speak to itself: how."""
+    of = {row.provider_name: row.provider for row in rows}
+    name, provider = next(iter(of.items()))
+    if len(of) > 1 or provider.dialect not in DIRECT:
+        return []
+    direct = f"llmswitch wrapper install --direct {name}"
+    return [f"note: {provider.label or name} alone needs no gateway    -> {direct}"]
 
 
 def coming(done: Installed, rows: Sequence[Row]) -> list[str]:

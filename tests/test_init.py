@@ -89,6 +89,7 @@ wrote ~/.config/llmswitch/profiles/main.yaml
 started on 127.0.0.1:PORT, pid PID
 installed ~/.local/bin/claude-multi
 llmswitch doctor: 25 checks, nothing is wrong
+note: Anthropic alone needs no gateway    -> llmswitch wrapper install --direct anthropic
 
 next:  claude-multi  Claude Code, with every model in /model"""
 
@@ -588,6 +589,31 @@ next:  export PATH=~/.local/bin:"$PATH"  here, and in your shell's start-up file
        claude-multi                      Claude Code, with every model in /model"""
     )
     assert someone.run("down").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("models", "direct"),
+    [
+        ("{a: zai/glm-4.7, b: zai/glm-5.3}", "zai"),
+        ("{a: ollama/qwen3}", "ollama"),
+        ("{a: zai/glm-4.7, b: demo/parrot}", None),
+        ("{a: openai/gpt-5.5-pro}", None),
+    ],
+)
+def test_where_no_gateway_is_needed_the_way_without_is_named(
+    models: str, direct: str | None, someone: Newcomer
+) -> None:
+    """All models are of one provider whose API is Anthropic's; the command that is named works."""
+    text = f"models: {models}\ngateway: {{port: {free_port()}}}\n"
+    (someone.home / "mine.yaml").write_text(text)
+    done = someone.run("init", "--from", "mine.yaml", env={"ZAI_API_KEY": "k"})
+    assert (done.returncode, done.stderr) == (0, "")
+    told = re.findall(
+        r"^note: .* alone needs no gateway    -> llmswitch (.*)$", done.stdout, re.MULTILINE
+    )
+    assert told == ([f"wrapper install --direct {direct}"] if direct else [])
+    for command in told:
+        assert someone.run(*command.split()).returncode == 0
 
 
 def test_a_profile_with_mistakes_is_not_added_to(someone: Newcomer) -> None:
