@@ -52,6 +52,7 @@ def variable(profile: Profile | None, which: str) -> tuple[str, Provider | None]
     if which in found:
         if own := found[which].key:
             return own, found[which]
+        _refuse_login(found[which], which)
         raise LlmswitchError(f"{which} needs no key", "llmswitch providers")
     if not (which.isascii() and which.isidentifier() and which == which.upper()):
         raise LlmswitchError(
@@ -91,6 +92,7 @@ def provider_rows(
             "name": name,
             "label": provider.label or name,
             "dialect": provider.dialect,
+            "auth": provider.auth,
             "base_url": provider.base_url,
             "key": provider.key,
             "key_set": provider.key in set_names if provider.key else None,
@@ -149,6 +151,7 @@ def _row(
     there = profile.models.items() if profile else ()
     return {
         "model": target,
+        "auth": provider.auth,
         "context": known.context or model.get("context"),
         "price": price,
         "key_set": any(key in set_names for key in keys) if keys else None,
@@ -210,6 +213,10 @@ def _askable(
     for name in [only] if only else providers(profile):
         provider, wanted = named(profile, name), keys_of(profile, name)
         key = next((keys[key] for key in wanted if key in keys), None)
+        if only:
+            _refuse_login(provider, name)
+        elif provider.auth == "subscription":
+            continue
         if only and wanted and not key:
             raise LlmswitchError(
                 f"{missing_reason(wanted)}, so {name} cannot be asked",
@@ -219,11 +226,21 @@ def _askable(
             yield name, provider, key
 
 
+def _refuse_login(provider: Provider, name: str) -> None:
+    """Raises LlmswitchError for a provider that only the client's login opens."""
+    if provider.auth == "subscription":
+        raise LlmswitchError(
+            f"{name} is opened by your Claude login, which only Claude Code has; it has no key",
+            "claude    (and in it: /status, or /login)",
+        )
+
+
 def check_keys(
     profile: Profile | None, keys: Mapping[str, str], provider: str
 ) -> dict[str, refresh.Answer]:
     """Whether a provider takes each of its keys that is set, by the name of its variable."""
     one, wanted = named(profile, provider), keys_of(profile, provider)
+    _refuse_login(one, provider)
     if not wanted:
         raise LlmswitchError(f"{provider} needs no key", f"llmswitch models --provider {provider}")
     found = [name for name in wanted if name in keys]

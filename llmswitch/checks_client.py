@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmswitch import saved_default
+from llmswitch.checks_profile import has_subscription
 from llmswitch.claude import (
     ALIASES,
     DISCOVERY_FROM,
@@ -24,6 +25,7 @@ from llmswitch.claude import (
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Verdict
 from llmswitch.health import connect_host
+from llmswitch.login import LOG_IN, NO_LOGIN, has_login
 from llmswitch.paths import find_profile_if_any
 from llmswitch.wrapper import Direct, direct_of, is_for, is_of, list_installed, wanted_text
 
@@ -44,11 +46,29 @@ def check_client(facts: Facts) -> Verdict:
         version = ask_version(claude, _SECONDS)
     except LlmswitchError as error:
         return Verdict("error", error.message, error.hint)
+    if has_subscription(facts) and version < PICKER_FROM:
+        said = (
+            f"Claude Code {shown(version)}, {claude}: with a Claude login /model lists its own "
+            f"names, and a model is picked by /model NAME; {shown(PICKER_FROM)} and newer list all"
+        )
+        return Verdict("info", said, "claude update")
     rung = rung_of(version)
     said = f"Claude Code {shown(version)}, {claude}: {_MENUS[rung]}"
     if rung == "picker":
         return Verdict("ok", said)
     return Verdict("info" if rung == "discovery" else "warning", said, "claude update")
+
+
+def check_login(facts: Facts) -> Verdict:
+    """A profile with a subscription needs a Claude login, which is the client's to keep."""
+    names = [row.name for row in facts.rows if row.needs_login]
+    found = has_login(facts.environ)
+    if found is None:
+        return Verdict("ok", f"{', '.join(names)} use yours, which macOS keeps in its keychain")
+    if not found:
+        said = f"{NO_LOGIN}, and the subscription pays for {', '.join(names)}"
+        return Verdict("warning", said, LOG_IN)
+    return Verdict("ok", f"{', '.join(names)} use yours; it is sent to Anthropic and nowhere else")
 
 
 def check_wrapper(facts: Facts) -> Verdict:

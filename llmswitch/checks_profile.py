@@ -66,6 +66,14 @@ def key_names(facts: Facts) -> list[str]:
         return []
 
 
+def has_subscription(facts: Facts) -> bool:
+    """Whether a model of the profile is paid by a Claude login."""
+    try:
+        return any(row.needs_login for row in facts.rows)
+    except NotAskedError:
+        return False
+
+
 def check_key(facts: Facts, name: str) -> Verdict:
     """A key is set and looks like one. Its value is never shown."""
     key = facts.keys.get(name)

@@ -160,11 +160,18 @@ def shown(version: Version) -> str:
     return ".".join(map(str, version))
 
 
-def rung_of(version: Version) -> Rung:
-    """The best way into the menu that a version of the client has."""
+def rung_of(version: Version, *, with_login: bool = False) -> Rung:
+    """The best way into the menu that a version of the client has. With a Claude login it does not
+    ask the gateway for its list (2.1.197).
+    """
     if version >= PICKER_FROM:
         return "picker"
-    return "discovery" if version >= DISCOVERY_FROM else "rows"
+    return "discovery" if version >= DISCOVERY_FROM and not with_login else "rows"
+
+
+def wants_login(menu: Menu) -> bool:
+    """Whether the client is to use the user's Claude login: a model of the menu needs it."""
+    return any(row.needs_login for row in menu.served)
 
 
 def model_id(name: str, context: int | None, rung: Rung) -> str:
@@ -221,8 +228,7 @@ def _is_small(row: Row) -> bool:
 
 def make_settings(menu: Menu, rung: Rung, url: str) -> dict[str, Any]:
     """The client's settings for a menu, all but the gateway's key and the model to start with."""
-    env = dict.fromkeys(_NEUTRALISED, "")
-    env |= {
+    env = _neutralised(menu) | {
         "ANTHROPIC_BASE_URL": url,
         # This block at the head of the system prompt defeats prompt caching at other providers.
         "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
@@ -269,11 +275,29 @@ def make_settings(menu: Menu, rung: Rung, url: str) -> dict[str, Any]:
         typed = [name for name in ids if name not in _ROLE_VARIABLES and name != ids[name]]
         settings["availableModels"] = [first, *others, *typed]
         settings["enforceAvailableModels"] = True
-    elif extra := _unlisted(menu):
-        env["ANTHROPIC_CUSTOM_MODEL_OPTION"] = ids[extra[0]]
-        env["ANTHROPIC_CUSTOM_MODEL_OPTION_NAME"] = rows[extra[0]].label
-        env["ANTHROPIC_CUSTOM_MODEL_OPTION_DESCRIPTION"] = rows[extra[0]].description
+    else:
+        env |= _fixed_rows(menu, ids)
     return settings
+
+
+def _neutralised(menu: Menu) -> dict[str, str]:
+    # The token of `claude setup-token` is a login too.
+    kept = {"CLAUDE_CODE_OAUTH_TOKEN"} if wants_login(menu) else set()
+    return {name: "" for name in _NEUTRALISED if name not in kept}
+
+
+def _fixed_rows(menu: Menu, ids: Mapping[str, str]) -> dict[str, str]:
+    """The variables for a client that lists no models beside the roles' but one."""
+    env = {}
+    listed = {menu.roles[role] for role in _ROLE_VARIABLES}
+    if extra := next((row for row in menu.served if row.name not in listed), None):
+        env["ANTHROPIC_CUSTOM_MODEL_OPTION"] = ids[extra.name]
+        env["ANTHROPIC_CUSTOM_MODEL_OPTION_NAME"] = extra.label
+        env["ANTHROPIC_CUSTOM_MODEL_OPTION_DESCRIPTION"] = extra.description
+    if wants_login(menu) and not any("[1m]" in wire for wire in ids.values()):
+        # With a login 2.1.197 lists a model of its own besides, which the gateway does not have.
+        env["CLAUDE_CODE_DISABLE_1M_CONTEXT"] = "1"
+    return env
 
 
 def wire_ids(menu: Menu, rung: Rung) -> dict[str, str]:
@@ -319,12 +343,6 @@ def behaves_as(row: Row) -> str | None:
     if row.provider.dialect == "anthropic":
         return row.model.id
     return None if _is_small(row) else PLAIN_BEHAVIOUR  # it would tell the client 200k
-
-
-def _unlisted(menu: Menu) -> list[str]:
-    """The models that no role's row shows, for a client that has only those and one more."""
-    shown = {menu.roles[role] for role in _ROLE_VARIABLES}
-    return [row.name for row in menu.served if row.name not in shown]
 
 
 def missing_rows(env: Mapping[str, str], ids: Mapping[str, str]) -> list[str]:

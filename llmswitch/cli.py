@@ -219,8 +219,9 @@ def env(
     from llmswitch import outside
 
     home, ref = chosen(profile)
-    lines = outside.FORMATS[form](outside.variables(ref, home, os.environ))
-    show(lines, None, as_json=False)
+    way = outside.way(ref, home, os.environ, with_login=form in outside.EDITORS)
+    show(outside.FORMATS[form](way.variables), None, as_json=False)
+    sys.stderr.write(outside.left_out(way))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -234,7 +235,8 @@ def code(
     from llmswitch import outside
 
     home, ref = chosen(profile)
-    outside.run_code(arguments or [], outside.variables(ref, home, os.environ), os.environ)
+    way = outside.way(ref, home, os.environ, with_login=True)
+    outside.run_code(arguments or [], way.variables, os.environ)
 
 
 @app.command()

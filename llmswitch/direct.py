@@ -46,12 +46,14 @@ def find_access(provider: str, profile: str, home: Home, environ: Mapping[str, s
     ref = find_profile_if_any(home, profile or None, environ)
     run = home.direct(provider, ref)
     drawn = _drawn(provider, ref, run / "menu.json")
+    credential = _credential(drawn, home, environ)
     return Access(
         run=run,
         clients=drawn["clients"],
         roles=drawn["roles"],
         aliases=drawn["aliases"],
-        credential=_credential(drawn, home, environ),
+        credential=lambda _: credential,
+        with_login=drawn["login"],
         carried=_carried(drawn, environ),
     )
 
@@ -60,9 +62,12 @@ def _credential(drawn: Mapping[str, Any], home: Home, environ: Mapping[str, str]
     """The settings by which the client gets the provider's key: a command that prints it.
 
     2.1.197 and 2.1.330 run it when they first need it, ask nothing, send what it prints as Bearer
-    and as x-api-key, and with it send no login of the user's.
+    and as x-api-key, and with it send no login of the user's. Where that login is what opens the
+    provider, it is the client's to send.
     """
     names = drawn["keys"]
+    if drawn["login"]:
+        return {"env": {"ANTHROPIC_AUTH_TOKEN": ""}}
     if not names:
         return {"env": {"ANTHROPIC_AUTH_TOKEN": _NO_KEY}}
     if not known_keys(environ, home).names & set(names):

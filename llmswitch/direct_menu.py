@@ -8,7 +8,7 @@ from typing import Any
 
 from llmswitch import __version__
 from llmswitch.catalogue import keys_of, named, providers
-from llmswitch.claude import Rung, make_settings, wire_ids
+from llmswitch.claude import Rung, make_settings, wants_login, wire_ids
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Model, Profile, Roles
 from llmswitch.menu import Menu, make_menu
@@ -64,6 +64,7 @@ def draw(provider: str, ref: ProfileRef | None) -> dict[str, Any]:
         "roles": by_id.roles,
         "aliases": {row.name: row.model.id for row in menu.served},
         "keys": keys,
+        "login": wants_login(by_id),
         "cure": f"llmswitch key set {provider if provider in catalogue_data() else keys[0]}{page}"
         if keys
         else None,

@@ -58,6 +58,8 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield Check("ledger", gateway.check_ledger)
     yield Check("clients", gateway.check_clients)
     yield Check("claude", client.check_client)
+    if profile.has_subscription(facts):
+        yield Check("login", client.check_login)
     yield Check("wrapper", client.check_wrapper)
     yield Check("plain claude", client.check_plain_claude)
     yield Check("saved default", client.check_saved_default)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from llmswitch.claude import ask_version, find_claude, make_settings, rung_of
+from llmswitch.claude import ask_version, find_claude, make_settings, rung_of, wants_login
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import CONF
 from llmswitch.health import url_of
@@ -21,7 +21,8 @@ def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:
     known = known_keys(environ, find_home(environ))
     drawing = draw(ref, known.values, known.hidden)
     try:
-        rung = rung_of(ask_version(find_claude(environ)))
+        version = ask_version(find_claude(environ))
+        rung = rung_of(version, with_login=wants_login(drawing.menu))
     except LlmswitchError:  # no client here: as for the newest
         rung = "picker"
     gateway = drawing.profile.gateway

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from llmswitch import gateway_log, health
-from llmswitch.claude import RUNGS, make_settings, wire_ids
+from llmswitch.claude import RUNGS, make_settings, wants_login, wire_ids
 from llmswitch.errors import LlmswitchError
 from llmswitch.keys import open_keys
 from llmswitch.menu import row_data
@@ -157,6 +157,7 @@ def _state(plan: Plan, pid: int, keys: dict[str, str]) -> State:
         rung: {
             "settings": make_settings(plan.drawing.menu, rung, state.url),
             "ids": wire_ids(plan.drawing.menu, rung),
+            "login": wants_login(plan.drawing.menu),
         }
         for rung in RUNGS
     }

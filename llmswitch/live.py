@@ -13,23 +13,28 @@ from llmswitch.claude import ask_version, find_claude, rung_of
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError
 from llmswitch.keys import kept_keys
+from llmswitch.login import OWN_LOGIN
 from llmswitch.menu import Row
-from llmswitch.probe import Cell, Result, Target, other_of, run
+from llmswitch.probe import PROBES, Cell, Result, Target, other_of, run
 from llmswitch.probe_bodies import estimate
 from llmswitch.probe_client import drive
 from llmswitch.probe_wire import Door
 from llmswitch.state import State
 
 CLIENT = "claude -p"
+_TRY = "try: claude-multi --model {} -p hi"
 
 
 class Live(NamedTuple):
-    """What is going to be asked. `claude` is the client where it is to be driven too."""
+    """What is going to be asked. `claude` is the client where it is to be driven too, `logins` are
+    models that the user's Claude login pays for, which only that client has.
+    """
 
     facts: Facts
     state: State
     targets: tuple[Target, ...]
     claude: Path | None
+    logins: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:
@@ -63,26 +68,41 @@ def prepare(facts: Facts, names: Sequence[str], with_client: bool) -> Live:
     secrets = (*facts.keys.values(), *kept_keys(facts.home).values())
     door = Door(state.host, state.port, facts.own_key, time.monotonic, secrets=secrets)
     wanted = [row for row in served if not names or row.name in names]
-    targets = tuple(_target(row, served, door) for row in wanted)
-    return Live(facts, state, targets, find_claude(facts.environ) if with_client else None)
+    others = [row for row in served if not row.needs_login]
+    targets = tuple(_target(row, others, door) for row in wanted if not row.needs_login)
+    logins = tuple(row.name for row in wanted if row.needs_login)
+    return Live(facts, state, targets, find_claude(facts.environ) if with_client else None, logins)
 
 
 def ask(live: Live, progress: Callable[[str], None]) -> list[Result]:
     """Ask every model everything."""
-    results = run(live.targets, progress)
+    asked = [*run(live.targets, progress), *(_unasked(name) for name in live.logins)]
+    order = [row.name for row in live.facts.rows]
+    results = sorted(asked, key=lambda result: order.index(result.model))
     if live.claude is None:
         return results
     client = live.state.clients[rung_of(ask_version(live.claude))]
     for result in results:
         progress(f"{result.model}: {CLIENT}")
-        if result.cells["answer"].level == "ok":
+        is_paid_so = result.model in live.logins
+        if is_paid_so and OWN_LOGIN not in live.facts.environ:
+            cell = Cell("skipped", f"it is asked in a home of its own; {_TRY.format(result.model)}")
+        elif is_paid_so or result.cells["answer"].level == "ok":
             with TemporaryDirectory(prefix="llmswitch-") as folder:
                 key, environ = live.facts.own_key, live.facts.environ
-                cell = drive(live.claude, client, key, result.model, Path(folder), environ)
+                told = {**client, "login": is_paid_so}
+                cell = drive(live.claude, told, key, result.model, Path(folder), environ)
         else:
             cell = Cell("skipped", "no plain answer")
         result.cells[CLIENT] = cell
     return results
+
+
+def _unasked(model: str) -> Result:
+    """No check has been made: the login is the client's, and llmswitch does not take it."""
+    cells = {name: Cell("skipped", "no plain answer") for name, _ in PROBES}
+    note = f"your Claude login pays for it, which only Claude Code has; {_TRY.format(model)}"
+    return Result(model, cells | {"answer": Cell("skipped", note)})
 
 
 def failed(results: Sequence[Result]) -> bool:

@@ -34,9 +34,18 @@ class Row(NamedTuple):
     @property
     def description(self) -> str:
         """What stands beside the label: provider, context window, price."""
-        return " · ".join(
-            (self.provider_label, format_context(self.context), format_price(self.price))
-        )
+        price = "Claude subscription" if self.is_subscription else format_price(self.price)
+        return " · ".join((self.provider_label, format_context(self.context), price))
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether it is served to those alone who bring a Claude login."""
+        return self.provider.auth == "subscription"
+
+    @property
+    def is_subscription(self) -> bool:
+        """Whether nothing is paid for it by the token."""
+        return self.needs_login and self.model.price is None
 
     @property
     def provider_label(self) -> str:

@@ -7,39 +7,80 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from llmswitch.claude import make_settings
 from llmswitch.errors import LlmswitchError
+from llmswitch.fields import Profile
 from llmswitch.health import url_of
+from llmswitch.login import TOKEN, gateway_access
+from llmswitch.menu import Menu
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.plan import draw
 from llmswitch.secrets import gateway_key, known_keys
 from llmswitch.state import is_ours, read_state
 
-_KEY = "ANTHROPIC_AUTH_TOKEN"
+# Formats for a program on the machine where the user is logged in.
+EDITORS = ("vscode",)
 
 
-def variables(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+class Way(NamedTuple):
+    """The variables by which a client reaches a gateway, and the models that it cannot have so."""
+
+    variables: dict[str, str]
+    without: list[str]
+
+
+def way(
+    ref: ProfileRef, home: Home, environ: Mapping[str, str], *, with_login: bool = False
+) -> Way:
     """The address and key of a profile's gateway, and the models that stand for Claude's names.
 
-    Raises LlmswitchError for a profile that cannot be used.
+    `with_login` is for where the user's Claude login is, and so for editors alone: elsewhere the
+    models that it pays for are left out. Raises LlmswitchError for a profile that cannot be used.
     """
     state = read_state(home.run(ref))
     known = known_keys(environ, home)
     held = state.keys if is_ours(state) and state else {}
     drawing = draw(ref, known.values, {*known.hidden, *held})
     listens = drawing.profile.gateway
-    settings = make_settings(drawing.menu, "rows", url_of(listens.host, listens.port))
+    menu, without = drawing.menu, [row.name for row in drawing.menu.served if row.needs_login]
+    if without and not with_login:
+        menu = _without(drawing.profile, menu, without)
+    settings = make_settings(menu, "rows", url_of(listens.host, listens.port))
     told = {name: value for name, value in settings["env"].items() if value}
-    return {
+    login = with_login and bool(without)
+    access = gateway_access(gateway_key(home), {}, with_login=login)
+    found = {
         "ANTHROPIC_BASE_URL": told.pop("ANTHROPIC_BASE_URL"),
-        _KEY: gateway_key(home),
+        **access,
         "ANTHROPIC_MODEL": settings["model"],
         # One custom row is all that variables can name; this lists every model.
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
         **{name: value for name, value in told.items() if "CUSTOM_MODEL_OPTION" not in name},
     }
+    return Way(found, [] if login else without)
+
+
+def _without(profile: Profile, menu: Menu, names: Sequence[str]) -> Menu:
+    """A menu without some of its models; their roles go to the default, or to the first left."""
+    rows = tuple(row for row in menu.served if row.name not in names)
+    if not rows:
+        raise LlmswitchError(
+            "every model of the profile needs your Claude login, which only Claude Code can send",
+            "claude-multi    (or in VS Code: llmswitch code)",
+        )
+    left = {row.name for row in rows}
+    wanted = profile.role("default")
+    default = wanted if wanted in left else rows[0].name
+    return Menu(rows, {role: n if n in left else default for role, n in menu.roles.items()})
+
+
+def left_out(way: Way) -> str:
+    """What is said of the models that variables cannot reach; nothing where there are none."""
+    names = ", ".join(way.without)
+    said = "left out; only Claude Code with your Claude login can use such a model"
+    return f"note: {names}: {said}\n" if names else ""
 
 
 def run_code(
@@ -80,7 +121,7 @@ def _vscode(values: Mapping[str, str]) -> list[str]:
 
 def _github_actions(values: Mapping[str, str]) -> list[str]:
     """A workflow is public, so the key is a secret of the repository."""
-    shown = {**values, _KEY: f"${{{{ secrets.{_KEY} }}}}"}
+    shown = {**values, TOKEN: f"${{{{ secrets.{TOKEN} }}}}"}
     return ["env:", *(f"  {name}: {json.dumps(value)}" for name, value in shown.items())]
 
 

@@ -56,7 +56,10 @@ def price_map() -> dict[str, dict[str, Any]]:
 
 
 def look_up(model: Model, provider: Provider) -> Known:
-    """What is known of a model: what the profile says, else the map, else the catalogue."""
+    """What is known of a model: what the profile says, else the map, else the catalogue.
+
+    What a subscription pays costs nothing more by the token, unless the profile says otherwise.
+    """
     entry: dict[str, Any] = {}
     if provider.prices is not None and not (model.context and model.price):
         names = (provider.prices + model.id, provider.prices + model.id.lower())
@@ -64,6 +67,8 @@ def look_up(model: Model, provider: Provider) -> Known:
     tiers = () if model.price else tuple(rate for rate in entry.items() if _TIER.fullmatch(rate[0]))
     listed = next((one.context for one in provider.models if one.id == model.id), None)
     context = model.context or _tokens(entry) or listed
+    if provider.auth == "subscription" and not model.price:
+        return Known(context, Price(input=0, output=0))
     return Known(context, model.price or _price(entry), tiers)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmswitch.login import OWN_LOGIN, gateway_access
 from llmswitch.paths import LOOPBACK, write_private
 from llmswitch.probe import Cell
 from llmswitch.probe_bodies import NOTE, PASSWORD
@@ -34,16 +35,18 @@ def drive(
 ) -> Cell:
     """Have the client answer a question that takes one call of a tool.
 
-    `client` are the settings and model ids of its rung as the gateway's state has them, `key` is
-    the gateway's, `folder` is empty and becomes the client's home. `timeout` is in seconds: by
-    itself the client tries ten times, which takes three minutes.
+    `client` are the settings and model ids of its rung as the gateway's state has them, and whether
+    this model is paid by a login (that of CLAUDE_CODE_OAUTH_TOKEN), `key` is the gateway's,
+    `folder` is empty and becomes the client's home. `timeout` is in seconds: by itself the client
+    tries ten times, which takes three minutes.
     """
     note = folder / "project" / NOTE_FILE
     note.parent.mkdir()
     note.write_text(f"{NOTE}\n", encoding="utf-8")
     settings = folder / "settings.json"
-    own = {"ANTHROPIC_AUTH_TOKEN": key, "NO_PROXY": LOOPBACK, "no_proxy": LOOPBACK}
-    env = {**client["settings"]["env"], **own}
+    with_login = client["login"]
+    access = gateway_access(key, {}, with_login=with_login)
+    env = client["settings"]["env"] | access | {"NO_PROXY": LOOPBACK, "no_proxy": LOOPBACK}
     write_private(settings, json.dumps({**client["settings"], "env": env}))
     command = [str(claude), "--settings", str(settings), "--model", client["ids"][model]]
     command += ["--allowedTools", "Read", "--output-format", "stream-json", "--verbose"]
@@ -51,7 +54,7 @@ def drive(
     try:
         done = subprocess.run(
             command,
-            env=_environment(environ, folder),
+            env=_environment(environ, folder, with_login=with_login),
             cwd=note.parent,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -67,9 +70,12 @@ def drive(
     return _judged(done, key)
 
 
-def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """The client's environment: a home of its own, and no credential or address of the user's."""
-    kept = {name: environ[name] for name in _PASSED_ON if name in environ}
+def _environment(environ: Mapping[str, str], home: Path, *, with_login: bool) -> dict[str, str]:
+    """The client's environment: a home of its own, and no credential or address of the user's but
+    a login that is wanted.
+    """
+    passed_on = (*_PASSED_ON, OWN_LOGIN) if with_login else _PASSED_ON
+    kept = {name: environ[name] for name in passed_on if name in environ}
     quiet = ("DISABLE_AUTOUPDATER", "DISABLE_ERROR_REPORTING", "DISABLE_TELEMETRY")
     return kept | dict.fromkeys(quiet, "1") | {"HOME": str(home), "TERM": "dumb"}
 

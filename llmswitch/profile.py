@@ -17,6 +17,7 @@ from llmswitch.errors import ProfileError
 from llmswitch.fields import Profile
 from llmswitch.providers import catalogue_data
 from llmswitch.references import TARGET, nearest, references, short
+from llmswitch.subscription import SUBSCRIPTION, subscription_problems
 
 # Fields of the design that this version does not serve. Accepting one would promise what nothing
 # keeps, so each is refused by name.
@@ -55,7 +56,8 @@ def parse_profile(text: str, shown: str) -> Profile:
         except ValidationError as error:
             problems += [_explain(doc, data, item) for item in error.errors(include_url=False)]
         problems += [
-            Problem(doc.line_of(path), f"{dotted(path)} {text}") for path, text in references(data)
+            Problem(doc.line_of(path), f"{dotted(path)} {text}")
+            for path, text in (*references(data), *subscription_problems(data))
         ]
         problems += [Problem(doc.line_of(path), text) for path, text in engine_problems(data)]
     if problems or profile is None:
@@ -76,7 +78,9 @@ def _long_forms(data: dict[str, Any]) -> dict[str, Any]:
     own = data.get("providers", {})
     if isinstance(own, dict):
         merged = {
-            name: {**catalogue.get(name, {}), **spec} if isinstance(spec, dict) else spec
+            name: {**catalogue.get(name, {}), **_without_key(spec), **spec}
+            if isinstance(spec, dict)
+            else spec
             for name, spec in own.items()
         }
         for name in _named_providers(models):
@@ -84,6 +88,11 @@ def _long_forms(data: dict[str, Any]) -> dict[str, Any]:
                 merged.setdefault(name, catalogue[name])
         data["providers"] = merged
     return data
+
+
+def _without_key(spec: dict[str, Any]) -> dict[str, Any]:
+    """What a login changes of the catalogue's entry."""
+    return {"key": None} if spec.get("auth") == SUBSCRIPTION else {}
 
 
 def _named_providers(models: Any) -> Iterator[str]:

@@ -18,6 +18,8 @@ Role = Literal["default", "opus", "sonnet", "haiku", "fable", "subagent"]
 # Their requests are Claude Code's own, so it can be sent there without a gateway.
 DIRECT: tuple[Dialect, ...] = ("anthropic", "messages")
 CATALOGUE = Path(__file__).with_name("providers.yaml")
+# `subscription`: a request is paid by the Claude login that its client brings along.
+Auth = Literal["key", "subscription"]
 
 
 class Strict(BaseModel):
@@ -87,15 +89,17 @@ class Provider(Strict):
     prefix of its models in LiteLLM's price map, None where they are not in it. `prefix` is
     LiteLLM's own name for the provider (dialect `litellm` only), `env` the variables that such a
     provider reads by itself (cloud credentials). `models_url` is where it lists its models, where
-    that is not below `base_url`, `key_url` what only a valid key may ask there. `unverified` are
-    the fields that were not read in the provider's own documentation. `roles` says which of its
-    models serves a role, `wrapper` what its direct wrapper is called.
+    that is not below `base_url`, `key_url` what only a valid key may ask there. `auth` says what
+    opens it (Anthropic itself only; see Auth). `unverified` are the fields that were not read in
+    the provider's own documentation. `roles` says which of its models serves a role, `wrapper` what
+    its direct wrapper is called.
     """
 
     label: Annotated[str, AfterValidator(one_line)] = ""
     dialect: Dialect
     base_url: Url | None = None
     key: Variable | None = None
+    auth: Auth = "key"
     key_page: str | None = None
     key_prefix: str | None = None
     prices: str | None = None

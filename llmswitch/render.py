@@ -41,6 +41,7 @@ _CALLBACKS = (
     "llmswitch.callbacks.budget.budgets",
     "llmswitch.callbacks.failures.failures",
 )
+_LOGIN = "llmswitch.callbacks.login.logins"
 _ADDED_TO = ("model_list", "callbacks", "custom_provider_map")
 
 
@@ -96,10 +97,11 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
     """
     deployments = [item for row in menu.served for item in _deployments(profile, row)]
     served = {row.name for row in menu.served}
+    logins = [row.name for row in menu.served if row.needs_login]
     config: dict[str, Any] = {
         "model_list": deployments,
         "litellm_settings": {
-            "callbacks": list(_CALLBACKS),
+            "callbacks": [*_CALLBACKS, *([_LOGIN] if logins else [])],
             # Else it adds advice on its own settings to the provider's words.
             "expose_router_debug_in_errors": False,
             # Else a client's `no-log` keeps its requests out of the ledger and the budgets.
@@ -126,6 +128,8 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
         "llmswitch": {
             "budgets": [budget.data() for budget in profile.all_budgets],
             "cached": profile.cache.models if profile.cache else [],
+            # Served with the client's own login; see llmswitch.callbacks.login.
+            **({"logins": logins} if logins else {}),
         },
     }
     if rules := [

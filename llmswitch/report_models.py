@@ -10,13 +10,16 @@ from llmswitch.menu import format_context, format_price
 from llmswitch.refresh import Answer
 from llmswitch.report import columns
 
+# Where there is no key.
+_OPENED_BY = {"key": "needs none", "subscription": "your Claude login"}
+
 
 def providers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A row for each provider; the page of a key for those alone who lack it."""
     cells = [("PROVIDER", "DIALECT", "MODELS", "KEY")]
     for row in rows:
         if row["key"] is None:
-            key = "needs none"
+            key = _OPENED_BY[row["auth"]]
         elif row["key_set"]:
             key = f"{row['key']} is set"
         else:
@@ -34,13 +37,19 @@ def models(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     cells = [("MODEL", "CONTEXT", "PRICE", "KEY", "IN THE PROFILE")]
     for row in rows:
         price = Price(**row["price"]) if row["price"] else None
-        key = {None: "needs none", True: "set", False: f"{' or '.join(row['keys'])} is not set"}
+        key = {
+            None: _OPENED_BY[row["auth"]],
+            True: "set",
+            False: f"{' or '.join(row['keys'])} is not set",
+        }
         context = format_context(row["context"]).removeprefix("context ")
         cells.append(
             (
                 row["model"],
                 context,
-                format_price(price).removeprefix("price "),
+                "Claude subscription"
+                if row["auth"] == "subscription"
+                else format_price(price).removeprefix("price "),
                 key[row["key_set"]],
                 ", ".join(row["in_profile"]) or "-",
             )

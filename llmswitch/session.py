@@ -45,6 +45,7 @@ from llmswitch.claude import (
     version_of,
 )
 from llmswitch.errors import LlmswitchError
+from llmswitch.login import gateway_access
 from llmswitch.paths import LOOPBACK, Home, ProfileRef, find_home, find_profile, write_private
 from llmswitch.secrets import Keys, gateway_key, known_keys
 from llmswitch.state import State, is_ours, read_state
@@ -63,20 +64,23 @@ class Access(NamedTuple):
 
     `run` is the folder of its settings and of its pick. `clients` are the settings and the model
     ids by rung (a client whose rung is not there gets fixed rows), `roles` the model of each role,
-    `aliases` other names that `--model` takes. `credential` are the settings that carry a
-    credential or say where it is; `carried` is exported to the client beside the user's own.
+    `aliases` other names that `--model` takes. `credential` gives the settings that carry a
+    credential or say where it is, for the variables that the client would have without us;
+    `with_login` says that the client is to use its own login. `carried` is exported to the client
+    beside the user's own.
     """
 
     run: Path
     clients: Mapping[str, dict[str, Any]]
     roles: dict[str, str]
-    credential: dict[str, Any]
+    credential: Callable[[Mapping[str, str]], dict[str, Any]]
+    with_login: bool = False
     aliases: Mapping[str, str] = {}
     carried: Mapping[str, str] = {}
 
     def rung(self, version: Version) -> Rung:
         """The best way into the menu that there is for a version of the client."""
-        best = rung_of(version)
+        best = rung_of(version, with_login=self.with_login)
         return best if best in self.clients else "rows"
 
 
@@ -117,8 +121,12 @@ def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) 
         ref = find_profile(home, profile or None, environ)
         run, key = home.run(ref), gateway_key(home)
         state = _ensure_gateway(ref, run, key, known_keys(environ, home))
-        credential = {"env": {"ANTHROPIC_AUTH_TOKEN": key}}
-        return Access(run, state.clients, state.roles, credential)
+        with_login = any(client["login"] for client in state.clients.values())
+
+        def credential(surroundings: Mapping[str, str]) -> dict[str, Any]:
+            return {"env": gateway_access(key, surroundings, with_login=with_login)}
+
+        return Access(run, state.clients, state.roles, credential, with_login)
 
     return run_client(gateway, arguments, environ)
 
@@ -148,16 +156,16 @@ def run_client(
     _settle(before.left, pick)
     environment = client_environment(environ)
     if command not in GOES_ON:
-        settings = _for_this_session(
-            client, access.credential, pick.model(), rung, user_file, environ
-        )
+        surroundings = {**environ, **_env_of(user_file), **_env_in(theirs)}
+        credential = access.credential(surroundings)
+        settings = _for_this_session(client, credential, pick.model(), rung, surroundings)
         if _are_listed(theirs, user_file):
             # The client puts such lists together. Without one it answers a mistyped name better.
             settings.setdefault("availableModels", [*client["ids"].values()])
         pricing = settings.pop("modelPricing", None)
         merged = _merge(theirs, settings)
         # A client whose provider we manage runs no apiKeyHelper: "Not logged in" (2.1.330).
-        told = version >= PRICING_FROM and not merged.get("apiKeyHelper")
+        told = version >= PRICING_FROM and not access.with_login and not merged.get("apiKeyHelper")
         if pricing and told and _can_be_hosted(rest, user_file, environ):
             environment = _host_environment(environ, user_file, merged["env"])
             rest = ["--managed-settings", json.dumps({"modelPricing": pricing}), *rest]
@@ -178,6 +186,13 @@ def _settle(after: saved_default.After, pick: _Pick) -> None:
 
 
 def _tell_what_is_missed(version: Version, access: Access, client: dict[str, Any]) -> None:
+    if access.with_login:
+        sys.stderr.write(
+            f"llmswitch: with a Claude login, Claude Code {shown(version)} lists its own names in "
+            f"/model ({shown(PICKER_FROM)} and newer list the profile's); type /model and one of: "
+            f"{', '.join(client['ids'])}\n"
+        )
+        return
     missing = missing_rows(client["settings"]["env"], client["ids"])
     if missing:
         enough = DISCOVERY_FROM if "discovery" in access.clients else PICKER_FROM
@@ -264,16 +279,15 @@ def _for_this_session(
     credential: Mapping[str, Any],
     model: str | None,
     rung: str,
-    user_file: Path,
-    environ: Mapping[str, str],
+    surroundings: Mapping[str, str],
 ) -> dict[str, Any]:
     """The menu's settings with what only a session knows: the credential, the model to start
-    with, and a way around the user's proxy.
+    with, and a way around the user's proxy. `surroundings` are the variables that the client would
+    have without us.
     """
     settings = _merge(client["settings"], credential)
     if model:
         settings["model"] = model
-    surroundings = {**environ, **_env_of(user_file)}
     outside = surroundings.get("NO_PROXY") or surroundings.get("no_proxy")
     around = f"{outside},{LOOPBACK}" if outside else LOOPBACK
     settings["env"] |= {"NO_PROXY": around, "no_proxy": around}
@@ -334,7 +348,11 @@ def _settings_in(file: Path) -> dict[str, Any]:
 
 def _env_of(user_file: Path) -> dict[str, str]:
     """The `env` block of the user's own settings; it beats exported variables."""
-    env = _settings_in(user_file).get("env")
+    return _env_in(_settings_in(user_file))
+
+
+def _env_in(settings: Mapping[str, Any]) -> dict[str, str]:
+    env = settings.get("env")
     return {name: str(value) for name, value in env.items()} if isinstance(env, dict) else {}
 
 

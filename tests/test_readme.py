@@ -90,6 +90,7 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "several keys",
         "fallbacks",
         "a cache",
+        "a subscription",
         "llmswitch validate wrong.yaml",
         "llmswitch models --provider zai",
         "llmswitch models add zai/glm-5.3",
@@ -112,7 +113,7 @@ def test_the_profile_of_the_readme_is_valid() -> None:
     )
 
 
-@pytest.mark.parametrize("title", ["several keys", "fallbacks", "a cache"])
+@pytest.mark.parametrize("title", ["several keys", "fallbacks", "a cache", "a subscription"])
 def test_the_short_profiles_of_the_readme_are_valid(title: str) -> None:
     """What a reader copies is read without a complaint."""
     parse_profile(BLOCKS[title], "README.md")

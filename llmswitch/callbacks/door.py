@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -26,6 +27,7 @@ Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+_UNAUTHORIZED = 401
 STATE = "/llmswitch/state"  # ours; the commands ask for it, clients have no business there
 OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
 # Every header that LiteLLM takes a key from; any of them may carry the gateway's.
@@ -38,6 +40,7 @@ _KEYS = (
     b"ocp-apim-subscription-key",
 )
 _LITELLMS_OWN = (b"x-litellm-", b"litellm-")
+_LOGIN = re.compile(rb"sk-ant-oat[!-~]+")
 CREDENTIALS = frozenset((*_KEYS, b"cookie", b"proxy-authorization"))
 
 
@@ -64,6 +67,7 @@ def guard(app: App) -> App:
             await _answer(send, 200, state())
             return
         exchange = begin(client or OWN_CLIENT, headers)
+        exchange.login = _login(headers)
         inner = {**scope, "headers": _with_our_key_alone(headers)}
         await app(inner, receive, _watched(send, exchange))
 
@@ -101,6 +105,12 @@ def _sent(headers: Headers) -> list[bytes]:
 def _bare(value: bytes) -> bytes:
     scheme, _, rest = value.strip().partition(b" ")
     return rest.strip() if scheme.lower() == b"bearer" else value.strip()
+
+
+def _login(headers: Headers) -> bytes | None:
+    """The token of the client's own Claude login, where it has sent one."""
+    sent = (_bare(value) for name, value in headers if name == b"authorization")
+    return next((token for token in sent if _LOGIN.fullmatch(token)), None)
 
 
 def _with_our_key_alone(headers: Headers) -> Headers:
@@ -153,7 +163,8 @@ def _watched(send: Send, exchange: Exchange) -> Send:
     async def watched(message: Message) -> None:
         if message["type"] == "http.response.start":
             exchange.is_answered = message["status"] == OK
-            if exchange.is_final:
+            lacks_login = exchange.lacks_login and message["status"] == _UNAUTHORIZED
+            if exchange.is_final or lacks_login:
                 message["headers"] = [*message["headers"], (b"x-should-retry", b"false")]
         elif message.get("body") and exchange.is_answered:
             exchange.note_first_byte()

@@ -18,7 +18,9 @@ _LONGEST = 200  # characters of a name that a client sends
 class Exchange:
     """`asked` is the model that the client named, once it is known that there is one. `first_byte`
     is that of an answer, not of a refusal, in seconds from the arrival. `is_final` means that to
-    send it again would be refused again. `tried` are LiteLLM's ids of deployments.
+    send it again would be refused again. `tried` are LiteLLM's ids of deployments. `login` is the
+    token of the Claude login that the client has brought along, `lacks_login` that it brought none
+    and a model wanted one.
     """
 
     client: str
@@ -28,6 +30,8 @@ class Exchange:
     first_byte: float | None = None
     is_answered: bool = False
     is_final: bool = False
+    login: bytes | None = field(default=None, repr=False)
+    lacks_login: bool = False
     tried: set[str] = field(default_factory=set)
     arrived: float = field(default_factory=time.monotonic)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)

@@ -1,0 +1,59 @@
+"""The client's Claude login, given to the models that it pays for and to nothing else (a LiteLLM
+hook).
+
+LiteLLM itself sends a login that it finds in a request to every `anthropic/` deployment, in place
+of the configured key. So the door takes it off each request, and here it becomes the key of one try
+of one deployment whose model is in `logins`. Such a deployment has no other key: LiteLLM finds no
+ANTHROPIC_API_KEY to put in its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litellm.exceptions import AuthenticationError
+from litellm.integrations.custom_logger import CustomLogger
+
+from llmswitch.callbacks.exchange import current
+from llmswitch.callbacks.settings import settings
+
+_REFUSAL = (
+    "llmswitch: {model} is paid by a Claude subscription, and no Claude login came with the "
+    "request; use claude-multi, and log in there with /login"
+)
+
+
+class LoginError(AuthenticationError):
+    """A model needs a login that the client has not sent; LiteLLM goes on to its fallbacks."""
+
+
+class Logins(CustomLogger):
+    """Gives a try its login, or refuses it before anything is sent."""
+
+    async def async_filter_deployments(
+        self,
+        model: str,
+        healthy_deployments: list[Any],
+        messages: Any,
+        request_kwargs: dict[str, Any] | None = None,
+        parent_otel_span: Any = None,
+    ) -> list[Any]:
+        """Called for each try, so also for each fallback, and when tokens are counted."""
+        wanted = settings().get("logins", [])
+        if not any(item.get("model_name") in wanted for item in healthy_deployments):
+            return healthy_deployments
+        exchange = current.get()
+        if exchange is None or exchange.login is None:
+            if exchange:
+                exchange.lacks_login = True
+            raise LoginError(_REFUSAL.format(model=model), llm_provider="", model=model)
+        login = exchange.login.decode("latin-1")
+        return [
+            {**item, "litellm_params": {**item["litellm_params"], "api_key": login}}
+            if item.get("model_name") in wanted
+            else item
+            for item in healthy_deployments
+        ]
+
+
+logins = Logins()

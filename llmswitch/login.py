@@ -1,0 +1,49 @@
+"""The user's Claude login, for profiles that have a subscription: how the gateway's key travels
+beside it, and whether there is one. The login itself is the client's; nothing here reads it.
+
+Standard library only: the wrapper imports this on every start.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from llmswitch.saved_default import settings_file
+
+TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - the name of a variable
+HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
+OWN_LOGIN = "CLAUDE_CODE_OAUTH_TOKEN"  # of `claude setup-token`
+NO_LOGIN = "no Claude login was found"
+LOG_IN = "claude    (and in it: /login)"
+# Of the user's own headers: these would stand in the way of the login, or of the gateway's key.
+_CREDENTIALS = ("authorization", "x-api-key", "x-litellm-api-key")
+
+
+def gateway_access(
+    key: str, surroundings: Mapping[str, str], *, with_login: bool
+) -> dict[str, str]:
+    """The variables by which the client opens the gateway.
+
+    Beside a login the key goes in a header of its own, behind those that the user has set in
+    `surroundings`: a token in ANTHROPIC_AUTH_TOKEN would be sent in place of the login.
+    """
+    if not with_login:
+        return {TOKEN: key}
+    theirs = [
+        line.strip()
+        for line in surroundings.get(HEADERS, "").splitlines()
+        if line.partition(":")[0].strip().lower() not in ("", *_CREDENTIALS)
+    ]
+    return {TOKEN: "", HEADERS: "\n".join([*theirs, f"x-litellm-api-key: Bearer {key}"])}
+
+
+def has_login(environ: Mapping[str, str]) -> bool | None:
+    """Whether the client finds a login; None where that cannot be seen from outside: macOS keeps it
+    in the keychain.
+    """
+    if environ.get(OWN_LOGIN):
+        return True
+    if settings_file(environ).with_name(".credentials.json").exists():
+        return True
+    return None if sys.platform == "darwin" else False

@@ -1,0 +1,438 @@
+"""A Claude login reaches Anthropic's host and no other, whoever sends it, whatever is asked, and
+whichever way a request falls back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmswitch.errors import ProfileError
+from llmswitch.profile import parse_profile
+from llmswitch.redact import redact
+from tests.conftest import User, free_port, make_user
+from tests.gateways import (
+    AUTHENTICATION,
+    CLIENT_SECRETS,
+    NO_WAY_OUT,
+    STRAYS,
+    Lab,
+    Reply,
+    secrets_in,
+)
+from tests.upstream import Behaviour, FakeUpstream
+
+pytestmark = [pytest.mark.xdist_group("subscription"), pytest.mark.timeout(300)]
+
+LOGIN = "sk-ant-oat01-login-of-the-user_ABCDEF-0123456789"
+OTHER_LOGIN = "sk-ant-oat01-login-of-somebody-else"
+KINDS = ("subscription", "api", "messages", "chat")
+"""The models of the lab; `api` is Anthropic too, at another host and paid with a key."""
+PROVIDERS = {"subscription": "max", "api": "work", "messages": "zai", "chat": "mine"}
+KEYS = {"WORK_KEY": "sk-ant-api03-work", "ZAI_API_KEY": "own-zai", "MINE_KEY": "own-mine"}
+OWN = {"work": "sk-ant-api03-work", "zai": "own-zai", "mine": "own-mine"}
+PAIRS = list(itertools.permutations(KINDS, 2))
+PROFILE = """
+models:
+{models}
+providers:
+  max: {{label: Anthropic, dialect: anthropic, base_url: "{max}", auth: subscription, prices: ""}}
+  work: {{dialect: anthropic, base_url: "{work}", key: WORK_KEY}}
+  zai: {{base_url: "{zai}/api/anthropic"}}
+  mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
+clients: [laptop]
+gateway: {{port: {port}}}
+"""
+
+
+def profile_text(port: int, urls: dict[str, str]) -> str:
+    """A model of each kind, and one for each pair whose first try is made to fail."""
+    models = [f"  {kind}: {PROVIDERS[kind]}/claude-opus-4-5-20251101" for kind in KINDS]
+    models += [f"  {a}-to-{b}: {{model: {PROVIDERS[a]}/first, fallbacks: [{b}]}}" for a, b in PAIRS]
+    return PROFILE.format(models="\n".join(models), port=port, **urls)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A running gateway with four providers, started from a shell full of other keys."""
+    user = make_user(tmp_path_factory.mktemp("subscription"))
+    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS}
+    upstreams = {name: FakeUpstream(name) for name in PROVIDERS.values()}
+    try:
+        for upstream in upstreams.values():
+            upstream.__enter__()
+        lab = Lab(user, upstreams, free_port())
+        urls = {name: upstream.url for name, upstream in upstreams.items()}
+        user.write_profile(profile_text(lab.port, urls))
+        done = user.run("up")
+        assert done.returncode == 0, done.stderr
+        yield lab
+        user.run("down")
+    finally:
+        user.stop_everything()
+        for upstream in upstreams.values():
+            upstream.__exit__()
+
+
+@pytest.fixture(autouse=True)
+def untouched(request: pytest.FixtureRequest) -> None:
+    """Upstreams that have received nothing yet and are all healthy."""
+    if "lab" in request.fixturenames:
+        lab = request.getfixturevalue("lab")
+        for upstream in lab.upstreams.values():
+            upstream.behave(Behaviour())
+            upstream.behave(Behaviour(), "first")
+        lab.clear()
+
+
+def bringing(lab: Lab, who: str) -> dict[str, str]:
+    """The headers of a client: with the gateway's key, a login, both, or everything."""
+    key = {"x-litellm-api-key": f"Bearer {lab.user.gateway_key()}"}
+    login = {"authorization": f"Bearer {LOGIN}"}
+    beta = {"anthropic-beta": "claude-code-20250219,oauth-2025-04-20"}
+    return (
+        beta
+        | {
+            "both": key | login,
+            "login only": login,
+            "key only": {"authorization": f"Bearer {lab.user.gateway_key()}"},
+            "everything": key
+            | login
+            | {
+                "x-api-key": CLIENT_SECRETS["api key"],
+                "api-key": CLIENT_SECRETS["azure"],
+                "cookie": f"session={CLIENT_SECRETS['cookie']}",
+                "proxy-authorization": f"Basic {CLIENT_SECRETS['proxy']}",
+            },
+        }[who]
+    )
+
+
+def check(lab: Lab, login: str | None = LOGIN) -> None:
+    """Every upstream has received its own credential, once, and no other anywhere."""
+    secrets = {LOGIN, OTHER_LOGIN, *OWN.values(), *STRAYS.values(), *CLIENT_SECRETS.values()}
+    for name, upstream in lab.upstreams.items():
+        own = login if name == "max" else OWN[name]
+        for request in upstream.requests:
+            sent = {n: v for n, v in request.headers.items() if n in AUTHENTICATION}
+            assert sent in ({"authorization": f"Bearer {own}"}, {"x-api-key": own})
+            whole = json.dumps([request.path, request.query, request.headers, request.body])
+            assert not secrets_in(whole, *(secrets - {own}), lab.user.gateway_key())
+            if name == "max":
+                assert "x-api-key" not in sent
+                assert "oauth-2025-04-20" in request.headers["anthropic-beta"].split(",")
+
+
+def said(reply: Reply) -> str:
+    """Which upstream answered."""
+    return reply.said.rpartition(" at ")[2]
+
+
+def refused(reply: Reply, model: str) -> None:
+    """The refusal of a request that brings no login."""
+    assert reply.status == 401
+    assert reply.error["type"] == "authentication_error"
+    assert (
+        f"llmswitch: {model} is paid by a Claude subscription, and no Claude login came with the "
+        "request; use claude-multi, and log in there with /login" in reply.error["message"]
+    )
+    assert reply.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("who", ["both", "everything", "key only", "login only"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_upstream_receives_its_own(lab: Lab, kind: str, who: str, stream: bool) -> None:
+    """The login goes to the subscription's host and to no other, also not to one of the same
+    dialect; without the gateway's key nobody gets in; without a login the model that needs one is
+    refused before anything is sent, and the others are served.
+    """
+    headers = bringing(lab, who)
+    reply = lab.gateway.ask(kind, stream=stream, headers=headers)
+    counted = lab.gateway.count(kind, headers)
+    if who == "login only":
+        assert (reply.status, counted.status_code) == (401, 401)
+        assert reply.error["message"] == "llmswitch: this is not the gateway's key, nor a client's"
+        assert lab.received == {}
+    elif who == "key only" and kind == "subscription":
+        refused(reply, kind)
+        assert lab.received == {}
+    else:
+        assert said(reply) == PROVIDERS[kind]
+        assert counted.status_code == 200
+        assert set(lab.received) == {PROVIDERS[kind]}
+        check(lab)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("who", ["both", "key only"])
+@pytest.mark.parametrize("fault", [500, 401, 429])
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_across_a_fallback(
+    lab: Lab, first: str, second: str, fault: int, who: str, stream: bool
+) -> None:
+    """From a subscription to another vendor and the other way, each of the two receives its own; a
+    request without a login is served by the fallback, and Anthropic is not asked.
+    """
+    lab.upstreams[PROVIDERS[first]].behave(Behaviour(status=fault), "first")
+    headers = bringing(lab, who)
+    reply = lab.gateway.ask(f"{first}-to-{second}", stream=stream, headers=headers)
+    if who == "key only" and second == "subscription":
+        assert reply.status == fault, "the real failure is told"
+        assert lab.received == {PROVIDERS[first]: 1}
+    else:
+        assert said(reply) == PROVIDERS[second]
+        tried = {PROVIDERS[first], PROVIDERS[second]}
+        assert set(lab.received) == tried - ({"max"} if who == "key only" else set())
+    check(lab)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/completions"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_the_other_routes(lab: Lab, kind: str, path: str) -> None:
+    """The same holds for what speaks OpenAI's dialects to the gateway."""
+    said_hi = [{"role": "user", "content": "hi"}]
+    body = {"model": kind, "messages": said_hi, "input": "hi", "prompt": "hi", "max_tokens": 10}
+    for who in ("both", "everything", "key only"):
+        lab.gateway.send("POST", path, headers=bringing(lab, who), json=body)
+    assert set(lab.received) <= {PROVIDERS[kind]}
+    others = ("/v1/models", "/v1/files", "/v1/messages/batches", "/anthropic/v1/models")
+    for other in others:
+        lab.gateway.send("GET", other, headers=bringing(lab, "everything"))
+    lab.gateway.send("POST", "/anthropic/v1/messages", headers=bringing(lab, "both"), json=body)
+    check(lab)
+
+
+def test_a_client_of_ones_own_brings_its_own_login(lab: Lab) -> None:
+    """Who has a key of `client add` is served with the login that they bring, and without one not
+    at all: nobody spends another's subscription.
+    """
+    key = lab.user.json("client", "add", "laptop")["key"]
+    theirs = {"x-litellm-api-key": f"Bearer {key}", "authorization": f"Bearer {OTHER_LOGIN}"}
+    assert said(lab.gateway.ask("subscription", headers=theirs)) == "max"
+    check(lab, OTHER_LOGIN)
+    lab.clear()
+    refused(
+        lab.gateway.ask("subscription", headers={"authorization": f"Bearer {key}"}), "subscription"
+    )
+    assert lab.received == {}
+    assert said(lab.gateway.ask("subscription", headers=bringing(lab, "both"))) == "max"
+    check(lab)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["sk-ant-api03-no-login", "sk-ant-oat", "Basic sk-ant-oat01-x", "sk-ant-ort01-refresh"],
+)
+def test_only_a_login_is_a_login(lab: Lab, sent: str) -> None:
+    """Whatever else stands in the header is no login and is sent nowhere."""
+    headers = {"x-litellm-api-key": lab.user.gateway_key(), "authorization": f"Bearer {sent}"}
+    refused(lab.gateway.ask("subscription", headers=headers), "subscription")
+    assert lab.received == {}
+
+
+def test_a_login_that_anthropic_refuses(lab: Lab) -> None:
+    """The client sees Anthropic's own words, and no other credential is tried."""
+    lab.upstreams["max"].behave(Behaviour(status=401, error="OAuth token has expired"))
+    reply = lab.gateway.ask("subscription", headers=bringing(lab, "everything"))
+    assert reply.status == 401
+    assert "OAuth token has expired" in reply.error["message"]
+    assert lab.received == {"max": 1}
+    check(lab)
+
+
+def test_a_request_cannot_name_where_the_login_goes(lab: Lab) -> None:
+    """Neither the body of a request nor a header of LiteLLM's sends the login elsewhere."""
+    with FakeUpstream("thief") as thief:
+        for more in (
+            {"api_base": thief.url},
+            {"base_url": thief.url},
+            {"metadata": {"api_base": thief.url}},
+            {"fallbacks": [{"model": "subscription", "api_base": thief.url}]},
+            {"fallbacks": ["chat"]},
+        ):
+            for model in KINDS:
+                lab.gateway.ask(model, headers=bringing(lab, "both"), **more)
+        assert thief.requests == []
+    check(lab)
+
+
+def test_nothing_is_paid_by_the_token_and_nothing_is_written_down(lab: Lab) -> None:
+    """What a subscription answers costs 0 and is no unknown price; the login stands in no file of
+    llmswitch, in no log and not on the screen.
+    """
+    lab.gateway.ask("subscription", stream=True, headers=bringing(lab, "both"))
+    lab.upstreams["max"].behave(Behaviour(status=500), "first")
+    lab.gateway.ask("subscription-to-chat", headers=bringing(lab, "both"))
+    row = next(row for row in lab.user.json("status")["models"] if row["name"] == "subscription")
+    assert (row["available"], row["keys"]) == (True, [])
+    assert row["description"] == "Anthropic · 200k · Claude subscription"
+    lab.user.run("down")
+    used = {row["model"]: row for row in lab.user.json("usage")["rows"]}
+    assert used["subscription"]["cost_usd"] == 0
+    texts = [lab.user.run(*command).stdout for command in (["usage"], ["doctor", "--report"])]
+    files = [file for file in (lab.user.root / "llmswitch").rglob("*") if file.is_file()]
+    assert {file.name for file in files} >= {"gateway.log", "state.json", "litellm_config.yaml"}
+    texts += [file.read_bytes().decode(errors="replace") for file in files]
+    for text in texts:
+        assert not secrets_in(text, LOGIN, OTHER_LOGIN)
+    done = lab.user.run("up")
+    assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------ the profile and the commands
+
+SUBSCRIBED = """
+models: {opus: anthropic/claude-opus-4-5-20251101, glm: zai/glm-4.7}
+providers: {anthropic: {auth: subscription}}
+"""
+
+
+ELSEWHERE = (
+    "2: providers.anthropic.base_url must be https://api.anthropic.com: your Claude login is sent "
+    "there and nowhere else"
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (
+            "zai: {auth: subscription}",
+            "2: providers.zai.auth is subscription, which goes only with `dialect: anthropic`",
+        ),
+        (
+            "anthropic: {auth: subscription, base_url: https://api.z.ai/api/anthropic}",
+            ELSEWHERE,
+        ),
+        (
+            "anthropic: {auth: subscription, base_url: http://api.anthropic.com}",
+            ELSEWHERE,
+        ),
+        (
+            "anthropic: {auth: subscription, base_url: https://api.anthropic.com.evil.example}",
+            ELSEWHERE,
+        ),
+        (
+            "anthropic: {auth: subscription, key: MY_KEY}",
+            "2: providers.anthropic.key goes not with `auth: subscription`; take one of them out",
+        ),
+        (
+            "anthropic: {auth: login}",
+            "2: providers.anthropic.auth is 'login', but must be one of 'key' or 'subscription'",
+        ),
+    ],
+)
+def test_a_login_goes_nowhere_else_by_profile(spec: str, told: str) -> None:
+    """A profile that would send a login to another host, or a key beside it, is refused."""
+    text = f"models: {{opus: anthropic/claude-opus-4-5, glm: zai/glm-4.7}}\nproviders: {{{spec}}}\n"
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(text, "p.yaml")
+    assert caught.value.message == f"p.yaml:{told}"
+
+
+def test_a_model_has_a_login_or_keys() -> None:
+    """`keys:` of a model whose provider has a subscription is a contradiction."""
+    text = (
+        "models:\n  opus: {model: anthropic/claude-opus-4-5, keys: [ANTHROPIC_API_KEY]}\n"
+        "providers: {anthropic: {auth: subscription}}\n"
+    )
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(text, "p.yaml")
+    assert caught.value.message == (
+        "p.yaml:2: models.opus.keys goes not with `auth: subscription` of anthropic; take one of "
+        "them out"
+    )
+
+
+def test_no_command_asks_for_a_key(user: User) -> None:
+    """`validate`, `doctor`, `key list`, `models` and `status` want no ANTHROPIC_API_KEY for a model
+    that a login pays for, and have no complaint about its price.
+    """
+    user.keys = {"ZAI_API_KEY": "own"}
+    user.write_profile(SUBSCRIBED)
+    done = user.run("validate")
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (0, []), done.stdout
+    for command in (["doctor"], ["key", "list"], ["status"], ["render"]):
+        assert "ANTHROPIC_API_KEY is" not in user.run(*command).stdout
+    assert all(row["available"] for row in user.json("status")["models"])
+    listed = user.run("models", "--provider", "anthropic", "--search", "opus-4-5").stdout
+    assert re.split(r" {2,}", listed.splitlines()[1]) == [
+        "anthropic/claude-opus-4-5-20251101",
+        "200k",
+        "Claude subscription",
+        "your Claude login",
+        "opus",
+    ]
+    done = user.run("key", "check", "anthropic")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "anthropic is opened by your Claude login, which only Claude Code has; it has no key\n"
+        "-> claude    (and in it: /status, or /login)\n"
+    )
+
+
+def test_the_doctor_looks_for_a_login(user: User) -> None:
+    """It says in one sentence that there is none, and what to do; and when there is one."""
+    user.keys = {"ZAI_API_KEY": "own"}
+    user.write_profile(SUBSCRIBED)
+
+    def told() -> list[str]:
+        rows = {
+            row["name"]: row for row in json.loads(user.run("doctor", "--json").stdout)["checks"]
+        }
+        return [rows["login"][part] for part in ("level", "message", "hint")]
+
+    assert told() == [
+        "warning",
+        "no Claude login was found, and the subscription pays for opus",
+        "claude    (and in it: /login)",
+    ]
+    (user.home / ".claude").mkdir()
+    (user.home / ".claude" / ".credentials.json").write_text("{}")
+    sent = "opus use yours; it is sent to Anthropic and nowhere else"
+    assert told() == ["ok", sent, None]
+    user.write_profile("models: {glm: zai/glm-4.7}\n")
+    rows = json.loads(user.run("doctor", "--json").stdout)["checks"]
+    assert "login" not in {row["name"] for row in rows}
+
+
+def test_variables_for_elsewhere_leave_such_models_out(user: User) -> None:
+    """A shell, CI or container has no login: the gateway's key, no model that needs a login, and a
+    word of what is left out. VS Code has one: the key goes beside it.
+    """
+    user.keys = {"ZAI_API_KEY": "own"}
+    user.write_profile(SUBSCRIBED)
+    done = user.run("env", "--format", "json")
+    told = json.loads(done.stdout)
+    key = user.gateway_key()
+    assert told["ANTHROPIC_AUTH_TOKEN"] == key
+    assert {told[name] for name in told if name.endswith("_MODEL")} == {"glm"}
+    assert done.stderr == (
+        "note: opus: left out; only Claude Code with your Claude login can use such a model\n"
+    )
+    done = user.run("env", "--format", "vscode")
+    (listed,) = json.loads(done.stdout).values()
+    told = {one["name"]: one["value"] for one in listed}
+    assert done.stderr == ""
+    assert told["ANTHROPIC_AUTH_TOKEN"] == ""
+    assert told["ANTHROPIC_CUSTOM_HEADERS"] == f"x-litellm-api-key: Bearer {key}"
+    assert told["ANTHROPIC_MODEL"] == "opus"
+    user.write_profile(SUBSCRIBED.replace(", glm: zai/glm-4.7", ""))
+    done = user.run("env")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "every model of the profile needs your Claude login, which only Claude Code can send\n"
+        "-> claude-multi    (or in VS Code: llmswitch code)\n"
+    )
+
+
+def test_a_report_hides_a_login() -> None:
+    """Wherever it stands, for `doctor --report`."""
+    for text in (f"Authorization: Bearer {LOGIN}", f"token={LOGIN}", f"odd {LOGIN} end"):
+        assert "oat01" not in redact(text, (), Path("/home/x"), {})
