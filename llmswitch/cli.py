@@ -106,7 +106,7 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Make the gateway run with the profile as it stands: start it, or reload it."""
-    from llmswitch import gateway, progress, report
+    from llmswitch import gateway, login, progress, report
 
     home, ref = chosen(profile)
     if foreground:
@@ -114,7 +114,8 @@ def up(
     with progress.shown() as tell:
         done = gateway.up(ref, home, os.environ, tell)
     lines = report.outcome_in_short(done) if quiet else report.outcome(done)
-    show(lines, report.outcome_data(done), as_json)
+    notes = login.notes(done.state.clients, os.environ)
+    show([*lines, *notes], report.outcome_data(done), as_json)
 
 
 @app.command()

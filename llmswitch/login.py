@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from llmswitch.saved_default import settings_file
 
@@ -36,6 +37,13 @@ def gateway_access(
         if line.partition(":")[0].strip().lower() not in ("", *_CREDENTIALS)
     ]
     return {TOKEN: "", HEADERS: "\n".join([*theirs, f"x-litellm-api-key: Bearer {key}"])}
+
+
+def notes(clients: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]) -> list[str]:
+    """What is said when a gateway starts whose clients need a login that is not there."""
+    if not any(client["login"] for client in clients.values()) or has_login(environ) is not False:
+        return []
+    return [f"note: {NO_LOGIN}, and a subscription pays for models of the profile    -> {LOG_IN}"]
 
 
 def has_login(environ: Mapping[str, str]) -> bool | None:

@@ -45,9 +45,13 @@ def log_in(seat: Seat) -> None:
         "scopes": ["user:inference", "user:profile"],
         "subscriptionType": "max",
     }
-    file = seat.home / ".claude" / ".credentials.json"
-    file.write_text(json.dumps({"claudeAiOauth": login}))
-    file.chmod(0o600)
+    credentials(seat).write_text(json.dumps({"claudeAiOauth": login}))
+    credentials(seat).chmod(0o600)
+
+
+def credentials(seat: Seat) -> Path:
+    """Where Claude Code keeps a login."""
+    return seat.home / ".claude" / ".credentials.json"
 
 
 def check(mission: Mission) -> None:
@@ -67,15 +71,14 @@ def check(mission: Mission) -> None:
 @both
 def test_a_b_a(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
     """In one session from a model that the login pays to two other vendors' and back: each
-    upstream receives its own credential, whatever is asked beside the conversation.
+    upstream receives its own credential, whatever is asked beside the conversation; and nothing
+    of the user's but the login itself is there afterwards.
     """
     seat = take_seat(subscribed, client(), tmp_path)
     log_in(seat)
+    login = credentials(seat).read_bytes()
     with seat.open("--model", "opus") as terminal:
         terminal.wait_for(INPUT_BOX)
-        open_menu(terminal)
-        print(terminal.text())
-        choose(terminal, "\x1b")
         first = ask(terminal, subscribed, "word-one")
         assert (first.upstream, first.model) == ("anthropic", "claude-opus-4-5-20251101")
         switch(terminal, "glm-4.7")
@@ -85,6 +88,140 @@ def test_a_b_a(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
         switch(terminal, "opus")
         back = ask(terminal, subscribed, "word-four")
         assert (back.upstream, back.model) == ("anthropic", "claude-opus-4-5-20251101")
-        print(terminal.text())
         assert leave(terminal) == 0
     check(subscribed)
+    assert credentials(seat).read_bytes() == login
+    for file in subscribed.user.root.joinpath("llmswitch").rglob("*"):
+        assert not file.is_file() or LOGIN.encode() not in file.read_bytes(), file
+
+
+def test_newest_menu(subscribed: Mission, tmp_path: Path) -> None:
+    """On 2.1.330 the menu is the profile's, with the subscription in place of a price, and each
+    row is served.
+    """
+    seat = take_seat(subscribed, clients.newest(), tmp_path)
+    log_in(seat)
+    with seat.open() as terminal:
+        rows = open_menu(terminal)
+        assert [(row.label, row.description) for row in rows[1:]] == [
+            ("Claude Opus 4.5", "Anthropic · 200k · Claude subscription"),
+            ("Claude Sonnet 4.5", "Anthropic · 200k · Claude subscription"),
+            ("GLM-4.7", "Z.ai · 200k · $0.60/$2.20 per Mtok"),
+            ("GLM-4.5 Air", "Z.ai · 128k · $0.20/$1.10 per Mtok"),
+            ("Qwen3", "My server · 200k · price unknown"),
+        ]
+        choose(terminal, "3")
+        asked = ask(terminal, subscribed, "word-sonnet")
+        assert (asked.upstream, asked.model) == ("anthropic", "claude-sonnet-4-5-20250929")
+        assert leave(terminal) == 0
+    check(subscribed)
+
+
+def test_oldest_menu(subscribed: Mission, tmp_path: Path) -> None:
+    """2.1.197 lists its own names once one is logged in, which is told before it starts; each row
+    is served by the model of its role, and the others by their names.
+    """
+    seat = take_seat(subscribed, clients.oldest(), tmp_path)
+    log_in(seat)
+    with seat.open() as terminal:
+        terminal.wait_for(
+            "llmswitch: with a Claude login, Claude Code 2.1.197 lists its own names in /model"
+        )
+        rows = open_menu(terminal)
+        labels = ["Default (recommended)", "Opus", "Sonnet", "Haiku", "Qwen3", "glm-4.7"]
+        assert [row.label for row in rows] == labels
+        choose(terminal, "\x1b")
+        for turn, (row, served) in enumerate(
+            zip(rows, ("anthropic", "anthropic", "anthropic", "zai", "mine"), strict=False)
+        ):
+            open_menu(terminal)
+            choose(terminal, str(row.number))
+            assert ask(terminal, subscribed, f"word-{turn}").upstream == served, row
+        assert leave(terminal) == 0
+    check(subscribed)
+
+
+@both
+def test_other_credentials_do_not_get_in_its_way(
+    client: Fetch, subscribed: Mission, tmp_path: Path
+) -> None:
+    """Keys and tokens that are exported or stand in the user's settings are not sent in place of
+    the login; headers of the user's own stay beside the gateway's key.
+    """
+    own = {"ANTHROPIC_CUSTOM_HEADERS": "X-Team: blue\nAuthorization: Bearer sk-ant-oat01-wrong"}
+    seat = take_seat(subscribed, client(), tmp_path, {"env": own})
+    log_in(seat)
+    seat.more = {"ANTHROPIC_API_KEY": "sk-ant-api03-stray", "ANTHROPIC_AUTH_TOKEN": "stray"}
+    for model, upstream in (("opus", subscribed.anthropic), ("glm-4.7", subscribed.zai)):
+        done = seat.run("--model", model, "-p", f"say-{model}")
+        assert (done.returncode, done.stdout.strip().split()[-1]) == (0, upstream.name), done
+    check(subscribed)
+    written = [file.read_text() for file in subscribed.user.run_folder().glob("settings/*")]
+    key = subscribed.user.gateway_key()
+    headers = f"X-Team: blue\nx-litellm-api-key: Bearer {key}"
+    assert json.dumps(headers)[1:-1] in "".join(written)
+    assert "oat01-wrong" not in "".join(written)
+
+
+@both
+def test_a_token_of_setup_token_is_a_login(
+    client: Fetch, subscribed: Mission, tmp_path: Path
+) -> None:
+    """Without a saved login, CLAUDE_CODE_OAUTH_TOKEN pays, as it does without llmswitch."""
+    seat = take_seat(subscribed, client(), tmp_path)
+    seat.more = {"CLAUDE_CODE_OAUTH_TOKEN": LOGIN}
+    done = seat.run("--model", "opus", "-p", "say")
+    assert (done.returncode, done.stdout.strip().split()[-1]) == (0, "anthropic"), done
+    check(subscribed)
+
+
+def test_up_says_that_there_is_no_login(subscribed: Mission, tmp_path: Path) -> None:
+    """Where none is saved and none exported; else it says nothing."""
+    seat = take_seat(subscribed, clients.newest(), tmp_path)
+    home = {"HOME": str(seat.home)}
+    told = (
+        "note: no Claude login was found, and a subscription pays for models of the profile    "
+        "-> claude    (and in it: /login)"
+    )
+    assert subscribed.user.run("up", env=home).stdout.splitlines()[-1] == told
+    assert (
+        "login"
+        not in subscribed.user.run("up", env={**home, "CLAUDE_CODE_OAUTH_TOKEN": LOGIN}).stdout
+    )
+    log_in(seat)
+    assert "login" not in subscribed.user.run("up", env=home).stdout
+
+
+def test_live_checks_leave_it_to_the_client(subscribed: Mission, tmp_path: Path) -> None:
+    """Nothing is asked of a model that the login pays for, and it is no error; with `--client` the
+    real client asks it by the token of `claude setup-token`.
+    """
+    seat = take_seat(subscribed, clients.newest(), tmp_path)
+    path = f"{seat.claude.parent}:{subscribed.user.env['PATH']}"
+    live = ("doctor", "--live", "opus", "--yes")
+    done = subscribed.user.run(*live)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        "opus, answer: your Claude login pays for it, which only Claude Code has; try: "
+        "claude-multi --model opus -p hi"
+    )
+    assert subscribed.anthropic.requests == []
+    (found,) = subscribed.user.json(*live, "--client", env={"PATH": path})
+    assert found["checks"][-1]["level"] == "skipped"
+    assert subscribed.anthropic.requests == []
+    given = {"PATH": path, "CLAUDE_CODE_OAUTH_TOKEN": LOGIN}
+    subscribed.user.run(*live, "--client", env=given)
+    assert subscribed.anthropic.requests
+    check(subscribed)
+
+
+@both
+def test_without_a_login(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
+    """Claude Code says itself that one is not logged in; nothing reaches Anthropic, and with `-p`
+    nobody waits for minutes.
+    """
+    seat = take_seat(subscribed, client(), tmp_path)
+    done = seat.run("--model", "opus", "-p", "say")
+    assert done.returncode == 1
+    assert "/login" in done.stdout + done.stderr
+    assert subscribed.anthropic.requests == []
