@@ -18,6 +18,10 @@ NO_KEY = "none"  # given outright: without any, LiteLLM looks for a key that is 
 _SECTIONS = ("general_settings", "litellm_settings", "router_settings")  # ours, merged with theirs
 _SECRETS = ("_key", "_secret", "_token", "_password")
 _ABSENT = object()
+# What a default of the router, and a fallback that is a mapping, put in the place of a deployment's
+# own: its key, or a Claude login, would go to another host, or another key to its host (seen).
+_REDIRECTING = ("api_base", "base_url", "custom_llm_provider", "headers", "extra_headers")
+_MISDIRECTS = "would send a key, or your Claude login, where it does not belong; take it out"
 FALLBACKS = (
     "fallbacks",
     "context_window_fallbacks",
@@ -71,6 +75,10 @@ def engine_problems(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         if here is not _ABSENT and (reason == _OURS or not switched_off):
             path = ("litellm", *rule)
             yield path, f"{dotted(path)} {reason}"
+    defaults = _section(_section(engine, "router_settings"), "default_litellm_params")
+    for field in _redirecting(defaults):
+        path = ("litellm", "router_settings", "default_litellm_params", field)
+        yield path, f"{dotted(path)} {_MISDIRECTS}"
     callbacks = _section(engine, "litellm_settings").get("callbacks", [])
     if not isinstance(callbacks, list | str):
         path = ("litellm", "litellm_settings", "callbacks")
@@ -131,6 +139,8 @@ def _fallbacks(engine: dict[str, Any], names: set[str]) -> Iterator[tuple[Path, 
                 named = _named(rule, form)
                 if named is None:
                     yield path, f"{dotted(path)} must be a list of {form}"
+                for part in _redirecting_of(rule):
+                    yield path, f"{dotted(path)} sets {part}, which {_MISDIRECTS}"
                 for name in named or ():
                     if name != "*" and not any(fnmatchcase(name, one) for one in known):
                         yield path, f"{dotted(path)} names {name!r}, which is no model here"
@@ -146,6 +156,19 @@ def _named(rule: Any, form: str) -> list[str] | None:
     if not isinstance(targets, list):
         return None
     return [name, *(str(fallback_name(target)) for target in targets)]
+
+
+def _redirecting(params: dict[str, Any]) -> Iterator[str]:
+    for field in params:
+        if field in _REDIRECTING or str(field).endswith(_SECRETS):
+            yield field
+
+
+def _redirecting_of(rule: Any) -> Iterator[str]:
+    """The same of every fallback in a rule that is a mapping."""
+    targets = [to for tos in rule.values() for to in tos] if _named(rule, "") else []
+    for target in targets:
+        yield from _redirecting(target) if isinstance(target, dict) else ()
 
 
 def fallback_name(target: Any) -> Any:

@@ -14,6 +14,7 @@ TO_ANTHROPIC = (
     "must be https://api.anthropic.com: LiteLLM would send Anthropic's credentials there; "
     "use a provider with `dialect: messages`"
 )
+MISDIRECTS = "would send a key, or your Claude login, where it does not belong; take it out"
 NO_MODEL = "which is no model here"
 
 
@@ -62,6 +63,26 @@ REFUSED = {
     "the router's settings as text": (
         "{router_settings: x}",
         "router_settings must be a mapping",
+    ),
+    "another host for every key": (
+        "{router_settings: {default_litellm_params: {api_base: http://h}}}",
+        f"router_settings.default_litellm_params.api_base {MISDIRECTS}",
+    ),
+    "one key for every host": (
+        "{router_settings: {default_litellm_params: {api_key: os.environ/K, timeout: 3}}}",
+        f"router_settings.default_litellm_params.api_key {MISDIRECTS}",
+    ),
+    "another host for a fallback": (
+        "{router_settings: {fallbacks: [{a: [{model: b, api_base: http://h}]}]}}",
+        f"router_settings.fallbacks sets api_base, which {MISDIRECTS}",
+    ),
+    "another key for a fallback": (
+        "{litellm_settings: {fallbacks: [{a: [{model: b, api_key: os.environ/K}]}]}}",
+        f"litellm_settings.fallbacks sets api_key, which {MISDIRECTS}",
+    ),
+    "another vendor for a fallback": (
+        "{router_settings: {context_window_fallbacks: [{a: [b, {model: b, headers: {}}]}]}}",
+        f"router_settings.context_window_fallbacks sets headers, which {MISDIRECTS}",
     ),
     "clients' keys to providers": (
         "{general_settings: {forward_llm_provider_auth_headers: true}}",
