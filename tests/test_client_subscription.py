@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -172,6 +173,30 @@ def test_a_token_of_setup_token_is_a_login(
     seat.more = {"CLAUDE_CODE_OAUTH_TOKEN": LOGIN}
     done = seat.run("--model", "opus", "-p", "say")
     assert (done.returncode, done.stdout.strip().split()[-1]) == (0, "anthropic"), done
+    check(subscribed)
+
+
+@both
+def test_what_an_editor_is_given(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
+    """The variables for VS Code, exported before a `claude` without the wrapper: the login pays,
+    and reaches Anthropic alone.
+    """
+    seat = take_seat(subscribed, client(), tmp_path)
+    log_in(seat)
+    (listed,) = json.loads(subscribed.user.run("env", "--format", "vscode").stdout).values()
+    given = {one["name"]: one["value"] for one in listed}
+    for model, upstream in (("opus", "anthropic"), ("glm-4.7", "zai")):
+        done = subprocess.run(
+            [seat.claude, "--model", model, "-p", "say"],
+            env={**seat.env, **given},
+            cwd=seat.project,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout.split()[-1:]) == (0, [upstream]), done
     check(subscribed)
 
 

@@ -285,6 +285,26 @@ def test_nothing_is_paid_by_the_token_and_nothing_is_written_down(lab: Lab) -> N
     assert done.returncode == 0, done.stderr
 
 
+def test_a_cached_answer_is_no_way_around_a_login(user: User) -> None:
+    """What a login has paid for is not given to who brings none, though the cache has it."""
+    with FakeUpstream("max") as upstream:
+        port = free_port()
+        user.write_profile(
+            "models: {opus: anthropic/claude-opus-4-5-20251101}\n"
+            "cache: {type: local}\n"
+            f"gateway: {{port: {port}}}\n"
+            f'providers: {{anthropic: {{auth: subscription, base_url: "{upstream.url}"}}}}\n'
+        )
+        done = user.run("up")
+        assert done.returncode == 0, done.stderr
+        lab = Lab(user, {"max": upstream}, port)
+        for _ in range(2):
+            assert said(lab.gateway.ask("opus", headers=bringing(lab, "both"))) == "max"
+        refused(lab.gateway.ask("opus", headers=bringing(lab, "key only")), "opus")
+        assert lab.received == {"max": 1}
+        user.run("down")
+
+
 # ------------------------------------------------------------------ the profile and the commands
 
 SUBSCRIBED = """
