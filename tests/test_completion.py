@@ -43,6 +43,7 @@ def test_bash_completes_commands_options_and_profiles(user: User) -> None:
     user.write_profile("models: {a: ollama/x}\n", "mine")
     assert completed(user, "status --profile ''") == [
         "claude-glm",
+        "claude-max",
         "demo",
         "local",
         "mine",

@@ -23,7 +23,7 @@ from llmswitch.paths import (
     write_private,
 )
 
-READY_MADE = ["claude-glm", "demo", "local", "openrouter"]
+READY_MADE = ["claude-glm", "claude-max", "demo", "local", "openrouter"]
 
 
 @pytest.fixture
@@ -117,7 +117,8 @@ def test_an_unknown_name_is_answered_with_those_there_are(home: Home, name: str)
     with pytest.raises(LlmswitchError) as caught:
         find_profile(home, name, {})
     assert caught.value.message == (
-        f"there is no profile named {name!r}; there are: claude-glm, demo, local, openrouter, work"
+        f"there is no profile named {name!r}; there are: "
+        "claude-glm, claude-max, demo, local, openrouter, work"
     )
     assert caught.value.hint == (
         f"llmswitch init --from claude-glm, or write {home.profiles / 'NAME.yaml'}"

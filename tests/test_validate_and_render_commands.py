@@ -115,7 +115,7 @@ def test_a_key_that_is_only_white_space_is_not_set(user: User) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["claude-glm", "openrouter", "local", "demo"])
+@pytest.mark.parametrize("name", ["claude-glm", "claude-max", "openrouter", "local", "demo"])
 def test_each_ready_made_profile_is_valid_as_it_ships(user: User, name: str) -> None:
     """Also without any key."""
     done = user.run("validate", name, env=NO_KEYS)
@@ -277,7 +277,7 @@ def test_init_from_what_is_not_there_names_what_is(user: User, source: str) -> N
     assert done.stderr == (
         f"there is no profile {source!r} to start from\n"
         "-> llmswitch init --from NAME, "
-        "with one of: claude-glm, demo, local, openrouter; or --from FILE.yaml\n"
+        "with one of: claude-glm, claude-max, demo, local, openrouter; or --from FILE.yaml\n"
     )
     assert not (user.root / "llmswitch").exists()
 
