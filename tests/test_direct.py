@@ -202,6 +202,45 @@ def test_the_key_is_in_no_file_argument_or_environment(
 
 
 @both
+@pytest.mark.parametrize("profile", ["its own models", "other models"])
+def test_a_subscription_sends_the_login_alone_and_to_anthropic_alone(
+    profile: str, client: Fetch, someone: User, upstream: FakeUpstream
+) -> None:
+    """`auth: subscription`: with every key and token exported, `claude-opus` sends the client's own
+    login and nothing else; `claude-glm` of the same profile sends its key and no login.
+    """
+    seat = sit_down(someone, client())
+    own = "claude-opus-4-5-20251101"
+    models = {
+        "its own models": f"{{o: anthropic/{own}, x: demo/parrot}}",
+        "other models": "{x: demo/parrot}",
+    }
+    someone.write_profile(
+        f"models: {models[profile]}\n"
+        f"providers:\n  anthropic: {{auth: subscription, base_url: '{upstream.url}'}}\n"
+        f"  zai: {{base_url: '{upstream.url}/api/anthropic'}}\n"
+    )
+    keep_keys(someone, ANTHROPIC_API_KEY="kept-key", ZAI_API_KEY="zai-own")
+    for provider in ("anthropic", "zai"):
+        add_wrapper(someone, provider)
+    with elsewhere() as (url, received):
+        make_hostile(seat, url, "users-model")
+        del seat.more["CLAUDE_CODE_OAUTH_TOKEN"]  # a login too, which would be the one to use
+        done = run(seat, "claude-opus", "-p", "hi")
+        other = run(seat, "claude-glm", "-p", "hi")
+    assert (done.returncode, other.returncode) == (0, 0), done.stderr + other.stderr
+    assert [said for said in received if not said.startswith(b"CONNECT ")] == []
+    ours, theirs = upstream.requests
+    assert ours.path == "/v1/messages"
+    assert credentials(ours) == {"authorization": "Bearer sk-ant-oat01-saved-login"}
+    assert "oauth" in ours.headers["anthropic-beta"]
+    assert theirs.path == "/api/anthropic/v1/messages"
+    assert credentials(theirs) == {"authorization": "Bearer zai-own", "x-api-key": "zai-own"}
+    everything = json.dumps([ours.headers, ours.body, theirs.headers, theirs.body])
+    assert not [secret for secret in SECRETS.values() if secret in everything]
+
+
+@both
 def test_a_key_of_this_shell_comes_before_one_that_is_kept(
     client: Fetch, someone: User, upstream: FakeUpstream
 ) -> None:
