@@ -15,6 +15,7 @@ from tests.conftest import Mission, start_mission
 from tests.gateways import AUTHENTICATION, secrets_in
 from tests.seat import Seat, ask, choose, leave, open_menu, switch, take_seat
 from tests.terminal import INPUT_BOX
+from tests.upstream import Behaviour
 
 pytestmark = [pytest.mark.xdist_group("client-subscription"), pytest.mark.timeout(900)]
 
@@ -30,7 +31,14 @@ def subscribed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
         mission.user.keys = {"ZAI_API_KEY": "zai-own", "MINE_KEY": "mine-own"}
         file = mission.write()
         text = file.read_text()
-        file.write_text(text.replace("anthropic: {base", "anthropic: {auth: subscription, base"))
+        for old, new in (
+            ("anthropic: {base", "anthropic: {auth: subscription, base"),
+            ("label: Claude Opus 4.5", "label: Claude Opus 4.5\n    fallbacks: [glm-4.7]"),
+            ("label: GLM-4.5 Air", "label: GLM-4.5 Air\n    fallbacks: [sonnet]"),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        file.write_text(text)
         done = mission.user.run("up")
         assert done.returncode == 0, done.stderr
         yield mission
@@ -139,6 +147,28 @@ def test_oldest_menu(subscribed: Mission, tmp_path: Path) -> None:
             choose(terminal, str(row.number))
             assert ask(terminal, subscribed, f"word-{turn}").upstream == served, row
         assert leave(terminal) == 0
+    check(subscribed)
+
+
+@both
+def test_across_a_fallback(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
+    """From the subscription to another vendor, and from there to the subscription: each receives
+    its own, also of the requests that fail.
+    """
+    seat = take_seat(subscribed, client(), tmp_path)
+    log_in(seat)
+    opus, glm = "claude-opus-4-5-20251101", "GLM-4.5-Air"
+    subscribed.anthropic.behave(Behaviour(status=500), opus)
+    subscribed.zai.behave(Behaviour(status=500), glm)
+    try:
+        for model, upstream in (("opus", "zai"), ("glm-4.5", "anthropic")):
+            done = seat.run("--model", model, "-p", "say")
+            assert (done.returncode, done.stdout.split()[-1:]) == (0, [upstream]), done
+    finally:
+        subscribed.anthropic.behave(Behaviour(), opus)
+        subscribed.zai.behave(Behaviour(), glm)
+    for up, model in ((subscribed.anthropic, opus), (subscribed.zai, glm)):
+        assert model in {(request.body or {}).get("model") for request in up.requests}
     check(subscribed)
 
 

@@ -443,6 +443,12 @@ def test_variables_for_elsewhere_leave_such_models_out(user: User) -> None:
     assert told["ANTHROPIC_AUTH_TOKEN"] == ""
     assert told["ANTHROPIC_CUSTOM_HEADERS"] == f"x-litellm-api-key: Bearer {key}"
     assert told["ANTHROPIC_MODEL"] == "opus"
+    program = user.root / "bin" / "code"
+    program.write_text("#!/bin/sh\nexec env\n")
+    program.chmod(0o755)
+    seen = user.run("code", env={"CLAUDE_CODE_OAUTH_TOKEN": LOGIN}).stdout.splitlines()
+    assert f"ANTHROPIC_CUSTOM_HEADERS=x-litellm-api-key: Bearer {key}" in seen
+    assert {"ANTHROPIC_AUTH_TOKEN=", f"CLAUDE_CODE_OAUTH_TOKEN={LOGIN}"} <= set(seen)
     user.write_profile(SUBSCRIBED.replace(", glm: zai/glm-4.7", ""))
     done = user.run("env")
     assert (done.returncode, done.stdout) == (1, "")
