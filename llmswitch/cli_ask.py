@@ -35,15 +35,11 @@ class Screen:
             return None
         sys.stdout.write(prompt)
         sys.stdout.flush()
-        answer = sys.stdin.buffer.readline().decode(errors="replace")
-        if answer:
-            return answer.strip()
-        self._ended()
-        return None
+        return self._read()
 
     def took(self, answer: str) -> None:
         """Show an answer that was understood as it would look on a terminal."""
-        if self.asks and not sys.stdin.isatty():
+        if self.asks and not _is_terminal():
             self.tell([answer])
 
     def secret(self, prompt: str) -> str | None:
@@ -52,21 +48,25 @@ class Screen:
 
         if not self.asks:
             return None
-        if sys.stdin.isatty():
+        if _is_terminal():
             sys.stdout.flush()
             try:
                 return getpass(prompt).strip()
             except UnicodeDecodeError:
                 return "\ufffd"  # what no key has
         sys.stdout.write(f"{prompt}\n")
-        key = sys.stdin.buffer.readline().decode(errors="replace")
-        if not key:
-            self._ended()
-            return None
-        return key.strip()
+        return self._read()
 
-    def _ended(self) -> None:
-        if sys.stdin.isatty():
+    def _read(self) -> str | None:
+        line = sys.stdin.buffer.readline().decode(errors="replace") if sys.stdin else ""
+        if line:
+            return line.strip()
+        if _is_terminal():
             raise EOFError
         self.asks = False
         self.tell(["", _ENDED])
+        return None
+
+
+def _is_terminal() -> bool:
+    return bool(sys.stdin and sys.stdin.isatty())  # a shell can close it: `<&-`

@@ -314,6 +314,21 @@ next:  llmswitch key set ANTHROPIC_API_KEY  with a key from https://console.anth
     )
 
 
+def test_a_closed_input_is_one_that_has_ended(someone: Newcomer) -> None:
+    """As some schedulers start their jobs."""
+    command = f"'{sys.executable}' -m llmswitch init --no-start <&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        env=someone.env,
+        cwd=someone.home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\nthe input has ended: the rest is taken as with --yes\n" in done.stdout
+
+
 def test_yes_asks_nothing_and_takes_every_key_and_server_that_is_found(
     someone: Newcomer,
 ) -> None:
