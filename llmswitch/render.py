@@ -220,6 +220,8 @@ def _deployments(profile: Profile, row: Row) -> list[dict[str, Any]]:
         info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items()}
         info |= dict(row.tiers)
     info["llmswitch_provider"] = row.provider_name
+    if row.needs_login:
+        info["llmswitch_key"] = "Claude login"  # what the ledger says that served
     if row.model.timeout:
         params["timeout"] = row.model.timeout
     keys = [key for key in profile.all_keys_of(row.model) if key.name in row.keys]

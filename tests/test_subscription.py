@@ -275,6 +275,8 @@ def test_nothing_is_paid_by_the_token_and_nothing_is_written_down(lab: Lab) -> N
     lab.user.run("down")
     used = {row["model"]: row for row in lab.user.json("usage")["rows"]}
     assert used["subscription"]["cost_usd"] == 0
+    keys = {row["key"]: row["cost_usd"] for row in lab.user.json("usage", "--by", "key")["rows"]}
+    assert keys["Claude login"] == 0
     texts = [lab.user.run(*command).stdout for command in (["usage"], ["doctor", "--report"])]
     files = [file for file in (lab.user.root / "llmswitch").rglob("*") if file.is_file()]
     assert {file.name for file in files} >= {"gateway.log", "state.json", "litellm_config.yaml"}
