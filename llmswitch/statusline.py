@@ -33,9 +33,17 @@ def main(arguments: Sequence[str]) -> None:
     said: Any = None
     with suppress(ValueError, RecursionError):
         said = json.load(sys.stdin)
-    wanted = arguments[1] if arguments[:1] in (["--profile"], ["-p"]) and arguments[1:] else None
-    parts = line(said if isinstance(said, dict) else {}, wanted, os.environ)
+    parts = line(said if isinstance(said, dict) else {}, _profile(arguments), os.environ)
     sys.stdout.write("".join(c for c in " · ".join(parts) if c.isprintable()) + "\n")
+
+
+def _profile(arguments: Sequence[str]) -> str | None:
+    match arguments:
+        case ["--profile" | "-p", name, *_]:
+            return name
+        case [one, *_] if one.startswith("--profile="):
+            return one.partition("=")[2]
+    return None
 
 
 def line(said: Mapping[str, Any], wanted: str | None, environ: Mapping[str, str]) -> list[str]:

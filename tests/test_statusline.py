@@ -96,9 +96,16 @@ def test_the_line(mission: Mission, said: Any, line: str) -> None:
     assert shown(mission, said) == f"{line}\n"
 
 
-def test_without_a_gateway_or_a_profile(mission: Mission) -> None:
+@pytest.mark.parametrize("form", [["--profile", "{}"], ["-p", "{}"], ["--profile={}"]])
+def test_the_profile_is_said_in_every_form(mission: Mission, form: list[str]) -> None:
+    """As for every other command; a profile that is not there is no reason to fail."""
+    for name, line in (("work", "Claude Opus 4.5 · Anthropic"), ("nope", "shown opus\n")):
+        said = shown(mission, model("opus"), *(part.format(name) for part in form))
+        assert said.startswith(line)
+
+
+def test_without_a_gateway(mission: Mission) -> None:
     """It says what it knows, and never fails."""
-    assert shown(mission, model("opus"), "--profile", "nope") == "shown opus\n"
     assert mission.user.run("down").returncode == 0
     assert shown(mission, model("opus")) == "Claude Opus 4.5 · Anthropic · $0.50\n"
     assert mission.user.run("up").returncode == 0
