@@ -150,11 +150,14 @@ class _Guide:
         variables = [name for names in self.found.keys.values() for name in names]
         places = places_here(self.home, variables)
         self.screen.tell(report_init.found(self.found, self.providers, places, self.home.keys))
-        usable = bool(self.found.keys or self.found.servers)
+        usable = bool(self.found.keys or self.found.servers or self.found.login)
         if self.profile and self.ref:
             rows = make_rows(self.profile, keys_here(self.home).names)
             usable = any(row.reason is None for row in rows)
             self.screen.tell(report_init.second(self.ref.file, rows))
+            served = {row.provider.dialect for row in rows if row.reason is None}
+            if self.found.login and "anthropic" not in served:
+                self.screen.tell(report_init.LOGIN_TOO)
         if not usable and self.screen.asks:
             self._take_key()
         if self.ref and not any(one.marked for one in self._candidates()):
@@ -171,7 +174,18 @@ class _Guide:
         listed = {name: [one["id"] for one in models] for name, models in fresh.items()}
         said |= {name: {"models": models} for name, models in fresh.items()}
         wanted = {*self.found.keys, *self.found.servers, *self.pasted}
-        return compose.candidates(self.profile, wanted, self.found.clouds, said, listed)
+        logins = self._logins()
+        wanted |= logins
+        return compose.candidates(self.profile, wanted, self.found.clouds, said, listed, logins)
+
+    def _logins(self) -> set[str]:
+        """The providers that the Claude login opens: Anthropic, where there is no key for it."""
+        if not self.found.login:
+            return set()
+        if self.profile:
+            own = self.profile.providers.items()
+            return {name for name, one in own if one.auth == "subscription"}
+        return {"anthropic"} - {*self.found.keys, *self.pasted}
 
     def _choose(self) -> list[Candidate] | None:
         """Show what will be written until it is what is wanted."""
@@ -227,9 +241,9 @@ class _Guide:
             lines = [edit.entry(one.name, one.value) for one in taken]
             return report_init.additions(self.ref.file, lines) if lines else []
         if taken:
-            return report_init.profile(setup.first_file(self.home), self._text(taken))
+            return report_init.profile(setup.first_file(self.home), self._text(taken), taken)
         name, text = setup.ready_made()
-        return report_init.profile(self.home.profiles / f"{name}.yaml", text)
+        return report_init.profile(self.home.profiles / f"{name}.yaml", text, [])
 
     def _text(self, taken: Sequence[Candidate]) -> str:
         from llmswitch import compose

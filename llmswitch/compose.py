@@ -16,6 +16,7 @@ from llmswitch.fields import Gateway, Price, Profile
 from llmswitch.profile import parse_profile
 from llmswitch.providers import is_local
 from llmswitch.references import RESERVED
+from llmswitch.subscription import SUBSCRIPTION
 
 _MOST = 12  # models of one provider that are shown: OpenRouter lists hundreds
 _TAKEN = 3  # of those of one provider that stand there unasked
@@ -26,7 +27,8 @@ _HEAD = "# Written by `llmswitch init`, and yours from now on.\n"
 
 class Candidate(NamedTuple):
     """A model that can be chosen. `value` is how a profile writes it, `context` is in tokens,
-    `marked` says that it is taken where nobody says otherwise.
+    `by_login` that the user's Claude subscription pays for it, `marked` that it is taken where
+    nobody says otherwise.
     """
 
     provider: str
@@ -36,6 +38,7 @@ class Candidate(NamedTuple):
     context: int | None
     price: Price | None
     marked: bool
+    by_login: bool = False
 
 
 def candidates(
@@ -44,11 +47,13 @@ def candidates(
     unsure: Collection[str],
     said: catalogue.Said,
     listed: Mapping[str, Collection[str]],
+    by_login: Collection[str] = (),
 ) -> list[Candidate]:
     """The models of the wanted providers that a profile does not have yet.
 
     `unsure` are providers whose models are marked only where no others are. `listed` are the ids
-    that a provider has just said that it serves: they come first.
+    that a provider has just said that it serves: they come first. `by_login` are providers that
+    a Claude login opens.
     """
     names = {*RESERVED, *(name.lower() for name in (profile.models if profile else ()))}
     rows: list[tuple[str, dict[str, Any], bool]] = []
@@ -67,7 +72,8 @@ def candidates(
         names.add(name.lower())
         value, price = _value(profile, said, provider, row)
         taken = mark and not (sure and provider in unsure)
-        found.append(Candidate(provider, row["model"], name, value, row["context"], price, taken))
+        rest = (row["context"], price, taken, provider in by_login)
+        found.append(Candidate(provider, row["model"], name, value, *rest))
     return found
 
 
@@ -124,6 +130,8 @@ def profile_text(chosen: Sequence[Candidate], port: int) -> str:
         roles["haiku"] = small
     written = yaml.safe_dump(roles, default_flow_style=True, sort_keys=False, width=2**31)
     text += f"roles: {written}"
+    for provider in dict.fromkeys(one.provider for one in chosen if one.by_login):
+        text += f"providers: {{{provider}: {{auth: {SUBSCRIPTION}}}}}\n"
     if port != Gateway().port:
         text += f"gateway: {{port: {port}}}    # {Gateway().port} is taken\n"
     parse_profile(text, "the profile")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,10 @@ from llmswitch.claude import Version, ask_version, find_claude
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts
 from llmswitch.fields import Gateway, Profile
+from llmswitch.login import OWN_LOGIN
 from llmswitch.paths import Home
 from llmswitch.providers import Provider, is_local
+from llmswitch.saved_default import settings_file
 from llmswitch.secrets import known_keys
 from llmswitch.wrapper import list_installed
 
@@ -27,14 +30,15 @@ _PORTS = 100
 class Found(NamedTuple):
     """What was found. `keys` are the set variables of each provider that has all it needs;
     `clouds` are those of them that read the cloud's own credentials, which are often there for
-    something else. `servers` are the models that the servers on this machine list. `astray` says
-    what leads a plain `claude` elsewhere.
+    something else. `servers` are the models that the servers on this machine list. `login` says
+    that the client has a Claude login, `astray` what leads a plain `claude` elsewhere.
     """
 
     keys: dict[str, tuple[str, ...]]
     clouds: frozenset[str]
     servers: dict[str, refresh.Answer]
     claude: tuple[Path, Version] | None
+    login: bool
     wrappers: list[Path]
     astray: str | None
 
@@ -48,7 +52,8 @@ def look(home: Home, environ: Mapping[str, str], folder: Path, profile: Profile 
         keys=variables,
         clouds=frozenset(name for name in variables if there[name].key is None),
         servers=_servers(there),
-        claude=_client(environ),
+        claude=(client := _client(environ)),
+        login=client is not None and _is_logged_in(environ),
         wrappers=list_installed(folder, environ),
         astray=plain.message if plain.level == "warning" else None,
     )
@@ -76,6 +81,17 @@ def _client(environ: Mapping[str, str]) -> tuple[Path, Version] | None:
         return claude, ask_version(claude, _CLIENT_SECONDS)
     except LlmswitchError:
         return None
+
+
+def _is_logged_in(environ: Mapping[str, str]) -> bool:
+    """Whether there is a login for certain: the client keeps other tokens in that file as well."""
+    if environ.get(OWN_LOGIN):
+        return True
+    try:
+        file = settings_file(environ).with_name(".credentials.json")
+        return bool(json.loads(file.read_bytes())["claudeAiOauth"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def free_port() -> int:

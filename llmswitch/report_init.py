@@ -22,6 +22,14 @@ from llmswitch.wrapper import Installed
 
 NOTHING = "nothing was written"
 NOTHING_NEW = "no key and no server is new since it was written"
+TERMS = (
+    "your Claude login pays for Anthropic's models, and is sent to Anthropic alone; whether the",
+    "terms of your plan allow its use through a gateway is between you and Anthropic",
+)
+LOGIN_TOO = (
+    "note:   the Claude login is left out; what lets it pay for Anthropic's models is the line",
+    "        providers: {anthropic: {auth: subscription}}",
+)
 NO_PROVIDER = ["that is no provider of the list: type its number, or its name"]
 NO_SUCH = ["that is no model of the list: type numbers of it, such as 2 1"]
 PASTE = (
@@ -45,6 +53,8 @@ def found(there: Found, known: Mapping[str, Provider], places: Mapping[str, Plac
         models = "1 model" if count == 1 else f"{count} models"
         host = urlsplit(known[name].base_url or "").netloc
         lines.append(f"{_label(known, name)} on {host} with {models}")
+    if there.login:
+        lines.append("a Claude login")
     if not lines:
         lines.append("no key, and no server of models on this machine")
     if there.claude:
@@ -113,14 +123,16 @@ def models(there: Sequence[Candidate], chosen: Collection[Candidate]) -> list[st
     for at, one in enumerate(there, 1):
         context = format_context(one.context).removeprefix("context ")
         price = format_price(one.price).removeprefix("price ").removesuffix(" per Mtok")
+        price = "subscription" if one.by_login else price
         mark = "*" if one in chosen else ""
         cells.append((f"{at:2}", mark, one.name, one.target, context, price))
     return report.columns(cells)
 
 
-def profile(file: Path, text: str) -> list[str]:
-    """The profile that will be written."""
-    return [f"{_short(file)} will be:", "", *(f"  {line}" for line in text.splitlines())]
+def profile(file: Path, text: str, taken: Sequence[Candidate]) -> list[str]:
+    """The profile that will be written, and who decides whether a login may pay for it."""
+    lines = [f"{_short(file)} will be:", "", *(f"  {line}" for line in text.splitlines())]
+    return [*lines, "", *TERMS] if any(one.by_login for one in taken) else lines
 
 
 def additions(file: Path, lines: Sequence[str]) -> list[str]:
@@ -181,8 +193,8 @@ def without_gateway(rows: Sequence[Row]) -> list[str]:
     """Where all models are of one provider that Claude Code can speak to itself: how."""
     of = {row.provider_name: row.provider for row in rows}
     name, provider = next(iter(of.items()))
-    if len(of) > 1 or provider.dialect not in DIRECT:
-        return []
+    if len(of) > 1 or provider.dialect not in DIRECT or provider.auth == "subscription":
+        return []  # with a login a plain `claude` is enough
     direct = f"llmswitch wrapper install --direct {name}"
     return [f"note: {provider.label or name} alone needs no gateway    -> {direct}"]
 

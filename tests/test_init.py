@@ -469,6 +469,111 @@ def test_what_leads_a_plain_claude_astray_is_said_and_left(someone: Newcomer) ->
     assert settings.read_bytes() == before
 
 
+# ------------------------------------------------------------------ a Claude login
+
+LOGIN = "sk-ant-oat01-login-of-a-newcomer"
+
+
+def log_in(here: Newcomer) -> None:
+    """As the client leaves a login behind."""
+    login = {
+        "accessToken": LOGIN,
+        "refreshToken": "sk-ant-ort01-refresh",
+        "expiresAt": int(time.time() + 86_400) * 1000,
+        "scopes": ["user:inference", "user:profile"],
+        "subscriptionType": "max",
+    }
+    file = here.home / ".claude" / ".credentials.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"claudeAiOauth": login}))
+    file.chmod(0o600)
+
+
+def test_a_claude_login_pays_where_there_is_no_key(connected: Newcomer) -> None:
+    """Enter alone takes it, having said who decides whether it may; what the real client asks then
+    reaches Anthropic with that login.
+    """
+    log_in(connected)
+    with connected.open("init") as terminal:
+        screen = terminal.wait_for("k takes another key")
+        assert (
+            plain(terminal.wait_idle(0.1))
+            == """\
+found:  a Claude login
+        Claude Code 2.1.330, ~/.local/bin/claude
+
+       NAME        MODEL                                 CONTEXT  USD PER Mtok
+ 1  *  opus        anthropic/claude-opus-5-5             1M       subscription
+ 2  *  sonnet      anthropic/claude-sonnet-5-5           1M       subscription
+ 3  *  haiku       anthropic/claude-haiku-5-5            1M       subscription
+ 4     fable       anthropic/claude-fable-5-2            unknown  subscription
+ 5     opus-4.5    anthropic/claude-opus-4-5-20251101    200k     subscription
+ 6     sonnet-4.5  anthropic/claude-sonnet-4-5-20250929  200k     subscription
+
+~/.config/llmswitch/profiles/main.yaml will be:
+
+  # Written by `llmswitch init`, and yours from now on.
+  models:
+    opus: {model: anthropic/claude-opus-5-5, label: Claude Opus 5.5}
+    sonnet: {model: anthropic/claude-sonnet-5-5, label: Claude Sonnet 5.5}
+    haiku: {model: anthropic/claude-haiku-5-5, label: Claude Haiku 5.5}
+  roles: {default: opus}
+  providers: {anthropic: {auth: subscription}}
+
+your Claude login pays for Anthropic's models, and is sent to Anthropic alone; whether the
+terms of your plan allow its use through a gateway is between you and Anthropic
+
+Enter writes it; numbers choose other models, the first one first
+k takes another key; n leaves, and nothing is written
+>"""
+        )
+        terminal.enter()
+        assert terminal.wait_exit() == 0
+        screen = terminal.text()
+    assert "llmswitch doctor: 25 checks, nothing is wrong\n\nnext:  claude-multi" in screen
+    done = subprocess.run(
+        [connected.home / ".local/bin/claude-multi", "-p", "good morning"],
+        env=connected.env,
+        cwd=connected.home,
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout == "I am claude-opus-5-5 at anthropic\n", done.stderr
+    kept = files_below(connected.home / ".config")
+    assert not any(LOGIN.encode() in content for content in kept.values())
+
+
+def test_a_key_of_anthropic_comes_before_the_login(someone: Newcomer) -> None:
+    """It was set for that; and a login beside other tokens of the client's is not one."""
+    log_in(someone)
+    done = someone.run("init", "--yes", "--no-start", env={"ANTHROPIC_API_KEY": KEY})
+    assert done.returncode == 0, done.stderr
+    assert "        a Claude login\n" in done.stdout
+    assert "subscription" not in done.stdout
+    assert "providers" not in someone.profile.read_text()
+    file = someone.home / ".claude" / ".credentials.json"
+    file.write_text('{"mcpOAuth": {}}')
+    assert "login" not in someone.run("init", "--yes", "--no-start").stdout
+
+
+def test_a_second_run_names_the_line_that_lets_a_login_pay(someone: Newcomer) -> None:
+    """It adds models, no provider; where the line is there, the models of it."""
+    file = someone.write_profile("models: {a: zai/glm-4.7}\n")
+    log_in(someone)
+    done = someone.run("init", "--yes", "--no-start", env={"ZAI_API_KEY": "k"})
+    assert (
+        "note:   the Claude login is left out; what lets it pay for Anthropic's models is the "
+        "line\n        providers: {anthropic: {auth: subscription}}\n"
+    ) in done.stdout
+    assert file.read_text() == "models: {a: zai/glm-4.7}\n"
+    file.write_text("models: {a: zai/glm-4.7}\nproviders: {anthropic: {auth: subscription}}\n")
+    done = someone.run("init", "--no-start", "--json", env={"ZAI_API_KEY": "k"})
+    assert json.loads(done.stdout)["added"] == ["opus", "sonnet", "haiku"]
+
+
 # ------------------------------------------------------------------ a second run
 
 BY_HAND = """\
