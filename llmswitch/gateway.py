@@ -221,7 +221,7 @@ def _start(plan: Plan, environ: Mapping[str, str], progress: Progress) -> State:
     progress("starting the gateway")
     process = None
     try:
-        with log.open("ab") as stream:
+        with log.open("ab") as stream, _signals_held():
             log.chmod(0o600)
             process = subprocess.Popen(
                 _command(),
@@ -243,6 +243,24 @@ def _start(plan: Plan, environ: Mapping[str, str], progress: Progress) -> State:
         (plan.run / STATE_FILE).unlink(missing_ok=True)
         raise
     return state
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """What would end us waits until we know the process that we start: it would be left over."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _wait_for_answer(
