@@ -20,7 +20,14 @@ _SECRETS = ("_key", "_secret", "_token", "_password")
 _ABSENT = object()
 # What a default of the router, and a fallback that is a mapping, put in the place of a deployment's
 # own: its key, or a Claude login, would go to another host, or another key to its host (seen).
-_REDIRECTING = ("api_base", "base_url", "custom_llm_provider", "headers", "extra_headers")
+_REDIRECTING = (
+    "api_base",
+    "base_url",
+    "custom_llm_provider",
+    "extra_headers",
+    "headers",
+    "litellm_credential_name",
+)
 _MISDIRECTS = "would send a key, or your Claude login, where it does not belong; take it out"
 FALLBACKS = (
     "fallbacks",

@@ -72,6 +72,10 @@ REFUSED = {
         "{router_settings: {default_litellm_params: {api_key: os.environ/K, timeout: 3}}}",
         f"router_settings.default_litellm_params.api_key {MISDIRECTS}",
     ),
+    "a set of both by its name": (
+        "{router_settings: {default_litellm_params: {litellm_credential_name: x}}}",
+        f"router_settings.default_litellm_params.litellm_credential_name {MISDIRECTS}",
+    ),
     "another host for a fallback": (
         "{router_settings: {fallbacks: [{a: [{model: b, api_base: http://h}]}]}}",
         f"router_settings.fallbacks sets api_base, which {MISDIRECTS}",

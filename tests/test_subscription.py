@@ -288,7 +288,9 @@ def test_nothing_is_paid_by_the_token_and_nothing_is_written_down(lab: Lab) -> N
 
 
 def test_a_cached_answer_is_no_way_around_a_login(user: User) -> None:
-    """What a login has paid for is not given to who brings none, though the cache has it."""
+    """What a login has paid for is not given to who brings none, nor to who brings another,
+    though the cache has it.
+    """
     with FakeUpstream("max") as upstream:
         port = free_port()
         user.write_profile(
@@ -304,6 +306,9 @@ def test_a_cached_answer_is_no_way_around_a_login(user: User) -> None:
             assert said(lab.gateway.ask("opus", headers=bringing(lab, "both"))) == "max"
         refused(lab.gateway.ask("opus", headers=bringing(lab, "key only")), "opus")
         assert lab.received == {"max": 1}
+        another = {**bringing(lab, "both"), "authorization": "Bearer sk-ant-oat01-invented"}
+        assert said(lab.gateway.ask("opus", headers=another)) == "max"
+        assert lab.received == {"max": 2}
         user.run("down")
 
 

@@ -28,6 +28,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 _UNAUTHORIZED = 401
+_BAD_GATEWAY = 502
+_REDIRECTS = range(300, 400)
 STATE = "/llmswitch/state"  # ours; the commands ask for it, clients have no business there
 OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
 # Every header that LiteLLM takes a key from; any of them may carry the gateway's.
@@ -162,6 +164,8 @@ def _watched(send: Send, exchange: Exchange) -> Send:
 
     async def watched(message: Message) -> None:
         if message["type"] == "http.response.start":
+            if exchange.asked and message["status"] in _REDIRECTS:
+                message["status"] = _BAD_GATEWAY  # an upstream's, which is not followed
             exchange.is_answered = message["status"] == OK
             lacks_login = exchange.lacks_login and message["status"] == _UNAUTHORIZED
             if exchange.is_final or lacks_login:

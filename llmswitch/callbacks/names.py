@@ -6,6 +6,7 @@ LiteLLM answers 400; Claude Code takes a 404 for "there's an issue with the sele
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -72,11 +73,14 @@ class Names(CustomLogger):
             raise HTTPException(
                 404, f"llmswitch: the profile has no model {wanted!r}; it has: {known}"
             )
-        if exchange := current.get():
+        exchange = current.get()
+        if exchange:
             exchange.asked = wanted
         cached = settings().get("cached", [])
         if cached is None or wanted in cached:
             data["cache"] = {"use-cache": True}
+            if exchange and exchange.login:  # what one has paid for is not another's
+                data["cache"]["namespace"] = hashlib.sha256(exchange.login).hexdigest()
 
 
 names = Names()

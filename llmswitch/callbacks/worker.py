@@ -66,7 +66,9 @@ class Worker(UvicornWorker):
         The master loads this module before it holds the port, so what needs LiteLLM waits.
         """
         from llmswitch.callbacks.door import guard
+        from llmswitch.callbacks.outgoing import confine
 
+        confine()
         self.wsgi = guard(self.app.wsgi())
 
     def handle_exit(self, sig: int, frame: Any) -> None:
