@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from llmswitch import saved_default
+from llmswitch import policies, saved_default
 from llmswitch.checks_profile import has_subscription
 from llmswitch.claude import (
     ALIASES,
@@ -44,6 +44,7 @@ def check_client(facts: Facts) -> Verdict:
     try:
         claude = find_claude(facts.environ)
         version = ask_version(claude, _SECONDS)
+        policies.check()
     except LlmswitchError as error:
         return Verdict("error", error.message, error.hint)
     if has_subscription(facts) and version < PICKER_FROM:

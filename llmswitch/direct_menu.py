@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmswitch import __version__
-from llmswitch.catalogue import keys_of, named, providers
+from llmswitch.catalogue import named, providers
 from llmswitch.claude import Rung, make_settings, wants_login, wire_ids
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Model, Profile, Roles
@@ -48,7 +48,7 @@ def draw(provider: str, ref: ProfileRef | None) -> dict[str, Any]:
     menu = make_menu(own, own.key_names)
     by_id = _by_id(menu)
     menus: dict[Rung, Menu] = {"picker": by_id, "rows": _spread(by_id, own)}
-    keys = keys_of(profile, provider)
+    keys = own.key_names
     page = f"    (from {one.key_page})" if one.key_page else ""
     return {
         "version": __version__,

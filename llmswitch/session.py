@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmswitch import __version__, health, saved_default
+from llmswitch import __version__, health, policies, saved_default
 from llmswitch.arguments import (
     GOES_ON,
     WITHOUT_MODEL,
@@ -50,7 +50,6 @@ from llmswitch.paths import LOOPBACK, Home, ProfileRef, find_home, find_profile,
 from llmswitch.secrets import Keys, gateway_key, known_keys
 from llmswitch.state import State, is_ours, read_state
 
-_POLICIES = (Path("/etc/claude-code"), Path("/Library/Application Support/ClaudeCode"))
 _QUIET = (
     "DISABLE_AUTOUPDATER",
     "DISABLE_BUG_COMMAND",
@@ -144,6 +143,7 @@ def run_client(
             raise cannot_run(claude, error) from error
     home = find_home(environ)
     theirs, rest = split_settings(arguments)  # a mistake there is told before anything is started
+    policies.check()
     version = version_of(claude, home.state / "claude-version.json")
     access = find_access(home)
     environ = {**environ, **access.carried}
@@ -306,7 +306,7 @@ def _can_be_hosted(arguments: Sequence[str], user_file: Path, environ: Mapping[s
     given = {argument.partition("=")[0] for argument in arguments}
     if not given & {"-p", "--print"} and environ.get("LLMSWITCH_CLIENT_PRICES") != "1":
         return False
-    if any(folder.exists() for folder in _POLICIES):  # an organization's settings come first
+    if policies.there():  # an organization's settings come first
         return False
     files = [file for file in _project_files() if file != user_file]
     return not given & {"--managed-settings", "--setting-sources"} and not any(

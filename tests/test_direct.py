@@ -556,8 +556,8 @@ def test_without_a_key_nothing_is_started(shell: User) -> None:
 
 
 def test_a_provider_of_the_profiles_own(shell: User) -> None:
-    """With the profile's variables: the first that is set; and the cure names the variable, which
-    works whichever the default profile is.
+    """With the variables that the profile names for its models, and no other of that provider; the
+    cure names the variable, which works whichever the default profile is.
     """
     shell.write_profile("models: {x: demo/parrot}\n", "main")
     shell.write_profile(
@@ -570,9 +570,9 @@ def test_a_provider_of_the_profiles_own(shell: User) -> None:
     assert Path(file).name == "claude-mine"
     done = subprocess.run([file], env=shell.env, capture_output=True, text=True, check=False)
     assert done.stderr == (
-        "MINE_1 and MINE_2 are not set, so mine cannot be asked\n-> llmswitch key set MINE_1\n"
+        "MINE_2 is not set, so mine cannot be asked\n-> llmswitch key set MINE_2\n"
     )
-    keep_keys(shell, MINE_2="second")
+    keep_keys(shell, MINE_1="first", MINE_2="second")
     seen = start(shell, "claude-mine")
     assert rows_of(seen) == [("qwen", "coder (qwen)")]
     assert seen.settings["env"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:9"

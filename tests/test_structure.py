@@ -18,7 +18,7 @@ LAYERS = [
     ["document", "health", "progress", "arguments", "redact", "ledger", "budgets"],
     ["engine_rules", "paths", "gateway_log"],
     ["providers", "secrets", "state", "claude", "usage"],
-    ["fields", "keys", "port_owner", "workers", "saved_default", "child"],
+    ["fields", "keys", "port_owner", "workers", "saved_default", "child", "policies"],
     ["references", "key_helper", "subscription", "login"],
     ["profile"],
     ["prices", "money"],

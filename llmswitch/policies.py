@@ -1,0 +1,65 @@
+"""What an organization has settled for Claude Code on this machine. It goes before everything that
+a session is told (2.1.197 and 2.1.330), so it can lead a credential to another host.
+
+Standard library only: the wrapper imports this on every start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llmswitch.claude import HIJACKING
+from llmswitch.errors import LlmswitchError
+
+FOLDERS = (Path("/etc/claude-code"), Path("/Library/Application Support/ClaudeCode"))
+# What says where requests go and what opens it.
+_LEADING = {
+    *(name for name in HIJACKING if name != "ANTHROPIC_MODEL"),
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_CUSTOM_HEADERS",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+}
+
+
+def there() -> bool:
+    """Whether an organization has settled anything."""
+    return any(folder.exists() for folder in FOLDERS)
+
+
+def check() -> None:
+    """Raise LlmswitchError for a setting that would send a session's credential to another host, or
+    another credential along to its host.
+    """
+    for file in _files():
+        for name in _leading(_read(file)):
+            raise LlmswitchError(
+                f"{file} sets {name}, which goes before what llmswitch tells Claude Code, so a "
+                "credential would reach a host that it does not belong to",
+                "ask whoever manages this machine to take it out; plain `claude` is as they wish",
+            )
+
+
+def _files() -> Iterator[Path]:
+    for folder in FOLDERS:
+        yield folder / "managed-settings.json"
+        yield from sorted((folder / "managed-settings.d").glob("*.json"))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}  # as the client has it
+    return data if isinstance(data, dict) else {}
+
+
+def _leading(settings: dict[str, Any]) -> Iterator[str]:
+    if settings.get("apiKeyHelper"):
+        yield "apiKeyHelper"
+    env = settings.get("env")
+    for name, value in env.items() if isinstance(env, dict) else ():
+        if name in _LEADING and value:
+            yield f"env.{name}"
