@@ -15,6 +15,8 @@ from llmswitch.cli_ask import Screen
 from llmswitch.cli_common import BIN, JsonOption, keys_here, own_home, places_here, show
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from llmswitch.compose import Candidate
     from llmswitch.detect import Found
     from llmswitch.fields import Profile
@@ -41,7 +43,8 @@ def init(
 ) -> None:
     """Set everything up: a profile from what is found here, the gateway, claude-multi.
 
-    A profile that is there is added to, never overwritten. --json asks nothing, like --yes.
+    A profile that is there is added to, never overwritten. LLMSWITCH_PROFILE names it, or a new
+    one. --json asks nothing, like --yes.
     """
     from llmswitch import report, setup
 
@@ -104,7 +107,7 @@ class _Guide:
         """The profile that is there already."""
         from llmswitch import setup
 
-        return setup.own_profile(self.home)
+        return setup.own_profile(self.home, os.environ)
 
     @cached_property
     def profile(self) -> Profile | None:
@@ -235,20 +238,22 @@ class _Guide:
             self.screen.tell(report_init.NO_SUCH)
 
     def _shown(self, taken: Sequence[Candidate]) -> list[str]:
-        from llmswitch import edit, report_init, setup
+        from llmswitch import edit, report_init
 
         if self.ref:
             lines = [edit.entry(one.name, one.value) for one in taken]
             return report_init.additions(self.ref.file, lines) if lines else []
+        return report_init.profile(*self._new(taken), taken)
+
+    def _new(self, taken: Sequence[Candidate]) -> tuple[Path, str]:
+        """The file of a new profile, and its text; a ready-made one's where no model is taken."""
+        from llmswitch import compose, setup
+
         if taken:
-            return report_init.profile(setup.first_file(self.home), self._text(taken), taken)
-        name, text = setup.ready_made()
-        return report_init.profile(self.home.profiles / f"{name}.yaml", text, [])
-
-    def _text(self, taken: Sequence[Candidate]) -> str:
-        from llmswitch import compose
-
-        return compose.profile_text(taken, self._port)
+            name, text = setup.FIRST, compose.profile_text(taken, self._port)
+        else:
+            name, text = setup.ready_made()
+        return setup.new_file(self.home, name, os.environ), text
 
     @cached_property
     def _port(self) -> int:
@@ -266,10 +271,9 @@ class _Guide:
             if places_here(self.home, [name])[name] == "environment":
                 self.screen.tell(report_keys.shadowed(name))
         if self.ref:
-            return setup.extend(self.home, self.ref, {one.name: one.value for one in chosen})
-        if chosen:
-            return setup.write(self.home, self._text(chosen))
-        return setup.copy(self.home, setup.READY_MADE)
+            added = {one.name: one.value for one in chosen}
+            return setup.extend(self.home, self.ref, added, os.environ)
+        return setup.write(self.home, *self._new(chosen), os.environ)
 
     # -------------------------------------------------------------- a key
 

@@ -113,17 +113,27 @@ def remove(home: Home, ref: ProfileRef, shown: str, name: str) -> None:
     _rewrite(home, ref, shown, change)
 
 
+def is_ready_made(ref: ProfileRef) -> bool:
+    """Whether a profile ships with llmswitch."""
+    return ref.file.parent.resolve() == data_folder("profiles").resolve()
+
+
+def check_own(ref: ProfileRef) -> None:
+    """Raise LlmswitchError for a profile that is not the user's to edit."""
+    if is_ready_made(ref):
+        raise LlmswitchError(
+            f"{ref.name} is a ready-made profile, which is not edited",
+            f"llmswitch init --from {ref.typed}    (makes one of your own)",
+        )
+
+
 def _target(model: Any) -> Any:
     return model.get("model") if isinstance(model, dict) else model
 
 
 def _rewrite(home: Home, ref: ProfileRef, shown: str, change: Callable[[str], str]) -> bool:
     """Change the profile's file; tells whether there was something to change."""
-    if ref.file.parent.resolve() == data_folder("profiles").resolve():
-        raise LlmswitchError(
-            f"{ref.name} is a ready-made profile, which is not edited",
-            f"llmswitch init --from {ref.typed}    (makes one of your own)",
-        )
+    check_own(ref)
     with locked(home.state / "edit.lock"):
         raw = ref.file.read_bytes()
         try:

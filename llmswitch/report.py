@@ -113,9 +113,12 @@ def init(done: Done) -> list[str]:
         first = f"added {', '.join(done.added)} to {done.ref.file}"
     elif done.was_there:
         first = f"{done.ref.file} is there already and was left as it is"
+    default = f"{done.ref.argument} is now the default profile"
+    if done.default:
+        default = f"LLMSWITCH_PROFILE picked it; the default profile stays {done.default}"
     return [
         first,
-        f"{done.ref.name} is now the default profile",
+        default,
         "",
         "next:  llmswitch validate           what the profile needs",
         "       llmswitch wrapper install    writes the command claude-multi",

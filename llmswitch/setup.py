@@ -15,6 +15,7 @@ from llmswitch.paths import (
     data_folder,
     find_profile,
     locked,
+    profile_names,
     write_private,
 )
 from llmswitch.plan import shown_path
@@ -25,35 +26,54 @@ READY_MADE = "claude-glm"  # where it has nothing to compose one of
 
 
 class Done(NamedTuple):
-    """What `init` left: the profile, whether it was there before, and the names of the models that
-    were added to it.
+    """What `init` left: the profile, whether it was there before, the names of the models that
+    were added to it, and the default profile where that stayed another.
     """
 
     ref: ProfileRef
     was_there: bool
     added: tuple[str, ...] = ()
+    default: str | None = None
 
 
-def own_profile(home: Home) -> ProfileRef | None:
-    """The profile that a second run edits: the default one, else one that `init` has composed."""
-    if ref := _default(home):
+def own_profile(home: Home, environ: Mapping[str, str]) -> ProfileRef | None:
+    """The profile that a second run edits: the one that LLMSWITCH_PROFILE names, else the default
+    one, else one that `init` has composed. None where it is still to be made.
+
+    Raises LlmswitchError where LLMSWITCH_PROFILE names what cannot be edited, nor made.
+    """
+    if environ.get("LLMSWITCH_PROFILE"):
+        if _is_new(home, environ["LLMSWITCH_PROFILE"]):
+            return None
+        ref = find_profile(home, None, environ)
+        edit.check_own(ref)
         return ref
-    file = first_file(home)
+    default = _default(home)
+    if default and not edit.is_ready_made(default):
+        return default
+    file = home.profiles / f"{FIRST}.yaml"
     return ProfileRef(FIRST, file, FIRST) if file.is_file() else None
 
 
 def _default(home: Home) -> ProfileRef | None:
-    """The default profile; None where there is none, or it is gone, or not the user's own."""
+    """The default profile; None where there is none, or it is gone."""
     try:
-        ref = find_profile(home, None, {})
+        return find_profile(home, None, {})
     except LlmswitchError:
         return None
-    return None if ref.file.parent.resolve() == data_folder("profiles").resolve() else ref
 
 
-def first_file(home: Home) -> Path:
-    """Where the profile that `init` composes goes."""
-    return home.profiles / f"{FIRST}.yaml"
+def _is_new(home: Home, name: str) -> bool:
+    """Whether this is a name, and not a file, and no profile has it yet."""
+    is_name = PROFILE_NAME.fullmatch(name) and not name.endswith((".yaml", ".yml"))
+    return bool(is_name) and name not in profile_names(home)
+
+
+def new_file(home: Home, usual: str, environ: Mapping[str, str]) -> Path:
+    """Where a profile goes that `own_profile` did not find: by the name that LLMSWITCH_PROFILE
+    gives it, else by the usual one.
+    """
+    return home.profiles / f"{environ.get('LLMSWITCH_PROFILE') or usual}.yaml"
 
 
 def ready_made() -> tuple[str, str]:
@@ -81,32 +101,43 @@ def copy(home: Home, source: str) -> Done:
             f"llmswitch init --from NAME, with one of: {ready_made}; or --from FILE.yaml",
         )
     load_profile(origin, source)  # a profile that is not valid is refused here, with its mistakes
-    return _place(home, origin.stem, origin.read_bytes())
+    return _place(home, home.profiles / f"{origin.stem}.yaml", origin.read_bytes(), {})
 
 
-def write(home: Home, text: str) -> Done:
-    """Write a composed profile and make it the default; one that came meanwhile is kept."""
-    return _place(home, FIRST, text.encode())
+def write(home: Home, file: Path, text: str, environ: Mapping[str, str]) -> Done:
+    """Write a new profile, to a file of `new_file`, and make it the default; one that came
+    meanwhile is kept.
+    """
+    return _place(home, file, text.encode(), environ)
 
 
-def _place(home: Home, name: str, content: bytes) -> Done:
-    file = home.profiles / f"{name}.yaml"
+def _place(home: Home, file: Path, content: bytes, environ: Mapping[str, str]) -> Done:
     with locked(home.state / "edit.lock"):
         was_there = file.exists() or file.is_symlink()
         if not was_there:
             write_private(file, content)
-    _make_default(home, name)
-    return Done(ProfileRef(name, file, name), was_there)
+    ref = ProfileRef(file.stem, file, file.stem)
+    return Done(ref, was_there, default=_make_default(home, ref, environ))
 
 
-def _make_default(home: Home, name: str) -> None:
-    write_private(home.default_profile, f"{name}\n")
+def _make_default(home: Home, ref: ProfileRef, environ: Mapping[str, str]) -> str | None:
+    """Make a profile the default one; where LLMSWITCH_PROFILE picked it beside another, that one
+    stays and is returned.
+    """
+    there = _default(home)
+    if there == ref:
+        return None
+    if there and environ.get("LLMSWITCH_PROFILE"):
+        return there.argument
+    write_private(home.default_profile, f"{ref.argument}\n")
+    return None
 
 
-def extend(home: Home, ref: ProfileRef, models: Mapping[str, Any]) -> Done:
+def extend(
+    home: Home, ref: ProfileRef, models: Mapping[str, Any], environ: Mapping[str, str]
+) -> Done:
     """Add models to a profile of the user's, all or none, and no other byte of it changes."""
     if models:
         edit.add_all(home, ref, shown_path(ref.file), models)
-    if _default(home) != ref:
-        _make_default(home, ref.name)
-    return Done(ref, was_there=True, added=tuple(models))
+    default = _make_default(home, ref, environ)
+    return Done(ref, was_there=True, added=tuple(models), default=default)

@@ -736,6 +736,73 @@ def test_where_no_gateway_is_needed_the_way_without_is_named(
         assert someone.run(*command.split()).returncode == 0
 
 
+def test_the_variable_picks_the_profile_that_a_second_run_edits(someone: Newcomer) -> None:
+    """LLMSWITCH_PROFILE, by name or by file; the default profile stays what it is, and it is said
+    which that is. Without a default the picked one is it.
+    """
+    work = someone.write_profile(BY_HAND)
+    home = work.with_name("home.yaml")
+    elsewhere = someone.home / "elsewhere.yaml"
+    default = work.parent.with_name("default-profile")
+    added = BY_HAND.replace("roles", "    deepseek-flash: deepseek/deepseek-flash\nroles")
+    env = {"DEEPSEEK_API_KEY": "k"}
+    for picked, file in (("home", home), ("elsewhere.yaml", elsewhere)):
+        file.write_text(BY_HAND)
+        env["LLMSWITCH_PROFILE"] = picked
+        done = someone.run("init", "--yes", "--no-start", env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.partition("\nadded deepseek-flash to ")[2].startswith(
+            f"{file}\nLLMSWITCH_PROFILE picked it; the default profile stays work\n"
+        )
+        assert file.read_text() == added
+        assert (work.read_text(), default.read_text()) == (BY_HAND, "work\n")
+    default.unlink()
+    done = someone.run("init", "--yes", "--no-start", env=env)
+    assert f"\n{elsewhere} is now the default profile\n" in done.stdout
+    assert default.read_text() == f"{elsewhere}\n"
+    assert someone.run("validate").stdout.startswith("elsewhere.yaml is valid: 3 models\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "holds"), [("k", "glm-5.3: zai/glm-5.3"), ("", "# Claude and GLM in one")]
+)
+def test_a_name_that_is_new_is_what_the_profile_is_called(
+    key: str, holds: str, someone: Newcomer
+) -> None:
+    """LLMSWITCH_PROFILE names no profile yet: it is made under that name, composed or ready-made,
+    as it was shown.
+    """
+    env = {"LLMSWITCH_PROFILE": "fresh"} | ({"ZAI_API_KEY": key} if key else {})
+    done = someone.run("init", "--yes", "--no-start", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    file = someone.profile.with_name("fresh.yaml")
+    assert "~/.config/llmswitch/profiles/fresh.yaml will be:\n" in done.stdout
+    assert f"\nwrote {file}: edit it as you like\nfresh is now the default profile\n" in done.stdout
+    assert holds in file.read_text()
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("picked", "said"),
+    [
+        (
+            "claude-glm",
+            "claude-glm is a ready-made profile, which is not edited\n-> llmswitch init --from ",
+        ),
+        ("no/such.yaml", "there is no profile file no/such.yaml\n-> check the path\n"),
+        ("a b", "there is no profile named 'a b'; there are: claude-glm, claude-max, "),
+    ],
+)
+def test_what_the_variable_names_and_cannot_be_edited_nor_made_is_refused(
+    picked: str, said: str, someone: Newcomer
+) -> None:
+    """In the words of the other commands, before anything is asked."""
+    done = someone.run("init", "--no-start", env={"LLMSWITCH_PROFILE": picked})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(said)
+    assert not someone.profile.parent.exists()
+
+
 def test_a_profile_with_mistakes_is_not_added_to(someone: Newcomer) -> None:
     """They are told, and nothing is asked."""
     file = someone.write_profile("models: {a: zia/glm-4.7}\n")
@@ -811,10 +878,10 @@ def write_and_die(moment):
     sys.settrace(trace)
     try:
         if old is None:
-            setup.write(home, new)
+            setup.write(home, file, new, {})
         else:
             models = {"glm": "zai/glm-5.3", "opus": "anthropic/claude-opus-5-5"}
-            setup.extend(home, setup.own_profile(home), models)
+            setup.extend(home, setup.own_profile(home, {}), models, {})
     except BaseException:
         os._exit(1)
     os._exit(0)
