@@ -121,7 +121,7 @@ def uninstall_wrapper(
         from llmswitch.direct_menu import wrapper_name
 
         called = wrapper_name(direct, find_profile_if_any(own_home(), profile, os.environ))
-    file = wrapper.uninstall(called, folder)
+    file = wrapper.uninstall(called, folder, direct)
     data = {"removed": str(file) if file else None}
     show(report.uninstalled(file, called, folder), data, as_json)
 

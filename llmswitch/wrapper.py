@@ -53,7 +53,8 @@ def install(
 ) -> Installed:
     """Write the wrapper `name` for a profile or a provider into a folder.
 
-    Raises LlmswitchError when a file of that name is there that llmswitch did not write.
+    Raises LlmswitchError when a file of that name is there that llmswitch did not write, and when
+    it starts another provider, or the gateway where a provider is wanted, or the other way round.
     """
     _check_name(name)
     file = expanded(str(folder)) / name
@@ -61,6 +62,8 @@ def install(
     did: Literal["installed", "updated", "nothing"] = "installed"
     if os.path.lexists(file):
         _check_ours(file)
+        cure = f"choose another name with --name, or first: {_taking_away(file)}"
+        _check_kind(file, of.provider if isinstance(of, Direct) else None, cure)
         did = "nothing" if file.read_bytes() == text.encode() else "updated"
     if did != "nothing":
         write_private(file, text, 0o755)
@@ -107,13 +110,17 @@ def is_of(file: Path, environ: Mapping[str, str]) -> bool:
     return wanted in text if moved else "LLMSWITCH_HOME=" not in text
 
 
-def uninstall(name: str, folder: Path) -> Path | None:
-    """Take a wrapper away; returns its file, None where there was none."""
+def uninstall(name: str, folder: Path, provider: str | None = None) -> Path | None:
+    """Take a wrapper away; returns its file, None where there was none. One that is named by its
+    provider must be that provider's.
+    """
     _check_name(name)
     file = expanded(str(folder)) / name
     if not os.path.lexists(file):
         return None
     _check_ours(file)
+    if provider is not None:
+        _check_kind(file, provider, _taking_away(file))
     file.unlink()
     return file
 
@@ -158,3 +165,22 @@ def _check_ours(file: Path) -> None:
             f"{file} was not written by llmswitch, so it is left alone",
             "choose another --name or --dir, or move that file away",
         )
+
+
+def _check_kind(file: Path, provider: str | None, cure: str) -> None:
+    """Hold that a wrapper starts this provider; with None, the gateway."""
+    there = direct_of(file)
+    starts = there.provider if there else None
+    if starts != provider:
+        raise LlmswitchError(
+            f"{file} starts Claude Code {_way(starts)}, not {_way(provider)}", cure
+        )
+
+
+def _way(provider: str | None) -> str:
+    return f"at {provider} itself" if provider else "through the gateway"
+
+
+def _taking_away(file: Path) -> str:
+    """What takes a wrapper away, whatever it starts."""
+    return f"llmswitch wrapper uninstall --name {file.name} --dir {shlex.quote(str(file.parent))}"

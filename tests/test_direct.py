@@ -632,6 +632,35 @@ def test_each_has_a_name_of_its_own(someone: User) -> None:
     assert "was not written by llmswitch, so it is left alone" in done.stderr
 
 
+def test_a_wrapper_of_another_kind_is_not_replaced(someone: User) -> None:
+    """Nor taken away by a provider that it does not start, whether it is one of the gateway's or
+    another provider's; what is said cures it.
+    """
+    someone.write_profile("models: {x: demo/parrot}\n")
+    folder = someone.root / "bin"
+    at = ("--dir", str(folder))
+    glm = folder / "claude-glm"
+    away = f"llmswitch wrapper uninstall --name claude-glm --dir {folder}"
+    first = f"choose another name with --name, or first: {away}"
+    gateway, zai, kimi = "through the gateway", "at zai itself", "at moonshot itself"
+    named = ("--name", "claude-glm")
+    for there, other, said, cure in (
+        (named, ("install", "--direct", "zai"), (gateway, zai), first),
+        (named, ("uninstall", "--direct", "zai"), (gateway, zai), away),
+        (("--direct", "zai"), ("install", *named), (zai, gateway), first),
+        (("--direct", "zai"), ("install", "--direct", "moonshot", *named), (zai, kimi), first),
+        (("--direct", "zai"), ("uninstall", "--direct", "moonshot", *named), (zai, kimi), away),
+    ):
+        assert someone.json("wrapper", "install", *there, *at)["did"] == "installed"
+        before = files_below(someone.root)
+        done = someone.run("wrapper", *other, *at)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"{glm} starts Claude Code {said[0]}, not {said[1]}\n-> {cure}\n"
+        assert files_below(someone.root) == before
+        assert someone.json("wrapper", "install", *there, *at)["did"] == "nothing"
+        assert someone.run(*away.split()[1:]).stdout == f"removed {glm}\n"
+
+
 def test_the_catalogues_roles_are_of_its_models() -> None:
     """A role that names no known model would be one that the provider does not have."""
     for name, data in catalogue_data().items():
