@@ -49,9 +49,9 @@ def init(
     from llmswitch import report, setup
 
     home = own_home()
-    screen = Screen(asks=not (yes or as_json or source), silent=as_json)
+    screen = Screen(asks=not (yes or as_json), silent=as_json)
     guide = _Guide(home, screen)
-    done = setup.copy(home, source) if source else guide.run()
+    done = guide.run() if source is None else setup.copy(home, source)
     if no_start:
         screen.tell(report.init(done))
         started: dict[str, Any] = {}

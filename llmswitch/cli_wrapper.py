@@ -39,6 +39,15 @@ def _direct_providers() -> list[str]:
         return possible(None)
 
 
+def _not_empty(provider: str | None) -> str | None:
+    """What a variable of the shell that is not set makes of `--direct` is no provider, and is not
+    the gateway either.
+    """
+    if provider == "":
+        raise LlmswitchError("--direct is empty and names no provider", "llmswitch providers")
+    return provider
+
+
 DirOption = Annotated[Path, typer.Option("--dir", help="The folder it is in.")]
 NameOption = Annotated[
     str | None,
@@ -55,6 +64,7 @@ DirectOption = Annotated[
         metavar="PROVIDER",
         help="Of this provider alone, with no gateway.",
         autocompletion=_direct_providers,
+        callback=_not_empty,
     ),
 ]
 

@@ -632,6 +632,19 @@ def test_each_has_a_name_of_its_own(someone: User) -> None:
     assert "was not written by llmswitch, so it is left alone" in done.stderr
 
 
+@pytest.mark.parametrize("name", [(), ("--name", "claude-multi")], ids=["usual", "named"])
+def test_an_empty_provider_is_not_the_gateway(name: tuple[str, ...], someone: User) -> None:
+    """`--direct "$UNSET"` neither installs nor removes the wrapper of the gateway."""
+    someone.write_profile("models: {x: demo/parrot}\n")
+    assert someone.run("wrapper", "install").returncode == 0
+    before = files_below(someone.root)
+    for command in ("install", "uninstall"):
+        done = someone.run("wrapper", command, "--direct", "", *name)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "--direct is empty and names no provider\n-> llmswitch providers\n"
+    assert files_below(someone.root) == before
+
+
 def test_a_wrapper_of_another_kind_is_not_replaced(someone: User) -> None:
     """Nor taken away by a provider that it does not start, whether it is one of the gateway's or
     another provider's; what is said cures it.

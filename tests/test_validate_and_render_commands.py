@@ -269,7 +269,7 @@ def test_init_refuses_a_file_with_mistakes_and_writes_nothing(user: User) -> Non
     assert tree(user.root) == before
 
 
-@pytest.mark.parametrize("source", ["nope", "./nope.yaml", "../claude-glm"])
+@pytest.mark.parametrize("source", ["", "nope", "./nope.yaml", "../claude-glm"])
 def test_init_from_what_is_not_there_names_what_is(user: User, source: str) -> None:
     """The ready-made profiles, and that a file can be given."""
     done = user.run("init", "--from", source)
