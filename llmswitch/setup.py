@@ -52,7 +52,8 @@ def own_profile(home: Home, environ: Mapping[str, str]) -> ProfileRef | None:
     if default and not edit.is_ready_made(default):
         return default
     file = home.profiles / f"{FIRST}.yaml"
-    return ProfileRef(FIRST, file, FIRST) if file.is_file() else None
+    there = file.exists() or file.is_symlink()  # one that leads nowhere is told, and not replaced
+    return ProfileRef(FIRST, file, FIRST) if there else None
 
 
 def _default(home: Home) -> ProfileRef | None:
@@ -85,7 +86,8 @@ def ready_made() -> tuple[str, str]:
 def copy(home: Home, source: str) -> Done:
     """Copy a ready-made profile, or a file, to the user's profiles and make it the default.
 
-    A profile of that name that is there already is kept as it is.
+    A profile of that name that is there already is kept as it is. Raises LlmswitchError where that
+    one cannot be read.
     """
     is_file = "/" in source or source.endswith((".yaml", ".yml"))
     origin = Path(source).expanduser() if is_file else data_folder("profiles") / f"{source}.yaml"
@@ -114,7 +116,9 @@ def write(home: Home, file: Path, text: str, environ: Mapping[str, str]) -> Done
 def _place(home: Home, file: Path, content: bytes, environ: Mapping[str, str]) -> Done:
     with locked(home.state / "edit.lock"):
         was_there = file.exists() or file.is_symlink()
-        if not was_there:
+        if was_there:
+            load_profile(file, shown_path(file))  # what cannot be read becomes no default
+        else:
             write_private(file, content)
     ref = ProfileRef(file.stem, file, file.stem)
     return Done(ref, was_there, default=_make_default(home, ref, environ))

@@ -294,13 +294,41 @@ def test_init_from_a_file_that_no_profile_can_be_named_after_says_so(user: User)
 
 
 def test_init_does_not_replace_a_link_that_leads_nowhere_now(user: User) -> None:
-    """Someone keeps their profiles in a repository that is not mounted."""
+    """Someone keeps their profiles in a repository that is not mounted. What cannot be read does
+    not become the default either.
+    """
     folder = user.root / "llmswitch" / "profiles"
     folder.mkdir(parents=True)
-    link = folder / "claude-glm.yaml"
-    link.symlink_to(user.root / "dotfiles" / "claude-glm.yaml")
-    assert user.json("init", "--from", "claude-glm", "--no-start")["was_there"] is True
-    assert link.readlink() == user.root / "dotfiles" / "claude-glm.yaml"
+    for name, command in (("claude-glm", ["--from", "claude-glm"]), ("main", ["--yes"])):
+        link = folder / f"{name}.yaml"
+        link.symlink_to(user.root / "dotfiles" / f"{name}.yaml")
+        before = tree(folder)
+        done = user.run("init", "--no-start", *command)
+        assert (done.returncode, done.stdout) == (1, "")
+        said = f"{link} cannot be read: No such file or directory\n-> check the path\n"
+        assert done.stderr == said
+        assert tree(folder) == before
+        assert not (folder.parent / "default-profile").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("folder", " cannot be read: Is a directory"), ("mistake", ":1: models.a.model names no")],
+)
+def test_init_does_not_make_a_default_of_what_cannot_be_read(
+    kind: str, said: str, user: User
+) -> None:
+    """A folder of that name, or a profile with mistakes: told, left, and the default stays."""
+    user.write_profile("models: {a: zai/glm-4.7}\n")
+    file = user.root / "llmswitch" / "profiles" / "demo.yaml"
+    if kind == "folder":
+        file.mkdir()
+    else:
+        file.write_text("models: {a: zia/x}\n")
+    done = user.run("init", "--from", "demo", "--no-start")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"llmswitch/profiles/demo.yaml{said}" in done.stderr
+    assert user.json("validate")["profile"] == "work"
 
 
 # ------------------------------------------------------------------ wrong usage
