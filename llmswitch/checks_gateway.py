@@ -7,7 +7,7 @@ import shlex
 import socket
 from typing import Any
 
-from llmswitch import __version__, health
+from llmswitch import __version__, health, service
 from llmswitch.clients import all_clients
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError, Verdict
@@ -17,6 +17,7 @@ from llmswitch.plan import CONFIG
 from llmswitch.port_owner import describe_owner
 from llmswitch.secrets import fingerprint
 from llmswitch.state import State
+from llmswitch.units import Service, installed
 
 _PROFILE_PATCH = "change the profile instead (`litellm:` reaches all of LiteLLM), then: "
 
@@ -32,11 +33,40 @@ def check_state(facts: Facts) -> Verdict:
     return Verdict("ok", f"of {state.profile}, written by llmswitch {state.version}")
 
 
+def has_service(facts: Facts) -> bool:
+    """Whether a service is installed for the profile."""
+    return _service(facts) is not None
+
+
+def check_service(facts: Facts) -> Verdict:
+    """The service is of this version and profile, and its manager has it."""
+    found = _service(facts)
+    if found is None:
+        raise NotAskedError("no service is installed")
+    cure = f"llmswitch service install --profile {facts.ref.typed}"
+    if not service.is_current(found, facts.ref, facts.profile, facts.home, facts.environ):
+        said = f"{found.name} was installed by another llmswitch, or for another address"
+        return Verdict("warning", said, cure)
+    seen = found.seen()
+    if seen is None:
+        return Verdict("warning", f"{found.name} is installed, but nothing runs it here", cure)
+    if seen.failed:
+        said = f"{found.name} has given up: {seen.failed}"
+        return Verdict("error", said, f"{cure}    (why: {found.log_command})")
+    if not seen.holds:
+        said = f"{found.name} is stopped until the next login"
+        return Verdict("info", said, _up(facts))
+    runs = f"runs pid {seen.pid}" if seen.pid else "starts the gateway at the first request"
+    return Verdict("ok", f"{found.name} holds the port and {runs}")
+
+
 def check_process(facts: Facts) -> Verdict:
     """The process is alive, and the very one that was started."""
     state = _noted(facts)
     if facts.running is not None:
         return Verdict("ok", f"pid {facts.running.pid}, LiteLLM {facts.running.engine}")
+    if _holding(facts):
+        return Verdict("info", "not running; the first request starts it")
     if state is None or state.pid is None:
         return Verdict("info", "not running; claude-multi starts it", _up(facts))
     return Verdict("warning", f"pid {state.pid} is gone without `llmswitch down`", _up(facts))
@@ -47,6 +77,8 @@ def check_port(facts: Facts) -> Verdict:
     if facts.running is not None:
         return Verdict("ok", f"{facts.running.url.removeprefix('http://')} is our gateway's")
     gateway = facts.profile.gateway
+    if _holding(facts):  # a look would start the gateway
+        return Verdict("ok", f"{gateway.address} is held by the service")
     owner = describe_owner(gateway.port, facts.home.state / "run")
     if owner is None and _can_be_reached(gateway.host, gateway.port):
         owner = "another program"
@@ -182,6 +214,18 @@ def _own_state(facts: Facts) -> Any:
         return health.ask(state.host, state.port, health.OWN_STATE, facts.own_key)
     except (OSError, ValueError) as error:
         raise NotAskedError(f"the gateway does not tell of its ledger: {error}") from error
+
+
+def _service(facts: Facts) -> Service | None:
+    if isinstance(facts.named, LlmswitchError):
+        return None
+    return installed(facts.ref, facts.home, facts.environ)
+
+
+def _holding(facts: Facts) -> bool:
+    found = _service(facts)
+    seen = found.seen() if found else None
+    return seen is not None and seen.holds
 
 
 def _noted(facts: Facts) -> State | None:

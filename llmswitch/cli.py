@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from llmswitch import __version__, cli_budget, cli_init, cli_key, cli_models, cli_usage, cli_wrapper
+from llmswitch import (
+    __version__,
+    cli_budget,
+    cli_init,
+    cli_key,
+    cli_models,
+    cli_service,
+    cli_usage,
+    cli_wrapper,
+)
 from llmswitch.cli_clients import client_app
 from llmswitch.cli_common import (
     BIN,
@@ -47,6 +56,7 @@ app.add_typer(cli_usage.app, name="usage")
 app.add_typer(client_app, name="client")
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_key.app, name="key")
+app.add_typer(cli_service.app, name="service")
 
 _COMPLETE = "_LLMSWITCH_COMPLETE"  # by which a shell asks for completions
 
@@ -121,11 +131,11 @@ def up(
 @app.command()
 def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Stop the gateway; open requests are given time to finish."""
-    from llmswitch import gateway, progress, report
+    from llmswitch import progress, report, service
 
     home, ref = chosen(profile)
     with progress.shown() as tell:
-        stopped = gateway.down(home.run(ref), tell)
+        stopped = service.stop(ref, home, os.environ, tell)
     show(report.stopped(stopped), {"stopped": stopped is not None}, as_json)
 
 
@@ -158,9 +168,11 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 100,
 ) -> None:
     """Show the gateway's log."""
-    from llmswitch import gateway_log
+    from llmswitch import gateway_log, service
 
     home, ref = chosen(profile)
+    if journal := service.journal(ref, home, os.environ):
+        raise typer.Exit(gateway_log.show_journal(journal, lines, follow))
     raise typer.Exit(gateway_log.show(home.run(ref) / gateway_log.NAME, lines, follow))
 
 

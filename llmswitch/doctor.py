@@ -49,6 +49,8 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield Check("variables", profile.check_variables)
     yield Check("state", gateway.check_state)
     yield Check("generated files", gateway.check_files_generated)
+    if gateway.has_service(facts):
+        yield Check("service", gateway.check_service)
     yield Check("process", gateway.check_process)
     yield Check("port", gateway.check_port)
     yield Check("liveliness", gateway.check_liveliness)

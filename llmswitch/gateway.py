@@ -21,13 +21,14 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from llmswitch import gateway_log, health
 from llmswitch.claude import RUNGS, make_settings, wants_login, wire_ids
 from llmswitch.errors import LlmswitchError
-from llmswitch.keys import open_keys
+from llmswitch.keys import kept_keys, open_keys
 from llmswitch.menu import row_data
 from llmswitch.paths import Home, ProfileRef, locked, make_private_folder, write_private
 from llmswitch.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
 from llmswitch.port_owner import describe_owner
 from llmswitch.secrets import gateway_key
 from llmswitch.state import STATE_FILE, State, is_ours, process_start, read_state, write_state
+from llmswitch.units import Service, handed_over, installed
 from llmswitch.workers import Workers
 
 CONF = "gunicorn.conf.py"
@@ -58,6 +59,8 @@ def up(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progre
     Returns when it has answered. Two at once start one gateway.
     """
     run = home.run(ref)
+    service = _of_service(ref, home, environ)
+    woken = service is not None and _wake(service, run, ref, home, progress)
     with _alone(run, progress):
         state = _running_or_damaged(run)
         held = state.keys if state else {}
@@ -68,6 +71,11 @@ def up(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progre
         if (state.host, state.port, state.version, state.engine) != identity(plan):
             # A new process holds no keys but those that are set now.
             plan = plan._replace(drawing=draw(ref, keys))
+            if service is not None:
+                raise LlmswitchError(
+                    f"the service {service.name} runs this gateway, and has to start it anew",
+                    f"llmswitch service install --profile {ref.typed}",
+                )
             _check_port(plan, state.port)
             _stop(run, state, progress)
             return Outcome("restarted", _start(plan, environ, progress))
@@ -77,7 +85,7 @@ def up(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progre
             fresh = _state(plan, state.pid or 0, state.keys)
             if fresh != state:  # a comment in the profile, a role: nothing of the engine's
                 write_state(run, fresh)
-            return Outcome("nothing", fresh)
+            return Outcome("started" if woken else "nothing", fresh)
         return Outcome("reloaded", _reload(plan, state, progress))
 
 
@@ -98,6 +106,13 @@ def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: P
     A profile that cannot be used, or a port that is taken, leaves the old one running.
     """
     run = home.run(ref)
+    if service := _of_service(ref, home, environ):
+        draw(ref, kept_keys(home))
+        progress("restarting the service")
+        before = running(run)
+        service.restart()
+        done = up(ref, home, environ, progress)
+        return done._replace(did="restarted" if before else "started")
     with _alone(run, progress):
         plan = Plan(draw(ref, open_keys(environ, home)), home, gateway_key(home))
         state = _running_or_damaged(run)
@@ -118,12 +133,38 @@ def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -
                 f"already running on {state.url.removeprefix('http://')}, pid {state.pid}",
                 f"llmswitch down --profile {ref.typed}",
             )
-        _check_port(plan)
+        handed = handed_over(environ, os.getpid(), plan.listens)
+        if not handed:
+            _check_port(plan)
         _write_files(plan)
         write_state(run, _state(plan, os.getpid(), plan.fingerprints()))
     os.umask(_UMASK)
     os.chdir(run)
-    os.execve(sys.executable, _command(), environment(plan, environ))  # noqa: S606 - no shell
+    inside = environment(plan, environ) | handed
+    os.execve(sys.executable, _command(), inside)  # noqa: S606 - no shell
+
+
+def _of_service(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> Service | None:
+    """The service that a gateway is started by, where one is installed and its manager is there."""
+    service = installed(ref, home, environ)
+    return service if service is not None and service.seen() is not None else None
+
+
+def _wake(service: Service, run: Path, ref: ProfileRef, home: Home, progress: Progress) -> bool:
+    """Have the service start its gateway, if none runs; without the lock, which that one takes."""
+    with suppress(LlmswitchError):
+        if running(run) is not None:
+            return False
+    # What keeps it from starting would else stand in the journal alone.
+    gateway = draw(ref, kept_keys(home)).profile.gateway
+    if not service.listens_at(gateway):
+        raise LlmswitchError(
+            f"the service {service.name} holds another address than {gateway.address}",
+            f"llmswitch service install --profile {ref.typed}",
+        )
+    progress("starting the service")
+    service.start()
+    return True
 
 
 @contextmanager

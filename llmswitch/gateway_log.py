@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -58,7 +59,18 @@ def show(log: Path, lines: int, follow: bool) -> int:
     """Show the end of a log on this terminal, on and on where `follow` says so; an exit code."""
     if not log.exists():
         raise LlmswitchError(f"there is no log yet at {log}", "llmswitch up")
-    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)]
+    return _shown(["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)])
+
+
+def show_journal(unit: str, lines: int, follow: bool) -> int:
+    """The same of a service, whose log is in systemd's journal."""
+    if shutil.which("journalctl") is None:
+        raise LlmswitchError("there is no `journalctl` on PATH", "install systemd's journalctl")
+    command = ["journalctl", "--user", "--output=cat", "--no-pager", f"--unit={unit}"]
+    return _shown([*command, f"--lines={lines}", *(["--follow"] if follow else [])])
+
+
+def _shown(command: list[str]) -> int:
     try:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:  # how one stops following

@@ -9,20 +9,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from llmswitch import gateway, saved_default
+from llmswitch import gateway, saved_default, service
 from llmswitch.errors import LlmswitchError
 from llmswitch.keys import remove_key
 from llmswitch.paths import Home
 from llmswitch.secrets import stored_keys
 from llmswitch.state import STATE_FILE
+from llmswitch.units import Service, all_installed
 from llmswitch.wrapper import is_of, list_installed
 
 
 class Found(NamedTuple):
-    """What there is: folders of gateways, wrappers, ledgers, the user's profiles, and the names of
-    the keys that `key set` has kept.
+    """What there is: services, folders of gateways, wrappers, ledgers, the user's profiles, and the
+    names of the keys that `key set` has kept.
     """
 
+    services: list[Service]
     gateways: list[Path]
     wrappers: list[Path]
     ledgers: list[Path]
@@ -55,6 +57,7 @@ def look(home: Home, folder: Path, environ: Mapping[str, str]) -> Found:
         raise LlmswitchError("a session that a wrapper started is open", "end it, then try again")
     wrappers = [file for file in list_installed(folder, environ) if is_of(file, environ)]
     return Found(
+        services=all_installed(home, environ),
         gateways=[file.parent for file in sorted(home.state.glob(f"run/*/{STATE_FILE}"))],
         wrappers=wrappers,
         ledgers=sorted((home.state / "ledger").glob("*.db")),
@@ -77,8 +80,11 @@ def take_away(
     )
     after = saved_default.put_back(before)
     left = [told for told in (before.left.warning, after.warning) if told]
+    for one in found.services:
+        service.remove(one, home.state / "run" / one.run_folder)
     stopped = [state for run in found.gateways if (state := gateway.down(run, progress))]
     removed = [f"stopped {one.url.removeprefix('http://')}, pid {one.pid}" for one in stopped]
+    removed += [f"removed the service {one.name}" for one in found.services]
     for file in found.wrappers:
         file.unlink()
         removed.append(f"removed {file}")
@@ -94,6 +100,7 @@ def take_away(
         if not kept.get(part) and os.path.lexists(part):
             _remove(part)
     places = {home.profiles, home.state, home.config, *(file.parent for file in found.wrappers)}
+    places |= {file.parent for one in found.services for file in one.files}
     for place in sorted(places, reverse=True):
         _remove_empty(place, Path(environ.get("HOME") or Path.home()))
     for folder in (home.state, home.config):

@@ -19,6 +19,7 @@ import yaml
 from llmswitch import __version__
 from llmswitch.claude import MARK
 from llmswitch.engine_rules import ENVIRON, FALLBACKS, NO_KEY, fallback_name
+from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Key, Profile
 from llmswitch.menu import Menu, Row
 from llmswitch.paths import data_folder
@@ -57,6 +58,7 @@ def _templates() -> jinja2.Environment:
     )
     environment.filters["yaml"] = _flow_yaml
     environment.filters["py"] = repr
+    environment.filters["unit"] = _unit
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
     return environment
 
@@ -298,6 +300,42 @@ def render_wrapper(
         exports=exports,
         uninstall_name="" if name == "claude-multi" else f" --name {shlex.quote(name)}",
     )
+
+
+def render_units(
+    name: str,
+    address: str,
+    *,
+    command: Sequence[str],
+    exports: Mapping[str, str],
+    state: str,
+    stop_seconds: int,
+    private_users: bool,
+) -> dict[str, str]:
+    """The two systemd units of a gateway, by the ending of their file. `command` is what starts it,
+    `exports` the environment that it needs, `state` the one folder that it writes to,
+    `private_users` whether this machine lets users make namespaces.
+    """
+    _unit(state)  # it stands in a comment too
+    socket = _render("llmswitch.socket.j2", profile=name, address=address, state=state)
+    service = _render(
+        "llmswitch.service.j2",
+        profile=name,
+        command=command,
+        exports=exports,
+        state=state,
+        stop_seconds=stop_seconds,
+        private_users=private_users,
+    )
+    return {"socket": socket, "service": service}
+
+
+def _unit(value: Any) -> str:
+    """A value as one word of a systemd unit, where `%` would name something of systemd's."""
+    text = str(value)
+    if not text.isprintable():
+        raise LlmswitchError(f"{text!r} cannot stand in a unit of systemd", "rename that folder")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
 
 
 def named_variables(profile: Profile, menu: Menu) -> set[str]:

@@ -13,11 +13,21 @@ _BAR = 20  # characters
 
 def status(found: dict[str, Any]) -> list[str]:
     """The status: one line on the gateway, then the models."""
-    if not found["running"]:
+    service = found["service"]
+    if service and service["failed"]:
+        line = f"not running: the service {service['name']} has given up ({service['failed']})"
+        line += "    -> llmswitch service status"
+    elif not found["running"] and service and service["pid"]:
+        line = f"starting (profile {found['profile']}), by the service {service['name']}"
+    elif not found["running"] and service and service["holds"]:
+        line = f"not running (profile {found['profile']}); the first request starts it"
+    elif not found["running"]:
         line = f"not running (profile {found['profile']})    -> llmswitch up"
     else:
         line = f"running on {found['url'].removeprefix('http://')}, pid {found['pid']}"
         line += f", profile {found['profile']}"
+        if service and service["pid"] == found["pid"]:
+            line += f", by the service {service['name']}"
         if not found["current"]:
             line += "; the profile has changed since    -> llmswitch up"
     told = _warnings(found["ledger"], found["budgets"], found["profile"])

@@ -14,6 +14,7 @@ from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.secrets import known_keys, missing_reason
 from llmswitch.state import State, is_ours, read_state
+from llmswitch.units import installed
 
 _SERVED = """
     SELECT model, key, fallback_from, COUNT(*), COALESCE(SUM(cost), 0), SUM(cost IS NULL)
@@ -36,6 +37,7 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
     result: dict[str, Any] = {
         "running": running,
         "current": bool(running and same and state and state.version == __version__),
+        "service": _service(ref, home, environ),
         "profile": ref.name,
         "profile_file": str(ref.file),
         "default": None,
@@ -58,6 +60,13 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
     set_names = known_keys(environ, home).names
     rows, url = _of_last_run(state, set_names) if state and same else _of_profile(ref, set_names)
     return result | {"url": url, "pid": None, "models": rows}
+
+
+def _service(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """The service of the profile; None where none is installed or nothing runs it here."""
+    found = installed(ref, home, environ)
+    seen = found.seen() if found else None
+    return {"name": found.name, **seen._asdict()} if found and seen else None
 
 
 def _gateway_says(state: State, home: Home) -> dict[str, Any]:

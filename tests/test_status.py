@@ -46,6 +46,7 @@ def test_never_started(user: User) -> None:
     assert found == {
         "running": False,
         "current": False,
+        "service": None,
         "profile": "work",
         "profile_file": str(file),
         "default": None,

@@ -25,8 +25,9 @@ LAYERS = [
     ["menu", "clients", "edit", "refresh"],
     ["catalogue"],
     ["render", "advice", "prune", "what_if", "probe_wire", "probe_bodies"],
-    ["plan", "wrapper", "probe_cures"],
+    ["plan", "wrapper", "probe_cures", "units"],
     ["gateway", "probe", "direct_menu", "setup"],
+    ["service"],
     [
         "demo",
         "leaving",
@@ -44,6 +45,7 @@ LAYERS = [
         "report_usage",
         "report_models",
         "report_keys",
+        "report_service",
         "checks_installation",
         "checks_profile",
         "checks_gateway",
@@ -53,7 +55,16 @@ LAYERS = [
     ["doctor", "usage_page", "detect"],
     ["case", "live", "cli_common", "compose"],
     ["report_init", "cli_ask"],
-    ["cli_budget", "cli_clients", "cli_init", "cli_key", "cli_models", "cli_usage", "cli_wrapper"],
+    [
+        "cli_budget",
+        "cli_clients",
+        "cli_init",
+        "cli_key",
+        "cli_models",
+        "cli_usage",
+        "cli_wrapper",
+        "cli_service",
+    ],
     ["cli"],
     ["__main__"],
 ]
@@ -245,6 +256,7 @@ def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None
         "cli",
         "cli_common",
         "cli_init",
+        "cli_service",
         "cli_wrapper",
         "session",
         "direct",
@@ -262,7 +274,7 @@ PAGES = [template for template in TEMPLATES if template.name.endswith(".html.j2"
 def test_every_template_is_used_and_its_values_are_quoted() -> None:
     """Each `{{ value }}` has a filter that quotes, but our own mark and what has a safe form."""
     safe = {"mark", "version", "profile", "name", "uninstall_name", "of_what", "module",
-            "install_option"}  # fmt: skip
+            "install_option", "address", "state", "stop_seconds"}  # fmt: skip
     used = (PACKAGE / "render.py").read_text(encoding="utf-8")
     assert TEMPLATES
     for template in TEMPLATES:
@@ -273,7 +285,7 @@ def test_every_template_is_used_and_its_values_are_quoted() -> None:
             value, _, quoting = part.partition("}}")[0].partition("|")
             if '"- "' in value:  # the dash of a YAML list
                 continue
-            assert quoting.strip() in {"yaml", "sh", "py"} or value.strip() in safe, value
+            assert quoting.strip() in {"yaml", "sh", "py", "unit"} or value.strip() in safe, value
 
 
 def test_every_page_is_used_and_escapes_its_values() -> None:

@@ -1,0 +1,47 @@
+"""`llmswitch service ...`: parse, call one function, print."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from llmswitch.cli_common import JsonOption, ProfileOption, chosen, show
+
+app = typer.Typer(
+    help="A gateway that systemd (on macOS: launchd) starts by itself.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("install")
+def install_service(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Have the port open from login on; the first request starts the gateway."""
+    from llmswitch import progress, report_service, service
+
+    home, ref = chosen(profile)
+    with progress.shown() as tell:
+        done = service.install(ref, home, os.environ, tell)
+    show(report_service.installed(done), report_service.installed_data(done), as_json)
+
+
+@app.command("uninstall")
+def uninstall_service(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Stop the service and take its files away."""
+    from llmswitch import report_service, service
+
+    home, ref = chosen(profile)
+    gone = service.uninstall(ref, home, os.environ)
+    data = {"removed": [str(file) for file in gone.files] if gone else []}
+    show(report_service.uninstalled(gone, ref.name), data, as_json)
+
+
+@app.command("status")
+def service_status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Whether the service holds the port, runs the gateway, or has given up."""
+    from llmswitch import report_service, service
+
+    home, ref = chosen(profile)
+    found = service.status(ref, home, os.environ)
+    show(report_service.status(found), found, as_json)
