@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import socket
+from contextlib import suppress
 from typing import Any
 
 from llmswitch import __version__, health, service
@@ -12,6 +13,7 @@ from llmswitch.clients import all_clients
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError, Verdict
 from llmswitch.gateway import CONF
+from llmswitch.lease import goes
 from llmswitch.money import reading
 from llmswitch.plan import CONFIG
 from llmswitch.port_owner import describe_owner
@@ -93,6 +95,9 @@ def check_liveliness(facts: Facts) -> Verdict:
     if facts.running is None:
         raise NotAskedError("the gateway is not running")
     if facts.answers:
+        with suppress(NotAskedError):
+            if (seconds := _own_state(facts).get("goes_after")) is not None:
+                return Verdict("ok", f"it answers; it {goes(seconds)}")
         return Verdict("ok", "it answers")
     log = f"    (why: llmswitch logs --profile {facts.ref.typed})"
     return Verdict("error", "it does not answer", _restart(facts) + log)

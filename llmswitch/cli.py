@@ -113,6 +113,8 @@ def up(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="One line, and the models that are left out.")
     ] = False,
+    on_demand: Annotated[bool, typer.Option("--on-demand", hidden=True)] = False,
+    at_once: Annotated[bool, typer.Option("--at-once", hidden=True)] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the gateway run with the profile as it stands: start it, or reload it."""
@@ -122,7 +124,7 @@ def up(
     if foreground:
         gateway.run_in_foreground(ref, home, os.environ)
     with progress.shown() as tell:
-        done = gateway.up(ref, home, os.environ, tell)
+        done = gateway.up(ref, home, os.environ, tell, on_demand=on_demand, at_once=at_once)
     lines = report.outcome_in_short(done) if quiet else report.outcome(done)
     notes = login.notes(done.state.clients, os.environ)
     show([*lines, *notes], report.outcome_data(done), as_json)

@@ -78,7 +78,7 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     outcome = None
     if usable:
         with progress.shown() as tell:
-            outcome = gateway.up(done.ref, home, os.environ, tell)
+            outcome = gateway.up(done.ref, home, os.environ, tell, on_demand=True)
         screen.tell(report.outcome_in_short(outcome))
     made = wrapper.install(done.ref, _WRAPPER, BIN, os.environ)
     screen.tell(report_init.installed(made))

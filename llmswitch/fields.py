@@ -159,10 +159,13 @@ class Roles(Strict):
 
 
 class Gateway(Strict):
-    """Where the gateway listens."""
+    """Where the gateway listens, and how many seconds after its last use it goes where a session
+    has started it (0: it stays).
+    """
 
     host: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 4000
+    idle_timeout: Annotated[int, Field(ge=0, le=31_536_000)] = 600
 
     @property
     def address(self) -> str:

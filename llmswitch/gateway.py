@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
-from llmswitch import gateway_log, health
+from llmswitch import gateway_log, health, lease
 from llmswitch.claude import RUNGS, make_settings, wants_login, wire_ids
 from llmswitch.errors import LlmswitchError
 from llmswitch.keys import kept_keys, open_keys
@@ -32,8 +32,9 @@ from llmswitch.units import Service, handed_over, installed
 from llmswitch.workers import Workers
 
 CONF = "gunicorn.conf.py"
-WORKERS = "workers"  # both are named in callbacks/master.py too
+WORKERS = "workers"  # these are named in callbacks/master.py too
 HANDOVER = "handover.json"
+PROVEN = "proven"
 _UMASK = 0o077  # also for what gunicorn and LiteLLM write
 START_SECONDS = 120.0  # importing LiteLLM takes seconds, on a slow disk many
 STOP_SECONDS = 40.0  # graceful_timeout of gunicorn.conf.py, and a little
@@ -41,10 +42,13 @@ Progress = Callable[[str], None]
 
 
 class Outcome(NamedTuple):
-    """What `up` did, and the gateway as it runs now."""
+    """What `up` did, and the gateway as it runs now. "starting" is one that holds its port and has
+    not answered yet; `stays` means that it would have gone by itself until now.
+    """
 
-    did: Literal["started", "reloaded", "restarted", "nothing"]
+    did: Literal["started", "starting", "reloaded", "restarted", "nothing"]
     state: State
+    stays: bool = False
 
 
 def running(run: Path) -> State | None:
@@ -53,21 +57,37 @@ def running(run: Path) -> State | None:
     return state if is_ours(state) else None
 
 
-def up(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progress) -> Outcome:
+def up(
+    ref: ProfileRef,
+    home: Home,
+    environ: Mapping[str, str],
+    progress: Progress,
+    *,
+    on_demand: bool = False,
+    at_once: bool = False,
+) -> Outcome:
     """Make the gateway run with the profile as it stands: start it, reload it, or do nothing.
 
-    Returns when it has answered. Two at once start one gateway.
+    Returns when it has answered. Two at once start one gateway. What is started `on_demand` goes
+    when nobody uses it any more; without that, one that runs stays from now on. With `at_once` a
+    start is not waited for where this very configuration has served before: the port is held, and
+    requests wait for their answer.
     """
     run = home.run(ref)
     service = _of_service(ref, home, environ)
     woken = service is not None and _wake(service, run, ref, home, progress)
-    with _alone(run, progress):
+    with _alone(run, progress), lease.hold(run):
         state = _running_or_damaged(run)
+        stays = state is not None and lease.goes_by_itself(run) and not on_demand
         held = state.keys if state else {}
         keys = open_keys(environ, home)
         plan = Plan(draw(ref, keys, held), home, gateway_key(home))
+        if state is None or not on_demand:
+            lease.mark(run, on_demand=on_demand)
         if state is None:
-            return Outcome("started", _start(plan, environ, progress))
+            early = at_once and _has_served(plan)
+            state = _start(plan, environ, progress, early)
+            return Outcome("starting" if early else "started", state)
         if (state.host, state.port, state.version, state.engine) != identity(plan):
             # A new process holds no keys but those that are set now.
             plan = plan._replace(drawing=draw(ref, keys))
@@ -78,15 +98,15 @@ def up(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progre
                 )
             _check_port(plan, state.port)
             _stop(run, state, progress)
-            return Outcome("restarted", _start(plan, environ, progress))
+            return Outcome("restarted", _start(plan, environ, progress), stays)
         changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
         if state.config_sha256 == plan.drawing.config_sha256 and not changed:
             _wait_for_answer(plan, state.pid, progress)
             fresh = _state(plan, state.pid or 0, state.keys)
             if fresh != state:  # a comment in the profile, a role: nothing of the engine's
                 write_state(run, fresh)
-            return Outcome("started" if woken else "nothing", fresh)
-        return Outcome("reloaded", _reload(plan, state, progress))
+            return Outcome("started" if woken else "nothing", fresh, stays)
+        return Outcome("reloaded", _reload(plan, state, progress), stays)
 
 
 def down(run: Path, progress: Progress) -> State | None:
@@ -115,6 +135,7 @@ def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: P
         return done._replace(did="restarted" if before else "started")
     with _alone(run, progress):
         plan = Plan(draw(ref, open_keys(environ, home)), home, gateway_key(home))
+        lease.mark(run, on_demand=False)
         state = _running_or_damaged(run)
         if state is None:
             return Outcome("started", _start(plan, environ, progress))
@@ -137,6 +158,7 @@ def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -
         if not handed:
             _check_port(plan)
         _write_files(plan)
+        lease.mark(run, on_demand=False)
         write_state(run, _state(plan, os.getpid(), plan.fingerprints()))
     os.umask(_UMASK)
     os.chdir(run)
@@ -227,6 +249,21 @@ def _write_files(plan: Plan) -> None:
     (plan.run / HANDOVER).unlink(missing_ok=True)
     write_private(plan.run / CONFIG, plan.drawing.config)
     write_private(plan.run / CONF, plan.drawing.conf)
+    # Until it has served again it is not relied on: the worker puts this in its place.
+    (plan.run / PROVEN).unlink(missing_ok=True)
+    write_private(workers / "proving", _proof(plan))
+
+
+def _proof(plan: Plan) -> str:
+    """What must be the same for a start to go as one that went well."""
+    return f"{plan.drawing.config_sha256} {identity(plan)}"
+
+
+def _has_served(plan: Plan) -> bool:
+    try:
+        return (plan.run / PROVEN).read_text(errors="replace") == _proof(plan)
+    except OSError:
+        return False
 
 
 def _check_port(plan: Plan, ours: int | None = None) -> None:
@@ -254,7 +291,9 @@ def _check_port(plan: Plan, ours: int | None = None) -> None:
             ) from error
 
 
-def _start(plan: Plan, environ: Mapping[str, str], progress: Progress) -> State:
+def _start(
+    plan: Plan, environ: Mapping[str, str], progress: Progress, early: bool = False
+) -> State:
     _check_port(plan)
     _write_files(plan)
     log = plan.run / gateway_log.NAME
@@ -276,7 +315,7 @@ def _start(plan: Plan, environ: Mapping[str, str], progress: Progress) -> State:
             )
         state = _state(plan, process.pid, plan.fingerprints())
         write_state(plan.run, state)
-        _wait_for_answer(plan, process.pid, progress, process)
+        _wait_for_answer(plan, process.pid, progress, process, early)
     except BaseException:  # also Ctrl-C: nothing of ours is left behind
         if process is not None:
             _kill(process.pid)
@@ -309,7 +348,9 @@ def _wait_for_answer(
     pid: int | None,
     progress: Progress,
     process: subprocess.Popen[bytes] | None = None,
+    early: bool = False,
 ) -> None:
+    """Wait until the gateway answers; `early`: until it holds its port."""
     gateway = plan.listens
     log = plan.run / gateway_log.NAME
     served = plan.run / WORKERS / "served"
@@ -318,6 +359,8 @@ def _wait_for_answer(
     def settled() -> bool:
         if process is not None and process.poll() is not None:
             return True
+        if early:
+            return (plan.run / WORKERS / "bound").exists()
         # Who answers may be another gateway that took the port between our look and our start.
         return served.exists() and health.answers(gateway.host, gateway.port, 1.0)
 
@@ -405,5 +448,6 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
         )
     fresh = _state(plan, state.pid or 0, held)
     write_private(plan.run / CONF, plan.drawing.conf)
+    write_private(plan.run / PROVEN, _proof(plan))
     write_state(plan.run, fresh)
     return fresh

@@ -19,10 +19,6 @@ from llmswitch.providers import catalogue_data
 from llmswitch.references import TARGET, nearest, references, short
 from llmswitch.subscription import SUBSCRIPTION, subscription_problems
 
-# Fields of the design that this version does not serve. Accepting one would promise what nothing
-# keeps, so each is refused by name.
-_PLANNED = ("idle_timeout",)
-
 
 def load_profile(file: Path, shown: str | None = None) -> Profile:
     """Read a profile from a file.
@@ -110,9 +106,6 @@ def _explain(doc: Document, data: dict[str, Any], error: Any) -> Problem:
     line = doc.line_of(path)
     if kind == "extra_forbidden":
         field = str(path[-1])
-        if field in _PLANNED:
-            return Problem(line, f"{where} is not built yet in this version of llmswitch, and "
-                           "would promise what nothing keeps; take it out")  # fmt: skip
         fields = _model_at(path[:-1]).model_fields
         return Problem(line, f"{where} is not a field{nearest(field, fields)}")
     if kind == "missing":

@@ -130,6 +130,7 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
         "llmswitch": {
             "budgets": [budget.data() for budget in profile.all_budgets],
             "cached": profile.cache.models if profile.cache else [],
+            "idle_timeout": profile.gateway.idle_timeout,
             # Served with the client's own login; see llmswitch.callbacks.login.
             **({"logins": logins} if logins else {}),
         },

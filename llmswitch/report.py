@@ -55,12 +55,14 @@ def outcome_in_short(done: Outcome) -> list[str]:
 def _did(done: Outcome) -> str:
     state = done.state
     where = f"on {state.url.removeprefix('http://')}, pid {state.pid}"
-    return {
+    said = {
         "started": f"started {where}",
+        "starting": f"starting {where}; its first answer takes a few seconds",
         "restarted": f"restarted {where}",
         "reloaded": f"reloaded {where}; open requests finish as they began",
         "nothing": f"already running {where}",
     }[done.did]
+    return f"{said}; from now on it stays" if done.stays else said
 
 
 def stopped(state: State | None) -> list[str]:

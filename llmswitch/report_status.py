@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmswitch.budgets import Account, dollars
+from llmswitch.lease import goes
 from llmswitch.report import columns, models
 
 _BAR = 20  # characters
@@ -28,6 +29,8 @@ def status(found: dict[str, Any]) -> list[str]:
         line += f", profile {found['profile']}"
         if service and service["pid"] == found["pid"]:
             line += f", by the service {service['name']}"
+        if found["goes_after"] is not None:
+            line += f"; {goes(found['goes_after'])}"
         if not found["current"]:
             line += "; the profile has changed since    -> llmswitch up"
     told = _warnings(found["ledger"], found["budgets"], found["profile"])

@@ -13,13 +13,12 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmswitch import __version__, health, policies, saved_default
+from llmswitch import policies, saved_default
 from llmswitch.arguments import (
     GOES_ON,
     WITHOUT_MODEL,
@@ -44,11 +43,11 @@ from llmswitch.claude import (
     shown,
     version_of,
 )
+from llmswitch.ensure import Used, ensure
 from llmswitch.errors import LlmswitchError
 from llmswitch.login import gateway_access
-from llmswitch.paths import LOOPBACK, Home, ProfileRef, find_home, find_profile, write_private
-from llmswitch.secrets import Keys, gateway_key, known_keys
-from llmswitch.state import State, is_ours, read_state
+from llmswitch.paths import LOOPBACK, Home, find_home, find_profile, write_private
+from llmswitch.secrets import gateway_key, known_keys
 
 _QUIET = (
     "DISABLE_AUTOUPDATER",
@@ -66,7 +65,7 @@ class Access(NamedTuple):
     `aliases` other names that `--model` takes. `credential` gives the settings that carry a
     credential or say where it is, for the variables that the client would have without us;
     `with_login` says that the client is to use its own login. `carried` is exported to the client
-    beside the user's own.
+    beside the user's own. `used` is the gateway, where there is one.
     """
 
     run: Path
@@ -76,6 +75,7 @@ class Access(NamedTuple):
     with_login: bool = False
     aliases: Mapping[str, str] = {}
     carried: Mapping[str, str] = {}
+    used: Used | None = None
 
     def rung(self, version: Version) -> Rung:
         """The best way into the menu that there is for a version of the client."""
@@ -116,22 +116,25 @@ def exit_as(session: Callable[[], int]) -> None:
 def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run the client through a profile's gateway; returns as run_client."""
 
-    def gateway(home: Home) -> Access:
+    def gateway(home: Home, version: Version) -> Access:
         ref = find_profile(home, profile or None, environ)
         run, key = home.run(ref), gateway_key(home)
-        state = _ensure_gateway(ref, run, key, known_keys(environ, home))
+        # Such a client asks for the menu when it starts, and for 3 seconds at most.
+        at_once = rung_of(version) != "discovery"
+        used = ensure(ref, run, key, known_keys(environ, home), at_once=at_once)
+        state = used.state
         with_login = any(client["login"] for client in state.clients.values())
 
         def credential(surroundings: Mapping[str, str]) -> dict[str, Any]:
             return {"env": gateway_access(key, surroundings, with_login=with_login)}
 
-        return Access(run, state.clients, state.roles, credential, with_login)
+        return Access(run, state.clients, state.roles, credential, with_login, used=used)
 
     return run_client(gateway, arguments, environ)
 
 
 def run_client(
-    find_access: Callable[[Home], Access], arguments: list[str], environ: Mapping[str, str]
+    find_access: Callable[[Home, Version], Access], arguments: list[str], environ: Mapping[str, str]
 ) -> int:
     """Run the client with an access; returns its exit code, negative for a signal."""
     claude = find_claude(environ)
@@ -145,7 +148,7 @@ def run_client(
     theirs, rest = split_settings(arguments)  # a mistake there is told before anything is started
     policies.check()
     version = version_of(claude, home.state / "claude-version.json")
-    access = find_access(home)
+    access = find_access(home, version)
     environ = {**environ, **access.carried}
     rung = access.rung(version)
     client = access.clients[rung]
@@ -174,6 +177,8 @@ def run_client(
             _tell_what_is_missed(version, access, client)
     code = run_in_our_place(claude, rest, environment)
     _settle(saved_default.put_back(before), pick)
+    if access.used and (lost := access.used.lost()):
+        sys.stderr.write(lost)
     return code
 
 
@@ -200,39 +205,6 @@ def _tell_what_is_missed(version: Version, access: Access, client: dict[str, Any
             f"llmswitch: Claude Code {shown(version)} cannot list {', '.join(missing)} in /model "
             f"({shown(enough)} and newer can); start with one: --model {missing[0]}\n"
         )
-
-
-def _ensure_gateway(ref: ProfileRef, run: Path, key: str, known: Keys) -> State:
-    """The state of a gateway that answers and is up to date; `llmswitch up` makes it so if not."""
-    state = _current(ref, run, key, known)
-    if state is None:
-        command = [sys.executable, "-E", "-P", "-m", "llmswitch", "up", "--quiet"]
-        command += ["--profile", ref.argument]
-        # What `up` says belongs on the terminal, never into the output of `claude -p`.
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
-        if done.returncode:
-            sys.exit(done.returncode)
-        state = read_state(run)
-        if state is None:
-            raise LlmswitchError("the gateway left no state behind", "llmswitch up")
-    return state
-
-
-def _current(ref: ProfileRef, run: Path, key: str, known: Keys) -> State | None:
-    try:
-        state = read_state(run)
-    except LlmswitchError:
-        return None  # damaged: `up` writes it anew
-    if state is None or not is_ours(state) or state.version != __version__:
-        return None
-    if hashlib.sha256(ref.file.read_bytes()).hexdigest() != state.profile_sha256:
-        return None
-    names = {name for row in state.models for name in row["missing"]} | state.keys.keys()
-    for name in names:  # a key that was missing or another is set now
-        mark = known.fingerprint(name, key)
-        if mark and state.keys.get(name) != mark:
-            return None
-    return state if health.answers(state.host, state.port) else None
 
 
 class _Pick:

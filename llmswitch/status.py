@@ -21,7 +21,7 @@ _SERVED = """
     FROM tries WHERE ended >= ? AND ended < ? AND status = 200
     GROUP BY model, key, fallback_from ORDER BY model, key
 """
-_NOTHING: dict[str, Any] = {"ledger": None, "budgets": []}
+_NOTHING: dict[str, Any] = {"ledger": None, "budgets": [], "goes_after": None}
 
 
 def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) -> dict[str, Any]:
@@ -29,7 +29,8 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
 
     `running` means that the gateway has answered just now; `current` that it has the profile as
     the file stands. `models` are those of the running gateway, else of the profile. `ledger` and
-    `budgets` are what the gateway says of them, `today` is what each model has answered today.
+    `budgets` are what the gateway says of them, `goes_after` is how many seconds after its last
+    use it goes by itself (0: it stays). `today` is what each model has answered today.
     """
     state = read_state(home.run(ref))
     running = state is not None and is_ours(state) and health.answers(state.host, state.port)
@@ -42,15 +43,12 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
         "profile_file": str(ref.file),
         "default": None,
         "log": None,
-        "ledger": None,
-        "budgets": [],
+        **_NOTHING,
         "today": _today(home.ledger(ref), now),
     }
     if state is not None and running:
-        said = _gateway_says(state, home)
         return result | {
-            "ledger": said["ledger"],
-            "budgets": said["budgets"],
+            **_gateway_says(state, home),
             "url": state.url,
             "pid": state.pid,
             "models": state.models,

@@ -145,7 +145,8 @@ def test_status(shell: Mission) -> None:
     done = shell.user.run("status")
     pid = shell.user.gateway_state()["pid"]
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"running on 127.0.0.1:{shell.port}, pid {pid}, profile work\n{TABLE}"
+    where = f"running on 127.0.0.1:{shell.port}, pid {pid}, profile work"
+    assert done.stdout == f"{where}; stays until llmswitch down\n{TABLE}"
 
 
 def test_status_json(shell: Mission) -> None:

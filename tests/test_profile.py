@@ -17,10 +17,6 @@ PROVIDERS = ", ".join(catalogue_data())
 NAME_RULE = "is not a name that Claude Code can send: use letters, digits and . _ : / @ + -"
 KEPT = "is a name that Claude Code keeps for itself; choose another"
 KEY_RULE = "must be the NAME of an environment variable, such as ZAI_API_KEY, never the key itself"
-NOT_BUILT = (
-    "is not built yet in this version of llmswitch, and would promise what nothing keeps; "
-    "take it out"
-)
 SECRET = "sk-ant-api03-Pasted0Where1A2Name3Belongs"
 
 
@@ -474,9 +470,9 @@ MISTAKES: dict[str, tuple[str, str]] = {
         model("timeout: 0"),
         "4: models.a.timeout is 0, but must be greater than or equal to 1",
     ),
-    "an idle timeout": (
-        f"{OK}gateway: {{idle_timeout: 600}}\n",
-        f"2: gateway.idle_timeout {NOT_BUILT}",
+    "an idle timeout of less than nothing": (
+        f"{OK}gateway: {{idle_timeout: -1}}\n",
+        "2: gateway.idle_timeout is -1, but must be greater than or equal to 0",
     ),
     # YAML
     "a model twice": ("models:\n  a: zai/x\n  a: zai/y\n", "3: models.a stands here twice"),
@@ -522,7 +518,7 @@ models:
 roles: {default: glm-4, opus: glm-4.7}
 providers:
   my-vllm: {dialect: chat}
-gateway: {port: 99999, idle_timeout: 600}
+gateway: {port: 99999, idle_timeout: soon}
 litellm: {general_settings: {master_key: sk-1234}}
 """
 TWELVE_MESSAGES = [
@@ -542,7 +538,7 @@ TWELVE_MESSAGES = [
         "and Claude Code takes that name for the role; rename the model or give it the role"
     ),
     "14: providers.my-vllm has the dialect chat and so needs a base_url",
-    f"15: gateway.idle_timeout {NOT_BUILT}",
+    "15: gateway.idle_timeout is 'soon', but must be a whole number",
     "15: gateway.port is 99999, but must be less than or equal to 65535",
     "16: litellm.general_settings.master_key is set by llmswitch; take it out",
 ]

@@ -275,6 +275,7 @@ budgets: [{usd: 50, per: month}, {usd: 1.5, per: week, provider: ollama, client:
             {"usd": 1.5, "per": "week", "client": "ci", "provider": "ollama"},
         ],
         "cached": [],
+        "idle_timeout": 600,
     }
     assert loaded["router_settings"]["context_window_fallbacks"] == [{"a": ["b"]}]
     assert "cache" not in loaded["litellm_settings"]

@@ -60,6 +60,10 @@ def test_the_models_are_a_table_that_says_who_is_left_out_and_why() -> None:
     ("did", "line"),
     [
         ("started", "started on 127.0.0.1:4000, pid 4711"),
+        (
+            "starting",
+            "starting on 127.0.0.1:4000, pid 4711; its first answer takes a few seconds",
+        ),
         ("restarted", "restarted on 127.0.0.1:4000, pid 4711"),
         ("reloaded", "reloaded on 127.0.0.1:4000, pid 4711; open requests finish as they began"),
         ("nothing", "already running on 127.0.0.1:4000, pid 4711"),
@@ -67,7 +71,7 @@ def test_the_models_are_a_table_that_says_who_is_left_out_and_why() -> None:
 )
 def test_up_says_what_it_did_and_what_is_served(did: str, line: str) -> None:
     """One line, then the models; as JSON the same."""
-    done = stand_in(did=did, state=STATE)
+    done = stand_in(did=did, state=STATE, stays=False)
     assert report.outcome(done) == [line, "", *TABLE]
     assert report.outcome_data(done) == {
         "did": did,
@@ -79,7 +83,7 @@ def test_up_says_what_it_did_and_what_is_served(did: str, line: str) -> None:
 
 def test_quiet_up_says_one_line_and_what_is_left_out() -> None:
     """A model that is not in the menu is never passed over in silence."""
-    done = stand_in(did="started", state=STATE)
+    done = stand_in(did="started", state=STATE, stays=False)
     assert report.outcome_in_short(done) == [
         "started on 127.0.0.1:4000, pid 4711",
         "opus is left out: ANTHROPIC_API_KEY is not set",
@@ -95,12 +99,20 @@ def test_down_says_what_it_stopped() -> None:
 @pytest.mark.parametrize(
     ("running", "current", "line"),
     [
-        (True, True, "running on 127.0.0.1:4000, pid 4711, profile work"),
+        (
+            True,
+            True,
+            (
+                "running on 127.0.0.1:4000, pid 4711, profile work; "
+                "goes 10 minutes after the last session"
+            ),
+        ),
         (
             True,
             False,
             (
                 "running on 127.0.0.1:4000, pid 4711, profile work; "
+                "goes 10 minutes after the last session; "
                 "the profile has changed since    -> llmswitch up"
             ),
         ),
@@ -119,6 +131,7 @@ def test_status_is_one_line_and_the_models(running: bool, current: bool, line: s
         "default": "glm-4.7",
         "ledger": None,
         "budgets": [],
+        "goes_after": 600,
         "today": [],
     }
     assert report_status.status(found) == [line, "", *TABLE]

@@ -282,8 +282,11 @@ def test_only_light_modules_are_imported() -> None:
     assert {name for name in site if "editable" not in name and "coverage" not in name} == set()
     assert not modules & {"asyncio", "http.client", "logging", "urllib.request", "email", "ssl"}
     ours = {name for name in modules if name.startswith("llmswitch.")}
-    light = "arguments child claude errors health login paths policies saved_default secrets state"
-    assert ours == {f"llmswitch.{name}" for name in [*light.split(), "session"]}
+    light = (
+        "arguments child claude ensure errors health lease login paths policies saved_default "
+        "secrets session state"
+    )
+    assert ours == {f"llmswitch.{name}" for name in light.split()}
 
 
 def test_nothing_below_the_home_is_written(shell: Shell) -> None:

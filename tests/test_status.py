@@ -55,6 +55,7 @@ def test_never_started(user: User) -> None:
         "pid": None,
         "ledger": None,
         "budgets": [],
+        "goes_after": None,
         "today": [],
     }
     assert {row["name"]: (row["available"], row["reason"]) for row in models} == {

@@ -17,8 +17,8 @@ LAYERS = [
     ["errors"],
     ["document", "health", "progress", "arguments", "redact", "ledger", "budgets"],
     ["engine_rules", "paths", "gateway_log"],
-    ["providers", "secrets", "state", "claude", "usage"],
-    ["fields", "keys", "port_owner", "workers", "saved_default", "child", "policies"],
+    ["providers", "secrets", "state", "claude", "usage", "lease"],
+    ["fields", "keys", "port_owner", "workers", "saved_default", "child", "policies", "ensure"],
     ["references", "key_helper", "subscription", "login"],
     ["profile"],
     ["prices", "money"],
@@ -78,6 +78,7 @@ WRITERS = {
     "cli_init": {"stderr"},
     "statusline": {"stdout"},
     "session": {"stderr"},  # what goes wrong; the output of `claude -p` is not ours
+    "ensure": {"stderr"},  # where `up` is to talk
     "progress": {"stderr"},
     "key_helper": {"stdout", "stderr"},  # the key, for Claude Code alone
 }
@@ -222,7 +223,7 @@ def test_the_command_line_loads_nothing_heavy_before_a_command_is_known() -> Non
 
 
 @pytest.mark.parametrize("name", COMMAND_LINE)
-def test_only_eight_modules_write_to_the_terminal(name: str) -> None:
+def test_only_nine_modules_write_to_the_terminal(name: str) -> None:
     """Functions return data; one place prints."""
     streams = {
         node.attr

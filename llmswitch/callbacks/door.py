@@ -17,8 +17,9 @@ from typing import Any
 from llmswitch.callbacks.budget import spending
 from llmswitch.callbacks.clients import owner
 from llmswitch.callbacks.exchange import Exchange, begin
+from llmswitch.callbacks.idle import ON_DEMAND, use
 from llmswitch.callbacks.ledger import OK, writer
-from llmswitch.callbacks.settings import config
+from llmswitch.callbacks.settings import config, settings
 from llmswitch.ledger import OWN_CLIENT
 
 Message = MutableMapping[str, Any]
@@ -71,7 +72,11 @@ def guard(app: App) -> App:
         exchange = begin(client or OWN_CLIENT, headers)
         exchange.login = _login(headers)
         inner = {**scope, "headers": _with_our_key_alone(headers)}
-        await app(inner, receive, _watched(send, exchange))
+        use.requests += 1
+        try:
+            await app(inner, receive, _watched(send, exchange))
+        finally:
+            use.ended()
 
     return door
 
@@ -154,9 +159,13 @@ async def _answer(send: Send, status: int, data: Any) -> None:
 
 
 def state() -> dict[str, Any]:
-    """What only the gateway knows: how the ledger is, and what is left of each budget."""
+    """What only the gateway knows: how the ledger is, what is left of each budget, and how many
+    seconds after its last use it goes (0: it stays).
+    """
     ledger = {"trouble": writer().trouble, "waiting": writer().waiting, "lost": writer().lost}
-    return {"ledger": ledger, "budgets": [account.data() for account in spending().accounts()]}
+    budgets = [account.data() for account in spending().accounts()]
+    goes_after = settings().get("idle_timeout", 0) if ON_DEMAND.exists() else 0
+    return {"ledger": ledger, "budgets": budgets, "goes_after": goes_after}
 
 
 def _watched(send: Send, exchange: Exchange) -> Send:

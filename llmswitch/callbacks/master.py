@@ -14,22 +14,30 @@ import gc
 import importlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from llmswitch.callbacks.idle import IDLE, use
 from llmswitch.callbacks.routes import put_messages_first
 
 HANDOVER = Path("handover.json")
 WORKERS = Path("workers")  # one empty file for each worker that serves, named by its pid
+BOUND = WORKERS / "bound"  # there once the port is held
 FORKED = WORKERS / "forked"  # how many workers were ever forked
 WANTED = WORKERS / "wanted"  # how many workers the master is told to keep
 SERVED = WORKERS / "served"  # there once any worker has served
 FAILED = WORKERS / "failed"  # there when the newest worker could not start
+PROVING = WORKERS / "proving"  # names the configuration of a start; PROVEN once that has served
+PROVEN = Path("proven")
+STATE = Path("state.json")
 
 
 def when_ready(server: Any) -> None:
     """Import LiteLLM in the master, with the garbage collector off (a quarter of the time)."""
     gc.disable()
+    use.open_lease()
+    BOUND.touch(mode=0o600)
     from litellm.rust_bridge.fork_guard import (
         reserve_process_for_forking,
     )
@@ -70,3 +78,15 @@ def nworkers_changed(server: Any, new: int, old: int | None) -> None:
     """Tell how many workers the master keeps now."""
     WANTED.write_text(str(new))
     server.log.debug("workers wanted: %s, before: %s", new, old)
+
+
+def on_exit(server: Any) -> None:
+    """Write that nothing runs, as `down` does, where the gateway goes by itself."""
+    if not IDLE.exists():
+        return
+    with suppress(OSError, ValueError, TypeError):
+        state = json.loads(STATE.read_text())
+        scratch = STATE.with_name(f".state.json.{os.getpid()}.tmp")
+        scratch.write_text(json.dumps({**state, "pid": None, "started": ""}, indent=1))
+        scratch.replace(STATE)
+        server.log.info("nobody needs the gateway; claude-multi starts it again")

@@ -21,6 +21,8 @@ def config() -> dict[str, Any]:
 
 
 def settings() -> dict[str, Any]:
-    """Our part: `budgets` and `cached`, the models whose answers are cached (None: all)."""
+    """Our part: `budgets`; `cached`, the models whose answers are cached (None: all);
+    `idle_timeout` in seconds.
+    """
     part: dict[str, Any] = config().get(PART) or {}
     return part

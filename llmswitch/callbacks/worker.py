@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from typing import Any
 
-from llmswitch.callbacks.master import FAILED, SERVED, WORKERS
+from llmswitch.callbacks.idle import use
+from llmswitch.callbacks.master import FAILED, PROVEN, PROVING, SERVED, WORKERS
 
 with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -46,6 +48,7 @@ class Worker(UvicornWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ready = False
+        self.idle_timeout = 0.0  # seconds; known once it serves
 
     def init_process(self) -> None:
         """Boot. A worker that cannot stops the gateway only if none has ever served: a bad
@@ -87,6 +90,15 @@ class Worker(UvicornWorker):
             gc.enable()
             (WORKERS / str(os.getpid())).touch(mode=0o600)
             SERVED.touch(mode=0o600)
+            with suppress(FileNotFoundError):  # of a worker that is not the first
+                PROVING.replace(PROVEN)
+            from llmswitch.callbacks.settings import settings
+
+            self.idle_timeout = settings().get("idle_timeout", 0)
+            use.begin()
         if os.getppid() != self.ppid:
             self.log.error("the gunicorn master is gone; leaving")
             os._exit(_EXIT_AND_RETRY)
+        if use.is_over(self.idle_timeout):
+            self.log.info("nobody has used the gateway for %s seconds; leaving", self.idle_timeout)
+            os.kill(self.ppid, signal.SIGTERM)

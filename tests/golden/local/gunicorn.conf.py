@@ -3,6 +3,7 @@
 from llmswitch.callbacks.master import (  # noqa: F401
     child_exit,
     nworkers_changed,
+    on_exit,
     pre_fork,
     when_ready,
 )

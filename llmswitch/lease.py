@@ -1,0 +1,68 @@
+"""Who uses a gateway. Each session holds a lease while it runs: a shared lock on one file, which
+the system takes back however the session ends. A gateway that goes by itself (callbacks/idle.py)
+takes the same lock for itself alone and keeps it until its last process has ended.
+
+Standard library only: the wrapper needs it on every start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from io import FileIO
+from pathlib import Path
+
+from llmswitch import health
+from llmswitch.errors import LlmswitchError
+from llmswitch.paths import make_private_folder
+
+LEASES = "leases"  # both are named in callbacks/idle.py too
+ON_DEMAND = "on-demand"
+GOING_SECONDS = 45.0  # longer than a gateway that goes may take: graceful_timeout, and a little
+
+
+def hold(run: Path) -> FileIO:
+    """A lease on the gateway of a folder, until the returned file is closed or its process ends.
+
+    Waits for a gateway that is just going. The file is not handed on to other programs: what a
+    session leaves running would keep the gateway.
+    """
+    make_private_folder(run)
+    lease = FileIO(os.open(run / LEASES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+
+    def held() -> bool:
+        try:
+            fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    if not health.wait_until(held, GOING_SECONDS, lambda: None):
+        lease.close()
+        raise LlmswitchError(
+            "the gateway is going, and has not gone in 45 seconds",
+            "llmswitch down, then try again",
+        )
+    return lease
+
+
+def goes_by_itself(run: Path) -> bool:
+    """Whether the gateway of a folder goes when nobody uses it any more."""
+    return (run / ON_DEMAND).exists()
+
+
+def goes(seconds: int) -> str:
+    """What is said of a gateway that goes so many seconds after its last use (0: it stays)."""
+    if not seconds:
+        return "stays until llmswitch down"
+    minutes, rest = divmod(seconds, 60)
+    time = f"{minutes} minutes" if minutes > 1 and not rest else f"{seconds} seconds"
+    return f"goes {time} after the last session"
+
+
+def mark(run: Path, *, on_demand: bool) -> None:
+    """Note whether the gateway of a folder goes by itself, or stays."""
+    if on_demand:
+        (run / ON_DEMAND).touch(mode=0o600)
+    else:
+        (run / ON_DEMAND).unlink(missing_ok=True)
