@@ -12,11 +12,11 @@ from llmswitch import __version__, health, service
 from llmswitch.clients import all_clients
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError, Verdict
-from llmswitch.gateway import CONF
 from llmswitch.lease import goes
 from llmswitch.money import reading
 from llmswitch.plan import CONFIG
 from llmswitch.port_owner import describe_owner
+from llmswitch.process import CONF
 from llmswitch.secrets import fingerprint
 from llmswitch.state import State
 from llmswitch.units import Service, installed

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 from llmswitch import gateway
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef, data_folder
+from llmswitch.process import Progress
 from llmswitch.secrets import gateway_key
 from llmswitch.state import State
 
@@ -36,9 +37,7 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def demo_gateway(
-    environ: Mapping[str, str], progress: gateway.Progress
-) -> Iterator[tuple[State, str]]:
+def demo_gateway(environ: Mapping[str, str], progress: Progress) -> Iterator[tuple[State, str]]:
     """A gateway with the demo profile on a free port and in a folder of its own; gone afterwards.
 
     Yields its state and its key.

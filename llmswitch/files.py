@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from llmswitch.claude import ask_version, find_claude, make_settings, rung_of, wants_login
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway import CONF
 from llmswitch.health import url_of
 from llmswitch.paths import ProfileRef, find_home
 from llmswitch.plan import CONFIG, draw
+from llmswitch.process import CONF
 from llmswitch.secrets import known_keys
 
 

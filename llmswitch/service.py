@@ -26,7 +26,7 @@ from llmswitch.state import State, read_state, write_state
 from llmswitch.units import Service, installed, is_of, numeric, service_of
 
 _CARRIED = ("LLMSWITCH_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
-_STOP_SECONDS = 45  # those of gateway.STOP_SECONDS, and a little
+_STOP_SECONDS = 45  # those of process.STOP_SECONDS, and a little
 Progress = Callable[[str], None]
 
 

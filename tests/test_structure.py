@@ -26,6 +26,7 @@ LAYERS = [
     ["catalogue"],
     ["render", "advice", "prune", "what_if", "probe_wire", "probe_bodies"],
     ["plan", "wrapper", "probe_cures", "units"],
+    ["process"],
     ["gateway", "probe", "direct_menu", "setup"],
     ["service"],
     [

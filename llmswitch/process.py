@@ -1,0 +1,244 @@
+"""The process behind a gateway: its files, its start, its end. Who may do so when is `gateway`'s to
+say.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from llmswitch import gateway_log, health
+from llmswitch.claude import RUNGS, make_settings, wants_login, wire_ids
+from llmswitch.errors import LlmswitchError
+from llmswitch.menu import row_data
+from llmswitch.paths import make_private_folder, write_private
+from llmswitch.plan import CONFIG, Plan, environment, identity
+from llmswitch.port_owner import describe_owner
+from llmswitch.state import STATE_FILE, State, is_ours, process_start, write_state
+
+CONF = "gunicorn.conf.py"
+WORKERS = "workers"  # these are named in callbacks/master.py too
+HANDOVER = "handover.json"
+PROVEN = "proven"
+UMASK = 0o077  # also for what gunicorn and LiteLLM write
+START_SECONDS = 120.0  # importing LiteLLM takes seconds, on a slow disk many
+STOP_SECONDS = 40.0  # graceful_timeout of gunicorn.conf.py, and a little
+Progress = Callable[[str], None]
+
+
+def state_of(plan: Plan, pid: int, keys: dict[str, str]) -> State:
+    """What is kept of a process that runs by a plan with these fingerprints of keys."""
+    host, port, own, engine = identity(plan)
+    state = State(
+        pid=pid,
+        started=process_start(pid) or "",
+        host=host,
+        port=port,
+        profile=plan.drawing.ref.name,
+        profile_file=str(plan.drawing.ref.file),
+        profile_sha256=plan.drawing.profile_sha256,
+        config_sha256=plan.drawing.config_sha256,
+        version=own,
+        engine=engine,
+        log=str(plan.run / gateway_log.NAME),
+        models=[row_data(row) for row in plan.drawing.menu.rows],
+        roles=plan.drawing.menu.roles,
+        clients={},
+        keys=keys,
+    )
+    clients: dict[str, dict[str, Any]] = {
+        rung: {
+            "settings": make_settings(plan.drawing.menu, rung, state.url),
+            "ids": wire_ids(plan.drawing.menu, rung),
+            "login": wants_login(plan.drawing.menu),
+        }
+        for rung in RUNGS
+    }
+    return state._replace(clients=clients)
+
+
+def command() -> list[str]:
+    """How gunicorn is run, in the folder of its files."""
+    return [sys.executable, "-E", "-P", "-m", "gunicorn", "-c", CONF]
+
+
+def write_files(plan: Plan) -> None:
+    """Write the configuration, and take away what a process before has left."""
+    make_private_folder(plan.run)
+    workers = plan.run / WORKERS
+    # Compiled from gunicorn.conf.py: one that was rewritten within a second would not be noticed.
+    shutil.rmtree(plan.run / "__pycache__", ignore_errors=True)
+    shutil.rmtree(workers, ignore_errors=True)
+    make_private_folder(workers)
+    (plan.run / HANDOVER).unlink(missing_ok=True)
+    write_private(plan.run / CONFIG, plan.drawing.config)
+    write_private(plan.run / CONF, plan.drawing.conf)
+    # Until it has served again it is not relied on: the worker puts this in its place.
+    (plan.run / PROVEN).unlink(missing_ok=True)
+    write_private(workers / "proving", proof(plan))
+
+
+def proof(plan: Plan) -> str:
+    """What must be the same for a start to go as one that went well."""
+    return f"{plan.drawing.config_sha256} {identity(plan)}"
+
+
+def has_served(plan: Plan) -> bool:
+    """Whether this very configuration has answered before."""
+    try:
+        return (plan.run / PROVEN).read_text(errors="replace") == proof(plan)
+    except OSError:
+        return False
+
+
+def check_port(plan: Plan, ours: int | None = None) -> None:
+    """Refuse a port that someone else holds, and name who."""
+    gateway = plan.listens
+    if gateway.port == ours:
+        return
+    family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((gateway.host, gateway.port))
+        except PermissionError as error:
+            raise LlmswitchError(
+                f"port {gateway.port} may not be used: {error.strerror}",
+                "set `gateway: {port: 4000}` in the profile (any port from 1024 on)",
+            ) from error
+        except OSError as error:
+            owner = describe_owner(gateway.port, plan.run.parent)
+            raise LlmswitchError(
+                f"{gateway.address} is in use by {owner}"
+                if owner
+                else f"{gateway.address} cannot be used: {error.strerror}",
+                "stop it, or set another `gateway: {port: ...}` in the profile",
+            ) from error
+
+
+def start(plan: Plan, environ: Mapping[str, str], progress: Progress, early: bool = False) -> State:
+    """Start a process and wait until it answers, or, if `early`, until it holds the port.
+
+    Raises LlmswitchError where it does not come up; then nothing of it is left.
+    """
+    check_port(plan)
+    write_files(plan)
+    log = plan.run / gateway_log.NAME
+    gateway_log.rotate(log)
+    progress("starting the gateway")
+    process = None
+    try:
+        with log.open("ab") as stream, _signals_held():
+            log.chmod(0o600)
+            process = subprocess.Popen(
+                command(),
+                cwd=plan.run,
+                env=environment(plan, environ),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                umask=UMASK,
+            )
+        state = state_of(plan, process.pid, plan.fingerprints())
+        write_state(plan.run, state)
+        wait_for_answer(plan, process.pid, progress, process, early)
+    except BaseException:  # also Ctrl-C: nothing of ours is left behind
+        if process is not None:
+            _kill(process.pid)
+            process.wait()
+        (plan.run / STATE_FILE).unlink(missing_ok=True)
+        raise
+    return state
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """What would end us waits until we know the process that we start: it would be left over."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
+
+
+def wait_for_answer(
+    plan: Plan,
+    pid: int | None,
+    progress: Progress,
+    process: subprocess.Popen[bytes] | None = None,
+    early: bool = False,
+) -> None:
+    """Wait until the gateway answers; `early`: until it holds its port."""
+    gateway = plan.listens
+    log = plan.run / gateway_log.NAME
+    served = plan.run / WORKERS / "served"
+    offset = 0 if process else gateway_log.size(log)
+
+    def settled() -> bool:
+        if process is not None and process.poll() is not None:
+            return True
+        if early:
+            return (plan.run / WORKERS / "bound").exists()
+        # Who answers may be another gateway that took the port between our look and our start.
+        return served.exists() and health.answers(gateway.host, gateway.port, 1.0)
+
+    answered = health.wait_until(
+        settled,
+        START_SECONDS,
+        lambda: progress("starting the gateway (LiteLLM takes a few seconds)"),
+    )
+    if process is not None and process.poll() is not None:
+        raise LlmswitchError(
+            f"the gateway stopped while it started: {gateway_log.failure_reason(log, offset)}",
+            f"llmswitch logs --profile {plan.drawing.ref.typed}",
+        )
+    if not answered:
+        raise LlmswitchError(
+            f"the gateway (pid {pid}) does not answer on {gateway.address}: "
+            f"{gateway_log.failure_reason(log, offset)}",
+            f"llmswitch restart --profile {plan.drawing.ref.typed}",
+        )
+
+
+def stop(run: Path, state: State, progress: Progress) -> None:
+    """End a gateway that is ours: open streams are given time, then it is killed."""
+    master = state.pid or 0
+    with suppress(ProcessLookupError):
+        os.kill(master, signal.SIGTERM)
+        os.killpg(os.getpgid(master), signal.SIGCONT)  # one that is stopped could not end
+    gone = health.wait_until(
+        lambda: not is_ours(state), STOP_SECONDS, lambda: progress("waiting for open requests")
+    )
+    if not gone:
+        _kill(master)
+        health.wait_until(lambda: not is_ours(state), 5.0, lambda: None)
+    write_state(run, state._replace(pid=None, started=""))
+
+
+def _kill(pid: int) -> None:
+    """End a gateway at once, workers and all: it leads its own process group.
+
+    One in the foreground may not; its workers leave when it is gone.
+    """
+    with suppress(ProcessLookupError, PermissionError):  # macOS: the latter of a group of zombies
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
