@@ -29,7 +29,7 @@ def status(found: dict[str, Any]) -> list[str]:
         line += f", profile {found['profile']}"
         if service and service["pid"] == found["pid"]:
             line += f", by the service {service['name']}"
-        if found["goes_after"] is not None:
+        elif found["goes_after"] is not None:
             line += f"; {goes(found['goes_after'])}"
         if not found["current"]:
             line += "; the profile has changed since    -> llmswitch up"
