@@ -44,34 +44,40 @@ def add(home: Home, ref: ProfileRef, shown: str, name: str, value: Any) -> bool:
     """Write a model, in its short or long form, into the profile's file, as its last. False where
     it is there already.
 
-    Raises LlmswitchError where the profile would not be valid or cannot be edited safely.
+    Raises LlmswitchError where the name is another model's, where the profile would not be valid,
+    and where it cannot be edited safely.
     """
-
-    def change(text: str) -> str:
-        data = read_document(text).data
-        models = data.get("models") if isinstance(data, dict) else None
-        there = models.get(name) if isinstance(models, dict) else None
-        if there is None:
-            return with_model(text, name, value)
-        if _target(there) == _target(value):
-            return text
-        raise LlmswitchError(
-            f"{shown} has another model named {name}: {_target(there)}",
-            f"llmswitch models add {_target(value)} --name NAME",
-        )
-
-    return _rewrite(home, ref, shown, change)
+    return bool(add_all(home, ref, shown, {name: value}))
 
 
-def add_all(home: Home, ref: ProfileRef, shown: str, models: Mapping[str, Any]) -> None:
-    """Write several models, which are not there yet, in one go; raises as `add`."""
+def add_all(home: Home, ref: ProfileRef, shown: str, models: Mapping[str, Any]) -> list[str]:
+    """Write several models in one go; the names of those that were not there. Raises as `add`."""
+    added: list[str] = []
 
     def change(text: str) -> str:
         for name, value in models.items():
-            text = with_model(text, name, value)
+            if not _is_there(text, shown, name, value):
+                text = with_model(text, name, value)
+                added.append(name)
         return text
 
     _rewrite(home, ref, shown, change)
+    return added
+
+
+def _is_there(text: str, shown: str, name: str, value: Any) -> bool:
+    """Whether a profile has this model; raises LlmswitchError where it has another of its name."""
+    data = read_document(text).data
+    models = data.get("models") if isinstance(data, dict) else None
+    there = models.get(name) if isinstance(models, dict) else None
+    if there is None:
+        return False
+    if _target(there) == _target(value):
+        return True
+    raise LlmswitchError(
+        f"{shown} has another model named {name}: {_target(there)}",
+        f"llmswitch models add {_target(value)} --name NAME",
+    )
 
 
 def before(file: Path, shown: str) -> Profile | None:

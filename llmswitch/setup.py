@@ -141,7 +141,6 @@ def extend(
     home: Home, ref: ProfileRef, models: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Done:
     """Add models to a profile of the user's, all or none, and no other byte of it changes."""
-    if models:
-        edit.add_all(home, ref, shown_path(ref.file), models)
+    added = edit.add_all(home, ref, shown_path(ref.file), models) if models else ()
     default = _make_default(home, ref, environ)
-    return Done(ref, was_there=True, added=tuple(models), default=default)
+    return Done(ref, was_there=True, added=tuple(added), default=default)

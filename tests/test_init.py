@@ -736,6 +736,33 @@ def test_where_no_gateway_is_needed_the_way_without_is_named(
         assert someone.run(*command.split()).returncode == 0
 
 
+@pytest.mark.parametrize("by", ["the same command", "another model of that name"])
+def test_what_came_while_the_question_stood_is_told_for_what_it_is(
+    by: str, someone: Newcomer
+) -> None:
+    """A second `init` at once has added the same: nothing is added twice. A model of that name is
+    not that one: it is named, and all is left.
+    """
+    file = someone.write_profile(BY_HAND)
+    someone.more |= {"DEEPSEEK_API_KEY": "k", "ZAI_API_KEY": "k"}
+    target = "deepseek/deepseek-flash" if by == "the same command" else "zai/glm-5.3"
+    with someone.open("init", "--no-start") as terminal:
+        terminal.wait_for("Enter adds them")
+        mine = BY_HAND.replace("roles", f"    deepseek-flash: {target}\nroles")
+        file.write_text(mine)
+        terminal.enter()
+        code = terminal.wait_exit()
+        screen = terminal.text().replace("\n", "")  # long lines are broken
+    assert file.read_text() == mine
+    if by == "the same command":
+        assert code == 0
+        assert "profiles/work.yaml is there already and was left as it is" in screen
+    else:
+        assert code == 1
+        assert "work.yaml has another model named deepseek-flash: zai/glm-5.3" in screen
+        assert "-> llmswitch models add deepseek/deepseek-flash --name NAME" in screen
+
+
 def test_the_variable_picks_the_profile_that_a_second_run_edits(someone: Newcomer) -> None:
     """LLMSWITCH_PROFILE, by name or by file; the default profile stays what it is, and it is said
     which that is. Without a default the picked one is it.
