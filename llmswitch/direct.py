@@ -93,7 +93,11 @@ def _drawn(provider: str, ref: ProfileRef | None, file: Path) -> dict[str, Any]:
         same = kept["version"] == __version__ and kept["profile"] == (
             str(ref.file) if ref else None
         )
-        if same and all(stamp(Path(part)) == seen for part, seen in kept["parts"].items()):
+        if (
+            same
+            and _is_whole(kept)
+            and all(stamp(Path(part)) == seen for part, seen in kept["parts"].items())
+        ):
             return kept
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # none yet, damaged, or a part is gone
@@ -102,6 +106,18 @@ def _drawn(provider: str, ref: ProfileRef | None, file: Path) -> dict[str, Any]:
     fresh = direct_menu.draw(provider, ref)
     write_private(file, json.dumps(fresh, ensure_ascii=False))
     return fresh
+
+
+def _is_whole(kept: Mapping[str, Any]) -> bool:
+    """Whether a menu has what a session reads of it. Raises KeyError and TypeError where not."""
+    kinds = {"clients": dict, "roles": dict, "aliases": dict, "keys": list, "login": bool}
+    of = [kept["clients"][rung] for rung in ("picker", "rows")]
+    return (
+        all(isinstance(kept[name], kind) for name, kind in kinds.items())
+        and all(isinstance(client["settings"]["env"], dict) for client in of)
+        and all(isinstance(client["ids"], dict) for client in of)
+        and kept.keys() >= {"cure", "label"}
+    )
 
 
 if __name__ == "__main__":

@@ -498,14 +498,24 @@ def test_a_profile_gives_labels_windows_prices_and_roles(shell: User) -> None:
 
 
 def test_the_menu_is_drawn_only_when_something_has_changed(shell: User) -> None:
-    """Not on the second start; again for a damaged file, and when the default profile comes."""
+    """Not on the second start; again for a damaged file, also where it is valid JSON of another
+    shape, and when the default profile comes.
+    """
     add_wrapper(shell, "zai")
     start(shell, "claude-glm")
     file = shell.state / "direct" / "zai" / "menu.json"
     first = file.stat().st_mtime_ns
     start(shell, "claude-glm")
     assert file.stat().st_mtime_ns == first
-    for damaged in ("{", "[]", '{"version": 1}'):
+    whole = json.loads(file.read_text())
+    shapes = [
+        whole | {"clients": []},
+        whole | {"clients": {"rows": {}}},
+        whole | {"keys": None},
+        {name: value for name, value in whole.items() if name != "login"},
+        {name: value for name, value in whole.items() if name != "aliases"},
+    ]
+    for damaged in ("{", "[]", '{"version": 1}', *map(json.dumps, shapes)):
         file.write_text(damaged)
         assert len(rows_of(start(shell, "claude-glm"))) == len(GLM)
         assert json.loads(file.read_text())["roles"]["haiku"] == "glm-5.3-flash"
