@@ -7,6 +7,7 @@ What comes out is read again: if it does not say exactly what was meant, nothing
 from __future__ import annotations
 
 import re
+import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -158,7 +159,13 @@ def _rewrite(home: Home, ref: ProfileRef, shown: str, change: Callable[[str], st
             ) from error
         mark = raw[: len(raw) - len(text.encode())]  # a byte order mark stays
         file = ref.file.resolve()  # a link stays a link
-        write_private(file, mark + new.encode(), stat.S_IMODE(file.stat().st_mode))
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if not mode & stat.S_IWUSR:  # a rename would not ask
+            raise LlmswitchError(
+                f"{shown} is read-only, so it was left as it is",
+                f"chmod u+w {shlex.quote(str(file))}",
+            )
+        write_private(file, mark + new.encode(), mode)
     return True
 
 

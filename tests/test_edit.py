@@ -16,7 +16,7 @@ from llmswitch import edit
 from llmswitch.document import read_document
 from llmswitch.edit import with_model, without_model
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import Home, ProfileRef, find_home, find_profile
+from llmswitch.paths import Home, ProfileRef, find_home, find_profile, stamp
 from tests.conftest import CHECKOUT, User
 
 NEW = "zai/glm-5.3"
@@ -291,6 +291,28 @@ def test_the_file_keeps_its_mode_its_mark_and_its_link(user: User) -> None:
     assert real.read_bytes() == b"\xef\xbb\xbfmodels: {a: zai/x, glm: zai/glm-5.3}\r\n"
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_read_only_profile_is_left_as_it_is(user: User) -> None:
+    """Whoever took the right to write away meant it; what is there already needs none."""
+    file = user.write_profile("models: {a: zai/x, b: zai/y}\n")
+    file.chmod(0o444)
+    before = stamp(file)
+    for command in (("add", "zai/glm-5.3"), ("remove", "b")):
+        done = user.run("models", *command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"{file} is read-only, so it was left as it is\n-> chmod u+w {file}\n"
+        )
+        assert stamp(file) == before
+    done = user.run("init", "--yes", "--no-start", env={"DEEPSEEK_API_KEY": "k"})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{file} is read-only, so it was left as it is\n")
+    assert stamp(file) == before
+    assert user.run("models", "add", "zai/x", "--name", "a").returncode == 0
+    file.chmod(0o644)
+    assert user.run("models", "add", "zai/glm-5.3").returncode == 0
+    assert file.stat().st_mode & 0o777 == 0o644
 
 
 def test_what_would_be_no_valid_profile_is_not_written(user: User) -> None:
