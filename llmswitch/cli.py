@@ -316,8 +316,22 @@ def completion(
     show([script], None, as_json=False)
 
 
+def _open_closed() -> None:
+    """Let nobody listen where a shell has closed an output (`>&-`): Python leaves None there, and
+    the next file that is opened would get its number.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if name != "stdin" and getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
 def main() -> None:
     """The `llmswitch` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C."""
+    _open_closed()
     if _COMPLETE in os.environ:
         from typer._completion_classes import completion_init
 
