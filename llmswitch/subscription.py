@@ -1,7 +1,8 @@
 """What a profile may say where a Claude login pays (`auth: subscription`).
 
-The login is sent to api.anthropic.com alone. LiteLLM itself would send it to whatever host an
-`anthropic/` deployment names, so the host is held here, and callbacks/login.py holds the rest.
+The login is sent to api.anthropic.com, or to a server on this machine, alone. LiteLLM itself would
+send it to whatever host an `anthropic/` deployment names, so the host is held here, and
+callbacks/login.py holds the rest.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def subscription_problems(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         if spec.get("dialect") != "anthropic":
             yield (*path, "auth"), "is subscription, which goes only with `dialect: anthropic`"
         elif not _is_anthropics(str(spec.get("base_url"))):
-            said = f"must be {ANTHROPIC_BASE}: your Claude login is sent there and nowhere else"
-            yield (*path, "base_url"), said
+            said = f"must be {ANTHROPIC_BASE}, or a server on this machine: "
+            yield (*path, "base_url"), said + "your Claude login is sent nowhere else"
         if spec.get("key") is not None:
             yield (*path, "key"), "goes not with `auth: subscription`; take one of them out"
     models = data.get("models")
@@ -54,4 +55,4 @@ def _is_anthropics(url: str) -> bool:
     if parts.hostname in _THIS_MACHINE:
         return True
     base = urlsplit(ANTHROPIC_BASE)
-    return (parts.scheme, parts.hostname, port) == (base.scheme, base.hostname, None)
+    return (parts.scheme, parts.hostname, port or 443) == (base.scheme, base.hostname, 443)

@@ -321,8 +321,8 @@ providers: {anthropic: {auth: subscription}}
 
 
 ELSEWHERE = (
-    "2: providers.anthropic.base_url must be https://api.anthropic.com: your Claude login is sent "
-    "there and nowhere else"
+    "2: providers.anthropic.base_url must be https://api.anthropic.com, or a server on this "
+    "machine: your Claude login is sent nowhere else"
 )
 
 
@@ -346,6 +346,10 @@ ELSEWHERE = (
             ELSEWHERE,
         ),
         (
+            "anthropic: {auth: subscription, base_url: https://api.anthropic.com:4430}",
+            ELSEWHERE,
+        ),
+        (
             "anthropic: {auth: subscription, key: MY_KEY}",
             "2: providers.anthropic.key goes not with `auth: subscription`; take one of them out",
         ),
@@ -361,6 +365,16 @@ def test_a_login_goes_nowhere_else_by_profile(spec: str, told: str) -> None:
     with pytest.raises(ProfileError) as caught:
         parse_profile(text, "p.yaml")
     assert caught.value.message == f"p.yaml:{told}"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.anthropic.com:443", "http://127.0.0.1:8080", "http://localhost:8080"]
+)
+def test_a_login_goes_to_anthropic_and_to_this_machine(url: str) -> None:
+    """What the refusal names is taken, and Anthropic's port may be written out."""
+    spec = f"{{auth: subscription, base_url: '{url}'}}"
+    text = f"models: {{opus: anthropic/claude-opus-4-5}}\nproviders: {{anthropic: {spec}}}\n"
+    assert parse_profile(text, "p.yaml").providers["anthropic"].base_url == url
 
 
 def test_a_model_has_a_login_or_keys() -> None:
