@@ -16,10 +16,11 @@ from llmswitch.lease import goes
 from llmswitch.money import reading
 from llmswitch.plan import CONFIG
 from llmswitch.port_owner import describe_owner
-from llmswitch.process import CONF
+from llmswitch.process import CONF, WORKERS
 from llmswitch.secrets import fingerprint
 from llmswitch.state import State
 from llmswitch.units import Service, installed
+from llmswitch.workers import gave_up
 
 _PROFILE_PATCH = "change the profile instead (`litellm:` reaches all of LiteLLM), then: "
 
@@ -67,6 +68,9 @@ def check_process(facts: Facts) -> Verdict:
     state = _noted(facts)
     if facts.running is not None:
         return Verdict("ok", f"pid {facts.running.pid}, LiteLLM {facts.running.engine}")
+    if reason := gave_up(facts.run / WORKERS):
+        cure = f"llmswitch logs --profile {facts.ref.typed}    (why), then: {_up(facts)}"
+        return Verdict("error", f"it stopped by itself: {reason}", cure)
     if _holding(facts):
         return Verdict("info", "not running; the first request starts it")
     if state is None or state.pid is None:

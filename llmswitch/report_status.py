@@ -18,6 +18,8 @@ def status(found: dict[str, Any]) -> list[str]:
     if service and service["failed"]:
         line = f"not running: the service {service['name']} has given up ({service['failed']})"
         line += "    -> llmswitch service status"
+    elif found["stopped"]:
+        line = f"not running: it stopped by itself, {found['stopped']}    -> llmswitch logs"
     elif not found["running"] and service and service["pid"]:
         line = f"starting (profile {found['profile']}), by the service {service['name']}"
     elif not found["running"] and service and service["holds"]:

@@ -23,7 +23,7 @@ from llmswitch.profile import load_profile
 from llmswitch.render import named_variables, render_units
 from llmswitch.secrets import find_key, gateway_key
 from llmswitch.state import State, read_state, write_state
-from llmswitch.units import Service, installed, is_of, numeric, service_of
+from llmswitch.units import Service, installed, is_of, managed, numeric, service_of
 
 _CARRIED = ("LLMSWITCH_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 _STOP_SECONDS = 45  # those of process.STOP_SECONDS, and a little
@@ -101,8 +101,8 @@ def stop(
 ) -> State | None:
     """Stop the gateway of a profile, and its service if one holds its port; returns what ran."""
     run = home.run(ref)
-    service = installed(ref, home, environ)
-    if service is not None and service.seen() is not None:
+    service = managed(ref, home, environ)
+    if service is not None:
         progress("stopping the service")
         state = gateway.running(run)
         service.stop()
@@ -249,7 +249,7 @@ def status(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str,
 
 def journal(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> str | None:
     """The unit whose journal is the log of a profile's gateway; None where it writes a file."""
-    service = installed(ref, home, environ)
-    if service is None or service.by_launchd or service.seen() is None:
+    service = managed(ref, home, environ)
+    if service is None or service.by_launchd:
         return None
     return f"{service.name}.service"

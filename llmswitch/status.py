@@ -15,6 +15,7 @@ from llmswitch.paths import Home, ProfileRef
 from llmswitch.secrets import known_keys, missing_reason
 from llmswitch.state import State, is_ours, read_state
 from llmswitch.units import installed
+from llmswitch.workers import gave_up
 
 _SERVED = """
     SELECT model, key, fallback_from, COUNT(*), COALESCE(SUM(cost), 0), SUM(cost IS NULL)
@@ -43,6 +44,7 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
         "profile_file": str(ref.file),
         "default": None,
         "log": None,
+        "stopped": None,
         **_NOTHING,
         "today": _today(home.ledger(ref), now),
     }
@@ -57,7 +59,8 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
         }
     set_names = known_keys(environ, home).names
     rows, url = _of_last_run(state, set_names) if state and same else _of_profile(ref, set_names)
-    return result | {"url": url, "pid": None, "models": rows}
+    stopped = gave_up(home.run(ref) / "workers")
+    return result | {"url": url, "pid": None, "models": rows, "stopped": stopped}
 
 
 def _service(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, Any] | None:

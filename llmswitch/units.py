@@ -57,11 +57,18 @@ class Service(NamedTuple):
         """Whether launchd runs it, which holds no port but keeps the gateway running."""
         return self.files[0].suffix == ".plist"
 
-    def listens_at(self, gateway: Gateway) -> bool:
-        """Whether its socket is for this address; with launchd there is none."""
+    def check_address(self, gateway: Gateway, ref: ProfileRef) -> None:
+        """Raises LlmswitchError where its socket is for another address; with launchd there is
+        none.
+        """
         address = gateway.model_copy(update={"host": numeric(gateway.host)}).address
         wanted = f"\nListenStream={address}\n"
-        return self.by_launchd or wanted in self.files[0].read_text(errors="replace")
+        if self.by_launchd or wanted in self.files[0].read_text(errors="replace"):
+            return
+        raise LlmswitchError(
+            f"the service {self.name} holds another address than {gateway.address}",
+            f"llmswitch service install --profile {ref.typed}",
+        )
 
     @property
     def log_command(self) -> str:
@@ -271,6 +278,12 @@ def installed(
     """The service of a profile, where there is one of this installation."""
     service = service_of(ref, environ, platform)
     return service if service.there and is_of(service, home) else None
+
+
+def managed(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> Service | None:
+    """The service of a profile, where one is installed and its manager is there."""
+    service = installed(ref, home, environ)
+    return service if service is not None and service.seen() is not None else None
 
 
 def all_installed(

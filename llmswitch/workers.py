@@ -11,7 +11,16 @@ from pathlib import Path
 from llmswitch import health
 from llmswitch.state import State, is_ours
 
+_CRASHED = "crashed"  # callbacks/master.py writes it
 START_SECONDS = 120.0  # a worker is there in a quarter of a second, on a machine that has air
+
+
+def gave_up(folder: Path) -> str | None:
+    """Why the last gateway stopped by itself, in words; None where it did not."""
+    try:
+        return (folder / _CRASHED).read_text(errors="replace").strip()
+    except OSError:
+        return None
 
 
 class Workers:

@@ -47,6 +47,7 @@ def test_never_started(user: User) -> None:
         "running": False,
         "current": False,
         "service": None,
+        "stopped": None,
         "profile": "work",
         "profile_file": str(file),
         "default": None,

@@ -14,9 +14,13 @@ import gc
 import importlib
 import json
 import os
+import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from gunicorn.errors import HaltServer
 
 from llmswitch.callbacks.idle import IDLE, use
 from llmswitch.callbacks.routes import put_messages_first
@@ -31,6 +35,10 @@ FAILED = WORKERS / "failed"  # there when the newest worker could not start
 PROVING = WORKERS / "proving"  # names the configuration of a start; PROVEN once that has served
 PROVEN = Path("proven")
 STATE = Path("state.json")
+CRASHED = WORKERS / "crashed"  # why the gateway gave up, if it did
+_LOOP, _SECONDS = 3, 30.0  # so many workers dead within so many seconds are no accident
+_asked: set[int] = set()  # workers that the master itself told to leave
+_died: deque[float] = deque(maxlen=_LOOP)  # when the others went, in seconds of a clock
 
 
 def when_ready(server: Any) -> None:
@@ -49,6 +57,13 @@ def when_ready(server: Any) -> None:
 
     gc.freeze()  # the workers share these objects; collecting them would copy every page
     gc.enable()
+    kill_worker = server.kill_worker
+
+    def kill_and_note(pid: int, number: int) -> None:
+        _asked.add(pid)
+        kill_worker(pid, number)
+
+    server.kill_worker = kill_and_note
     server.log.info("LiteLLM is loaded")
 
 
@@ -69,9 +84,19 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Forget a worker that is gone, however it went."""
+    """Forget a worker that is gone, however it went. Too many that went by themselves stop the
+    gateway: one that dies again and again is no use to anyone, and nobody would see why.
+    """
     (WORKERS / str(worker.pid)).unlink(missing_ok=True)
     server.log.info("worker (pid:%s) is gone", worker.pid)
+    if worker.pid in _asked or FAILED.exists():  # the latter is a reload, which puts things right
+        _asked.discard(worker.pid)
+        return
+    _died.append(time.monotonic())
+    if len(_died) == _LOOP and _died[-1] - _died[0] <= _SECONDS:
+        reason = f"{_LOOP} workers died within {_SECONDS:.0f} seconds"
+        CRASHED.write_text(reason)
+        raise HaltServer(reason, 1)
 
 
 def nworkers_changed(server: Any, new: int, old: int | None) -> None:
