@@ -18,6 +18,7 @@ import psutil
 
 from bench.ledger import Load, measure_ledger
 from bench.lines import Line, each
+from bench.sessions import install_client, measure_sessions
 from bench.stage import (
     MODELS,
     PROFILE,
@@ -140,18 +141,8 @@ def measure_commands(stage: Stage, counts: Counts, tell: Tell) -> list[Line]:
 def measure_client(stage: Stage, counts: Counts, tell: Tell) -> list[Line]:
     """What the wrapper costs around the real Claude Code."""
     tell("Claude Code")
-    home, project, tools = stage.user.home, stage.root / "project", stage.root / "bin"
-    project.mkdir(exist_ok=True)
-    if not (home / ".claude").exists():
-        clients.make_home(home, project)
-        (tools / "claude").symlink_to(clients.newest())
     stage.start_ours()
-    done = stage.user.run("wrapper", "install", "--dir", str(tools))
-    if done.returncode:
-        raise NotMeasuredError(f"`llmswitch wrapper install` failed\n{done.stderr}")
-    moved = {"LLMSWITCH_HOME": stage.user.env["LLMSWITCH_HOME"], "PATH": stage.user.env["PATH"]}
-    env = clients.client_env(home, **moved)
-    wrapper, claude = str(tools / "claude-multi"), str(tools / "claude")
+    env, project, wrapper, claude = install_client(stage)
     versions = [Command([program, "--version"], env, project) for program in (wrapper, claude)]
     version = interleaved(versions, counts.commands)
 
@@ -251,6 +242,7 @@ MEASURES: dict[str, Callable[[Stage, Counts, Tell], list[Line]]] = {
     "start": measure_start,
     "commands": measure_commands,
     "client": measure_client,
+    "sessions": lambda stage, counts, tell: measure_sessions(stage, counts.starts, tell),
     "latency": measure_latency,
     "recovery": measure_recovery,
     "ledger": lambda stage, counts, tell: measure_ledger(stage, Load(counts.load, 50), tell),
