@@ -38,7 +38,7 @@ from llmswitch.process import (
 )
 from llmswitch.secrets import gateway_key
 from llmswitch.state import State, is_ours, read_state, write_state
-from llmswitch.units import Service, handed_over, installed
+from llmswitch.units import Service, handed_over, managed
 from llmswitch.workers import Workers
 
 
@@ -75,7 +75,7 @@ def up(
     requests wait for their answer.
     """
     run = home.run(ref)
-    service = _of_service(ref, home, environ)
+    service = managed(ref, home, environ)
     woken = service is not None and _wake(service, run, ref, home, progress)
     with _alone(run, progress), lease.hold(run):
         state = _running_or_damaged(run)
@@ -127,7 +127,7 @@ def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: P
     A profile that cannot be used, or a port that is taken, leaves the old one running.
     """
     run = home.run(ref)
-    if service := _of_service(ref, home, environ):
+    if service := managed(ref, home, environ):
         draw(ref, kept_keys(home))
         progress("restarting the service")
         before = running(run)
@@ -167,24 +167,13 @@ def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -
     os.execve(sys.executable, command(), inside)  # noqa: S606 - no shell
 
 
-def _of_service(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> Service | None:
-    """The service that a gateway is started by, where one is installed and its manager is there."""
-    service = installed(ref, home, environ)
-    return service if service is not None and service.seen() is not None else None
-
-
 def _wake(service: Service, run: Path, ref: ProfileRef, home: Home, progress: Progress) -> bool:
     """Have the service start its gateway, if none runs; without the lock, which that one takes."""
     with suppress(LlmswitchError):
         if running(run) is not None:
             return False
     # What keeps it from starting would else stand in the journal alone.
-    gateway = draw(ref, kept_keys(home)).profile.gateway
-    if not service.listens_at(gateway):
-        raise LlmswitchError(
-            f"the service {service.name} holds another address than {gateway.address}",
-            f"llmswitch service install --profile {ref.typed}",
-        )
+    service.check_address(draw(ref, kept_keys(home)).profile.gateway, ref)
     progress("starting the service")
     service.start()
     return True
