@@ -18,9 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.upstream import FakeUpstream
+
+# No test asserts on time: the machine may do other work.
+hypothesis.settings.register_profile("calm", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("calm")
 
 # A runner that was put in the background leaves Ctrl-C ignored, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
