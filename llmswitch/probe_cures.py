@@ -64,7 +64,16 @@ def _names(words: str, field: str) -> bool:
 
 
 # What it says of a provider beside how to reach it.
-_OF_THE_CATALOGUE = ("key_page", "source", "read", "models", "models_url", "unverified")
+_OF_THE_CATALOGUE = (
+    "key_page",
+    "source",
+    "read",
+    "models",
+    "models_url",
+    "unverified",
+    "roles",
+    "wrapper",
+)
 
 
 def _other_dialect(row: Row, words: str) -> str | None:

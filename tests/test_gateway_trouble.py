@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmswitch import gateway as process
+from llmswitch import gateway, process
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, find_profile
 from llmswitch.state import start_by_ps
@@ -252,10 +252,10 @@ def test_port_taken_between_the_look_and_the_start(
     file = user.root / "llmswitch" / "profiles" / "late.yaml"
     file.write_text(PROFILE.format(port=running_mission.port))
     home = Home(user.root / "llmswitch", user.state)
-    monkeypatch.setattr(process, "_check_port", lambda *_: None)
+    monkeypatch.setattr(process, "check_port", lambda *_: None)
     ref = find_profile(home, "late", {})
     with pytest.raises(LlmswitchError, match=r"the gateway stopped while it started: .*Can't conn"):
-        process.up(ref, home, user.env, lambda _text: None)
+        gateway.up(ref, home, user.env, lambda _text: None)
     assert len(running_below(user.root)) == 2  # those of the mission
     assert not (user.run_folder("late") / "state.json").exists()
 

@@ -132,6 +132,8 @@ def test_status_is_one_line_and_the_models(running: bool, current: bool, line: s
         "ledger": None,
         "budgets": [],
         "goes_after": 600,
+        "service": None,
+        "stopped": None,
         "today": [],
     }
     assert report_status.status(found) == [line, "", *TABLE]
