@@ -160,6 +160,15 @@ def shown(version: Version) -> str:
     return ".".join(map(str, version))
 
 
+def settings_in(file: Path) -> dict[str, Any]:
+    """A settings file of the client; empty where there is none, or none that it could read."""
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def rung_of(version: Version, *, with_login: bool = False) -> Rung:
     """The best way into the menu that a version of the client has. With a Claude login it does not
     ask the gateway for its list (2.1.197).

@@ -39,9 +39,14 @@ def gateway_access(
     return {TOKEN: "", HEADERS: "\n".join([*theirs, f"x-litellm-api-key: Bearer {key}"])}
 
 
+def is_wanted(clients: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the clients of a gateway, as its state has them, are to use the user's login."""
+    return any(client["login"] for client in clients.values())
+
+
 def notes(clients: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]) -> list[str]:
     """What is said when a gateway starts whose clients need a login that is not there."""
-    if not any(client["login"] for client in clients.values()) or has_login(environ) is not False:
+    if not is_wanted(clients) or has_login(environ) is not False:
         return []
     return [f"note: {NO_LOGIN}, and a subscription pays for models of the profile    -> {LOG_IN}"]
 

@@ -6,12 +6,11 @@ Standard library only: the wrapper imports this on every start.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmswitch.claude import HIJACKING
+from llmswitch.claude import HIJACKING, settings_in
 from llmswitch.errors import LlmswitchError
 
 FOLDERS = (Path("/etc/claude-code"), Path("/Library/Application Support/ClaudeCode"))
@@ -34,7 +33,7 @@ def check() -> None:
     another credential along to its host.
     """
     for file in _files():
-        for name in _leading(_read(file)):
+        for name in _leading(settings_in(file)):
             raise LlmswitchError(
                 f"{file} sets {name}, which goes before what llmswitch tells Claude Code, so a "
                 "credential would reach a host that it does not belong to",
@@ -46,14 +45,6 @@ def _files() -> Iterator[Path]:
     for folder in FOLDERS:
         yield folder / "managed-settings.json"
         yield from sorted((folder / "managed-settings.d").glob("*.json"))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}  # as the client has it
-    return data if isinstance(data, dict) else {}
 
 
 def _leading(settings: dict[str, Any]) -> Iterator[str]:

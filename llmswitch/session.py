@@ -40,12 +40,13 @@ from llmswitch.claude import (
     missing_rows,
     plain_name,
     rung_of,
+    settings_in,
     shown,
     version_of,
 )
 from llmswitch.ensure import Used, ensure
 from llmswitch.errors import LlmswitchError
-from llmswitch.login import gateway_access
+from llmswitch.login import gateway_access, is_wanted
 from llmswitch.paths import LOOPBACK, Home, find_home, find_profile, write_private
 from llmswitch.secrets import gateway_key, known_keys
 
@@ -123,7 +124,7 @@ def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) 
         at_once = rung_of(version) != "discovery"
         used = ensure(ref, run, key, known_keys(environ, home), at_once=at_once)
         state = used.state
-        with_login = any(client["login"] for client in state.clients.values())
+        with_login = is_wanted(state.clients)
 
         def credential(surroundings: Mapping[str, str]) -> dict[str, Any]:
             return {"env": gateway_access(key, surroundings, with_login=with_login)}
@@ -282,7 +283,7 @@ def _can_be_hosted(arguments: Sequence[str], user_file: Path, environ: Mapping[s
         return False
     files = [file for file in _project_files() if file != user_file]
     return not given & {"--managed-settings", "--setting-sources"} and not any(
-        _settings_in(file).get("env") for file in files
+        settings_in(file).get("env") for file in files
     )
 
 
@@ -299,7 +300,7 @@ def _host_environment(
 def _are_listed(theirs: dict[str, Any], user_file: Path) -> bool:
     """Whether any settings of the user's or the project's say which models there are."""
     files = [user_file, *_project_files()]
-    return any("availableModels" in given for given in (theirs, *map(_settings_in, files)))
+    return any("availableModels" in given for given in (theirs, *map(settings_in, files)))
 
 
 def _project_files() -> list[Path]:
@@ -310,17 +311,9 @@ def _project_files() -> list[Path]:
     ]
 
 
-def _settings_in(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
 def _env_of(user_file: Path) -> dict[str, str]:
     """The `env` block of the user's own settings; it beats exported variables."""
-    return _env_in(_settings_in(user_file))
+    return _env_in(settings_in(user_file))
 
 
 def _env_in(settings: Mapping[str, Any]) -> dict[str, str]:
