@@ -31,10 +31,13 @@ _SETTLED = 0.3  # seconds: what a batch leaves to do afterwards is done within, 
 
 
 class Load(NamedTuple):
-    """Streamed requests with and without: `rounds` times `batch`, in turns."""
+    """Streamed requests with and without: `rounds` times `batch`, in turns; at once fewer rounds of
+    `wide`, since a batch must be many waves for its first and last not to matter.
+    """
 
     rounds: int
     batch: int
+    wide: int
 
 
 def measure_ledger(stage: Stage, load: Load, tell: Callable[[str], None]) -> list[Line]:
@@ -100,22 +103,25 @@ class _Measured:
         every other round begins without.
         """
         found: tuple[list[list[float]], list[list[float]]] = ([], [])
+        rounds, batch = self.load.rounds, self.load.batch
+        if at_once > 1:
+            rounds, batch = max(rounds // 6, 1), self.load.wide
         with ThreadPoolExecutor(at_once) as pool:
-            self._batch(pool, "on")
-            self._batch(pool, "off")
-            for number in range(self.load.rounds):
-                self.tell(f"ledger, {at_once} at once, round {number + 1} of {self.load.rounds}")
+            self._batch(pool, "on", batch)
+            self._batch(pool, "off", batch)
+            for number in range(rounds):
+                self.tell(f"ledger, {at_once} at once, round {number + 1} of {rounds}")
                 for index in (0, 1) if number % 2 else (1, 0):
-                    found[index].append(self._batch(pool, ("on", "off")[index]))
+                    found[index].append(self._batch(pool, ("on", "off")[index], batch))
         return found
 
-    def _batch(self, pool: ThreadPoolExecutor, ledger: str) -> list[float]:
+    def _batch(self, pool: ThreadPoolExecutor, ledger: str, batch: int) -> list[float]:
         self._ask(f"{ledger_switch.SAYS} {ledger}")
         time.sleep(_SETTLED)
-        took = list(pool.map(self._ask, ["Say who you are."] * self.load.batch))
+        took = list(pool.map(self._ask, ["Say who you are."] * batch))
         time.sleep(_SETTLED)
         # The request that switches it on counts itself, and the one that switches it off does not.
-        self.to_be_written += (self.load.batch + 1) if ledger == "on" else 0
+        self.to_be_written += (batch + 1) if ledger == "on" else 0
         return took
 
     def _ask(self, text: str) -> float:

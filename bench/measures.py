@@ -43,7 +43,7 @@ class Counts(NamedTuple):
     instances: int  # pairs of gateways whose latency is measured ...
     requests: int  # ... with so many requests of each kind
     recoveries: int
-    load: int  # batches of 50 requests with and without the ledger
+    load: int  # batches of requests with and without the ledger
 
 
 Tell = Callable[[str], None]
@@ -245,7 +245,7 @@ MEASURES: dict[str, Callable[[Stage, Counts, Tell], list[Line]]] = {
     "sessions": lambda stage, counts, tell: measure_sessions(stage, counts.starts, tell),
     "latency": measure_latency,
     "recovery": measure_recovery,
-    "ledger": lambda stage, counts, tell: measure_ledger(stage, Load(counts.load, 50), tell),
+    "ledger": lambda stage, counts, tell: measure_ledger(stage, Load(counts.load, 50, 200), tell),
 }
 
 
