@@ -26,7 +26,7 @@ from llmswitch import __version__
 from tests.clients import NEWEST
 
 RESULTS = Path(__file__).with_name("results.md")
-DEFAULT = Counts(starts=5, commands=20, sessions=8, instances=3, requests=70, recoveries=3, load=120)
+DEFAULT = Counts(starts=5, commands=20, sessions=8, instances=3, requests=70, recoveries=3, load=90)
 QUICK = Counts(starts=1, commands=5, sessions=2, instances=1, requests=40, recoveries=1, load=4)
 _FAILURES = (
     NotMeasuredError,
