@@ -23,7 +23,7 @@ from typing import Any
 from gunicorn.errors import HaltServer
 
 from llmswitch.callbacks.idle import IDLE, use
-from llmswitch.callbacks.routes import put_messages_first
+from llmswitch.callbacks.routes import put_first
 
 HANDOVER = Path("handover.json")
 WORKERS = Path("workers")  # one empty file for each worker that serves, named by its pid
@@ -51,7 +51,7 @@ def when_ready(server: Any) -> None:
     )
 
     reserve_process_for_forking("the gunicorn master")  # refuses threads that a fork would lose
-    put_messages_first(importlib.import_module("litellm.proxy.proxy_server").app)
+    put_first(importlib.import_module("litellm.proxy.proxy_server").app)
     # The tokenizer, which else each worker loads during its first request.
     importlib.import_module("litellm.litellm_core_utils.default_encoding")
 

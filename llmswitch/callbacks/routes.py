@@ -1,8 +1,9 @@
-"""The one route that Claude Code lives by, made ready before a worker is forked.
+"""The routes that clients live by, made ready before a worker is forked.
 
 LiteLLM 1.106 has more than 80 routers, each built at the first request that looks at it, and looks
-at them in order, with /v1/messages near the end: the first request to every worker paid 0.8 s, and
-each later one walked past them all. Here that route stands first and is built in the master.
+at them in order: the first requests to every worker paid up to 0.8 s and 16 MB, which no other
+worker shares, and each later one walked past them all. Here these routes stand first and are built
+in the master.
 """
 
 from __future__ import annotations
@@ -10,6 +11,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+_FIRST = (
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/models",
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/health/liveliness",
+    "/health/readiness",
+)
 # What a worker's first request would import.
 _FIRST_REQUEST = (
     "litellm.integrations.shadow_eval_logger",
@@ -21,11 +31,18 @@ _FIRST_REQUEST = (
 )
 
 
-def put_messages_first(app: Any) -> None:
-    """Let LiteLLM's application look for /v1/messages first, and build that route now."""
-    from litellm.proxy.anthropic_endpoints.endpoints import router
+def put_first(app: Any) -> None:
+    """Let LiteLLM's application look for these routes first, and build them now."""
+    from fastapi import APIRouter
+    from litellm.proxy import proxy_server
+    from litellm.proxy.anthropic_endpoints import endpoints as messages
+    from litellm.proxy.health_endpoints import _health_endpoints as health
+    from litellm.proxy.response_api_endpoints import endpoints as responses
 
-    app.include_router(router)
+    first = APIRouter()
+    for module in (messages, proxy_server, health, responses):
+        first.routes.extend(route for route in module.router.routes if route.path in _FIRST)
+    app.include_router(first)
     routes = app.router.routes
     routes.insert(0, routes.pop())
     routes[0].matches(

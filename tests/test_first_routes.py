@@ -1,0 +1,42 @@
+"""Where LiteLLM looks for the routes that clients live by: a worker must build no other for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+_LOOK = """
+import json
+from starlette.routing import Match
+from litellm.proxy.proxy_server import app
+from llmswitch.callbacks.routes import put_first
+
+def found(method, path):
+    scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": [],
+             "query_string": b"", "path_params": {}, "app": app}
+    full = [number for number, route in enumerate(app.router.routes)
+            if route.matches(dict(scope))[0] == Match.FULL]
+    return full[0] if full else None  # LiteLLM adds some at their first request
+
+asked = [("POST", "/v1/messages"), ("POST", "/v1/messages/count_tokens"), ("GET", "/v1/models"),
+         ("POST", "/v1/chat/completions"), ("POST", "/v1/responses"),
+         ("GET", "/health/liveliness"), ("GET", "/health/readiness")]
+before = [found(*one) for one in asked]
+put_first(app)
+print(json.dumps([before, [found(*one) for one in asked]]))
+"""
+
+
+def test_the_routes_of_clients_and_probes_stand_first() -> None:
+    """LiteLLM builds each router that it walks past, in every worker anew."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOK],
+        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, after = json.loads(done.stdout.splitlines()[-1])
+    assert 0 not in before, "LiteLLM has them first by itself: put_first is needless"
+    assert after == [0] * len(after)
