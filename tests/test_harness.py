@@ -332,12 +332,14 @@ def test_hang(upstream: FakeUpstream) -> None:
 def test_upstream_as_a_process() -> None:
     """`python -m tests.upstream` prints its URL, answers, and ends on SIGTERM."""
     command = [sys.executable, "-m", "tests.upstream", "--name", "far", "--events", "2"]
+    command += ["--events-of", "long=3"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
-            reply = httpx.post(f"{url}/chat/completions", json={"model": "m"}).json()
-            assert reply["choices"][0]["message"]["content"] == "I am m at far 2"
+            for model, said in (("m", "I am m at far 2"), ("long", "I am long at far 2 3")):
+                reply = httpx.post(f"{url}/chat/completions", json={"model": model}).json()
+                assert reply["choices"][0]["message"]["content"] == said
         finally:
             process.terminate()
         assert process.wait(10) in (0, -signal.SIGTERM)

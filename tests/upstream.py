@@ -866,10 +866,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
     parser.add_argument("--name", default="upstream")
     parser.add_argument("--events", type=int, default=0, help="text deltas of a reply")
+    parser.add_argument(
+        "--events-of", action="append", default=[], metavar="MODEL=N", help="of that model instead"
+    )
     parser.add_argument("--delay", type=float, default=0.0, help="seconds between them")
     arguments = parser.parse_args()
     upstream = FakeUpstream(arguments.name, port=arguments.port, record=False)
     upstream.behave(Behaviour(events=arguments.events, delay=arguments.delay))
+    for model, _, events in (option.rpartition("=") for option in arguments.events_of):
+        upstream.behave(Behaviour(events=int(events), delay=arguments.delay), model)
     print(upstream.url, flush=True)
     upstream.serve()
 
