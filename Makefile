@@ -57,7 +57,7 @@ format: $(SYNCED) ## let ruff format and fix what it can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(SYNCED) ## measure start, reload and overhead of the gateway
+bench: $(SYNCED) ## measure the gateway, and others beside it (20 minutes)
 	$(BIN)/python -m bench
 
 lock: $(SYNCED) ## renew uv.lock after a change of pyproject.toml (LOCK_ARGS=--upgrade for newer versions)

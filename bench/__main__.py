@@ -1,4 +1,4 @@
-"""Measure llmswitch, print the table, and write it down where asked.
+"""Measure llmswitch and others, print the tables, and write them down where asked.
 
 It never fails on a goal: exit code 1 means that something could not be measured.
 """
@@ -13,24 +13,46 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bench.lines import LEGEND, Line, markdown_table, text_table
+from bench import pages
+from bench.compare import Effort
+from bench.lines import LEGEND, Line, text_table
 from bench.measures import MEASURES, Counts
-from bench.stage import NotMeasuredError, staged
+from bench.rivals import CCR, node_version
+from bench.rows import Row
+from bench.stage import staged
+from bench.wire import NotMeasuredError
 from llmswitch import __version__
 from tests.clients import NEWEST
 
-RESULTS = Path(__file__).with_name("results.md")
-DEFAULT = Counts(starts=5, commands=20, sessions=8, instances=3, requests=70, recoveries=3, load=90)
-QUICK = Counts(starts=1, commands=5, sessions=2, instances=1, requests=40, recoveries=1, load=4)
+DEFAULT = Counts(
+    warm_up=1,
+    starts=5,
+    commands=20,
+    sessions=8,
+    recoveries=3,
+    load=90,
+    compared=Effort(3, 50, 40, 2, 5000, 0.5),
+)
+QUICK = Counts(
+    warm_up=0,
+    starts=1,
+    commands=5,
+    sessions=1,
+    recoveries=1,
+    load=4,
+    compared=Effort(1, 10, 4, 0.5, 100, 0.2),
+)
 _FAILURES = (
     NotMeasuredError,
     OSError,
+    EOFError,  # an answer under load that is cut
     AssertionError,  # a client of another version than it should be
     KeyError,  # a state file, or a time that a process does not tell
     ValueError,
@@ -48,8 +70,10 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few rounds: does it work at all")
     parser.add_argument("--only", action="append", choices=MEASURES, help="can be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every sample, as JSON")
-    parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.name}")
+    parser.add_argument("--write", action="store_true", help="also write the results down")
     arguments = parser.parse_args()
+    if arguments.write and arguments.only:
+        parser.error("what is written down is measured as a whole: --write without --only")
     counts = QUICK if arguments.quick else DEFAULT
     began, load = time.monotonic(), os.getloadavg()[0]
     groups, failed = measure(arguments.only or list(MEASURES), counts)
@@ -57,11 +81,12 @@ def main() -> int:
     header["load average"] = f"{load:.1f} before, {os.getloadavg()[0]:.1f} after"
     header["took"] = f"{time.monotonic() - began:.0f} s"
 
-    lines = [line for group in groups.values() for line in group]
+    measured = [line for group in groups.values() for line in group]
     for name, value in header.items():
         print(f"{name}: {value}")
-    if lines:
-        print(f"\n{text_table(lines)}\n\n{LEGEND}")
+    for title, table in pages.tables(measured).items():
+        print(f"\n{title}\n{text_table(table)}")
+    print(f"\n{LEGEND}")
     for name, reason in failed.items():
         print(f"\nnot measured: {name}: {reason}", file=sys.stderr)
     if arguments.json:
@@ -69,13 +94,18 @@ def main() -> int:
         data = {"machine": header, "measures": found, "not_measured": failed}
         arguments.json.write_text(json.dumps(data, indent=1))
     if arguments.write:
-        RESULTS.write_text(page(header, lines))
+        header |= {
+            f"not measured: {name}": reason.splitlines()[0] for name, reason in failed.items()
+        }
+        pages.write(header, measured)
     return 1 if failed else 0
 
 
-def measure(names: list[str], counts: Counts) -> tuple[dict[str, list[Line]], dict[str, str]]:
+def measure(
+    names: list[str], counts: Counts
+) -> tuple[dict[str, Sequence[Line | Row]], dict[str, str]]:
     """The lines of each measurement, and why others could not be made."""
-    groups: dict[str, list[Line]] = {}
+    groups: dict[str, Sequence[Line | Row]] = {}
     failed: dict[str, str] = {}
     for name in names:
         try:
@@ -88,18 +118,15 @@ def measure(names: list[str], counts: Counts) -> tuple[dict[str, list[Line]], di
 
 def machine(counts: Counts) -> dict[str, str]:
     """Where and what was measured."""
+    rounds = counts._asdict()
+    rounds |= rounds.pop("compared")._asdict()
     return {
         "machine": f"{os.cpu_count()} cores, {_processor()}, {platform.system()}",
         "versions": f"llmswitch {__version__}, LiteLLM {version('litellm')}, "
-        f"Claude Code {NEWEST}, Python {platform.python_version()}",
-        "rounds": ", ".join(f"{count} {name}" for name, count in counts._asdict().items()),
+        f"Flask {version('flask')}, claude-code-router {CCR}, Claude Code {NEWEST}, "
+        f"Python {platform.python_version()}, Node {node_version()}",
+        "rounds": ", ".join(f"{n} {name}" for name, n in rounds.items()).replace("_", " "),
     }
-
-
-def page(header: dict[str, str], lines: list[Line]) -> str:
-    """results.md."""
-    facts = "\n".join(f"- {name}: {value}" for name, value in header.items())
-    return f"# Results of `make bench`\n\n{facts}\n\n{markdown_table(lines)}\n\n{LEGEND}\n"
 
 
 def _processor() -> str:

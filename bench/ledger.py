@@ -20,11 +20,13 @@ from typing import NamedTuple
 
 import psutil
 
-from bench import ledger_switch
 from bench.lines import Line
-from bench.stage import NotMeasuredError, Recipe, Stage, Target, free_ports, send, stop
+from bench.stage import Recipe, Stage, stop
+from bench.wire import NotMeasuredError, Target, free_ports, send
 
 _CALLBACK = "llmswitch.callbacks.failures.failures"
+_SWITCH = Path(__file__).with_name("ledger_switch.py")  # not imported: it imports LiteLLM
+_SAYS = "bench: the ledger is"  # what the switch listens for
 _AT_ONCE = 20  # requests in flight
 _MODEL = "glm-4.7"
 _SETTLED = 0.3  # seconds: what a batch leaves to do afterwards is done within, and not in the next
@@ -56,7 +58,7 @@ def measure_ledger(stage: Stage, load: Load, tell: Callable[[str], None]) -> lis
     )
     measured = _Measured(Target(port, stage.ours.key), load, tell)
     try:
-        stage.wait(measured.target, process)
+        stage.wait("switched", measured.target, process)
         time.sleep(1)
         before = _rows(file)
         alone = measured.times(1)
@@ -79,7 +81,7 @@ def _copy(recipe: Recipe, folder: Path, ours: int, port: int) -> Path:
     """The folder of a gateway that is the same but for its port and the switch."""
     shutil.copytree(recipe.folder, folder, ignore=shutil.ignore_patterns("__pycache__", "workers"))
     (folder / "workers").mkdir()
-    shutil.copy(ledger_switch.__file__, folder)
+    shutil.copy(_SWITCH, folder)
     for name, old, new in (
         ("litellm_config.yaml", _CALLBACK, f"{_CALLBACK}, ledger_switch.switch"),
         ("gunicorn.conf.py", f":{ours}'", f":{port}'"),
@@ -116,7 +118,7 @@ class _Measured:
         return found
 
     def _batch(self, pool: ThreadPoolExecutor, ledger: str, batch: int) -> list[float]:
-        self._ask(f"{ledger_switch.SAYS} {ledger}")
+        self._ask(f"{_SAYS} {ledger}")
         time.sleep(_SETTLED)
         took = list(pool.map(self._ask, ["Say who you are."] * batch))
         time.sleep(_SETTLED)
@@ -126,12 +128,11 @@ class _Measured:
 
     def _ask(self, text: str) -> float:
         with closing(HTTPConnection("127.0.0.1", self.target.port, timeout=60)) as connection:
-            began = time.perf_counter()
-            status, answer = send(connection, self.target, _MODEL, stream=True, text=text)
-            took = time.perf_counter() - began
-        if status != http.HTTPStatus.OK or b"message_stop" not in answer:
-            raise NotMeasuredError(f"{_MODEL} answered {status}\n{answer[:500]!r}")
-        return took
+            body = self.target.body(_MODEL, stream=True, text=text)
+            answer = send(connection, self.target, body)
+        if answer.status != http.HTTPStatus.OK or b"message_stop" not in answer.body:
+            raise NotMeasuredError(f"{_MODEL} answered {answer.status}\n{answer.body[:500]!r}")
+        return answer.last
 
 
 def _rows(file: Path) -> int:

@@ -8,13 +8,13 @@ from itertools import chain
 from statistics import median, quantiles
 from typing import Any, Literal
 
-Unit = Literal["s", "ms", "MB"]
+Unit = Literal["s", "ms", "MB", "/s"]
 Rounds = Sequence[Sequence[float]]
 """Samples in seconds or bytes. A round is what ran under the same conditions: one start of each,
 or many requests to the same two processes.
 """
 
-FACTORS: dict[Unit, float] = {"s": 1.0, "ms": 1e-3, "MB": 1e6}
+FACTORS: dict[Unit, float] = {"s": 1.0, "ms": 1e-3, "MB": 1e6, "/s": 1.0}
 FEW = 8
 """Below this number of values their spread is min..max, from there on the quartiles."""
 COLUMNS = ("what", "ours", "theirs", "ratio or difference", "goal", "met")
@@ -41,8 +41,8 @@ class Line:
     @property
     def result(self) -> float:
         """The ratio or the difference of the medians, else our median."""
-        theirs = None if self.theirs is None else _pooled(self.theirs)
-        return self._compared(_pooled(self.ours), theirs)
+        theirs = None if self.theirs is None else pooled(self.theirs)
+        return self._compared(pooled(self.ours), theirs)
 
     @property
     def results(self) -> list[float]:
@@ -66,15 +66,15 @@ class Line:
 
     def cells(self) -> tuple[str, ...]:
         """The line of the table, below COLUMNS."""
-        ours = self._shown(median(_pooled(self.ours)), _pooled(self.ours))
+        ours = self._cell(median(pooled(self.ours)), pooled(self.ours))
         theirs = compared = goal = met = ""
         if self.theirs is not None:
-            theirs = self._shown(median(_pooled(self.theirs)), _pooled(self.theirs))
+            theirs = self._cell(median(pooled(self.theirs)), pooled(self.theirs))
         if self.compare == "ratio":
             low, high = spread(self.results)
             compared = f"{self.result:.3f} ({low:.3f}..{high:.3f})"
         elif self.compare == "difference":
-            compared = self._shown(self.result, self.results)
+            compared = self._cell(self.result, self.results)
         if self.goal is not None:
             bound = f"{self.goal:g}"
             if self.compare != "ratio":
@@ -82,19 +82,16 @@ class Line:
             goal, met = f"≤ {bound}", "yes" if self.met else "NO"
         return self.what, ours, theirs, compared, goal, met
 
-    def _shown(self, value: float, values: Sequence[float]) -> str:
-        low, high = spread(values)
-        middle, low, high = (number / FACTORS[self.unit] for number in (value, low, high))
-        digits = 2 if abs(middle) < 20 else 0
-        return f"{middle:.{digits}f} {self.unit} ({low:.{digits}f}..{high:.{digits}f})"
+    def _cell(self, value: float, values: Sequence[float]) -> str:
+        return f"{shown(value, self.unit)} ({shown(value, self.unit, values)})"
 
     def data(self) -> dict[str, Any]:
         """The line for `--json`: everything in seconds, bytes or as a plain ratio."""
         return {
             "what": self.what,
             "compare": self.compare,
-            "ours": _data(_pooled(self.ours)),
-            "theirs": None if self.theirs is None else _data(_pooled(self.theirs)),
+            "ours": summary(pooled(self.ours)),
+            "theirs": None if self.theirs is None else summary(pooled(self.theirs)),
             "result": self.result,
             "results": self.results,
             "goal": self.goal,
@@ -102,11 +99,22 @@ class Line:
         }
 
 
-def _pooled(rounds: Rounds) -> list[float]:
+def shown(value: float, unit: Unit, values: Sequence[float] | None = None) -> str:
+    """A value with its unit, or the spread of the values that it is the median of."""
+    digits = 2 if abs(value / FACTORS[unit]) < 20 else 0
+    if values is None:
+        return f"{value / FACTORS[unit]:.{digits}f} {unit}"
+    low, high = (end / FACTORS[unit] for end in spread(values))
+    return f"{low:.{digits}f}..{high:.{digits}f}"
+
+
+def pooled(rounds: Rounds) -> list[float]:
+    """The samples of all rounds."""
     return list(chain.from_iterable(rounds))
 
 
-def _data(values: Sequence[float]) -> dict[str, Any]:
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Samples for `--json`."""
     low, high = spread(values)
     return {"median": median(values), "low": low, "high": high, "samples": values}
 
@@ -124,17 +132,16 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
     return first, third
 
 
-def text_table(lines: Sequence[Line]) -> str:
-    """The lines for a terminal."""
-    rows = [COLUMNS, *(line.cells() for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of which is the head, for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
 
 
-def markdown_table(lines: Sequence[Line]) -> str:
-    """The lines for a page."""
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *(line.cells() for line in lines)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of which is the head, for a page."""
+    head, *others = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *others))

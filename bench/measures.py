@@ -2,109 +2,82 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import random
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import psutil
 
+from bench.compare import Effort, measure_compared
 from bench.ledger import Load, measure_ledger
 from bench.lines import Line, each
+from bench.rivals import OURS, PLAIN, contenders
+from bench.rows import Goal, Row
 from bench.sessions import install_client, measure_sessions
-from bench.stage import (
-    MODELS,
-    PROFILE,
-    NotMeasuredError,
-    Recipe,
-    Stage,
-    Start,
-    Target,
-    first_answer,
-    llmswitch,
-    send,
-)
+from bench.stage import PROFILE, Recipe, Stage, Start, llmswitch
+from bench.wire import NotMeasuredError, first_answer
 from tests import clients
 
 
 class Counts(NamedTuple):
     """How often everything is measured."""
 
+    warm_up: int  # rounds of starts and sessions that do not count
     starts: int
     commands: int
     sessions: int
-    instances: int  # pairs of gateways whose latency is measured ...
-    requests: int  # ... with so many requests of each kind
     recoveries: int
     load: int  # batches of requests with and without the ledger
+    compared: Effort
 
 
 Tell = Callable[[str], None]
 
 
-def measure_start(stage: Stage, counts: Counts, tell: Tell) -> list[Line]:
+def measure_start(stage: Stage, counts: Counts, tell: Tell) -> list[Line | Row]:
     """From nothing to the first answer, and to the port that accepts."""
-    ours: list[Start] = []
+    starts: dict[str, list[Start]] = defaultdict(list)
     alone: list[Start] = []
-    theirs: list[Start] = []
+    everyone = contenders(stage)
+    for number in range(-counts.warm_up, counts.starts):
+        tell(f"start {number + 1} of {counts.starts}")
+        for index in in_turn(len(everyone), number):
+            contender = everyone[index]
+            started = contender.start()
+            recipe = Recipe.of(stage.gateway()) if contender.name == OURS else None
+            contender.stop()
+            by_itself = [stage.start_process(recipe)] if recipe else []
+            if number >= 0:  # those before only warm the disk's cache
+                starts[contender.name].append(started)
+                alone += by_itself
+    ours, theirs = starts[OURS], starts[PLAIN]
 
-    def start_ours() -> None:
-        ours.append(stage.start_ours())
-        recipe = Recipe.of(stage.gateway())
-        stage.stop_ours()
-        alone.append(stage.start_process(recipe))
+    def row(what: str, take: Callable[[Start], float], goal: float | None = None) -> Row:
+        samples = {name: each(map(take, found)) for name, found in starts.items()}
+        goals = [] if goal is None else [Goal(PLAIN, goal)]
+        return Row(what, "s", samples, goals, plotted=goal is not None)
 
-    def start_theirs() -> None:
-        theirs.append(stage.start_theirs())
-        stage.stop_theirs()
-
-    for number in range(counts.starts + 1):
-        tell(f"start {number} of {counts.starts}")
-        for index in in_turn(2, number):
-            (start_ours, start_theirs)[index]()
-    for starts in (ours, alone, theirs):
-        del starts[0]  # it only warmed the disk's cache
-    plain = each(start.answered for start in theirs)
-    answered = each(start.answered for start in ours)
-    cpu = each(start.cpu for start in theirs)
     return [
+        row("start to the first answer", lambda start: start.answered, 0.65),
+        row("start until the port accepts", lambda start: start.accepted),
+        row("CPU used until the first answer", lambda start: start.cpu),
         Line(
-            "`up` to the first answer, against plain LiteLLM", "s", answered, plain, "ratio", 0.75
-        ),
-        Line(
-            "the gateway's process alone to the first answer, likewise",
+            "the gateway's process alone to the first answer, against plain LiteLLM",
             "s",
             each(start.answered for start in alone),
-            plain,
+            each(start.answered for start in theirs),
             "ratio",
         ),
         Line("`up` until it returns", "s", each(start.returned or 0.0 for start in ours)),
-        Line(
-            "CPU used until the first answer, likewise",
-            "s",
-            each(start.cpu for start in ours),
-            cpu,
-            "ratio",
-        ),
         Line(
             "the gateway's process until the port accepts",
             "s",
             each(start.accepted for start in alone),
             goal=0.3,
-        ),
-        Line(
-            "`up` until the port accepts, against plain LiteLLM",
-            "s",
-            each(start.accepted for start in ours),
-            each(start.accepted for start in theirs),
-            "ratio",
         ),
     ]
 
@@ -163,39 +136,6 @@ def measure_client(stage: Stage, counts: Counts, tell: Tell) -> list[Line]:
     ]
 
 
-def measure_latency(stage: Stage, counts: Counts, tell: Tell) -> list[Line]:
-    """What the gateways add to a request, and their memory afterwards.
-
-    One pair of processes can be a few per cent faster than the next, so there are several.
-    """
-    kinds = [(model, stream) for model in MODELS for stream in (False, True)]
-    ours: dict[tuple[str, bool], list[list[float]]] = defaultdict(list)
-    theirs: dict[tuple[str, bool], list[list[float]]] = defaultdict(list)
-    memory: list[tuple[float, float]] = []
-    for number in range(counts.instances):
-        tell(f"latency, gateways {number + 1} of {counts.instances}")
-        with stage.both():
-            targets = [stage.straight, stage.ours, stage.theirs]
-            for kind in kinds:
-                straight, *through = _ask(targets, *kind, counts.requests)
-                for samples, found in zip((ours, theirs), through, strict=True):
-                    samples[kind].append([sample - median(straight) for sample in found])
-            memory.append((_memory(stage.gateway()), _memory(stage.plain())))
-    lines = [
-        Line(
-            f"added, {MODELS[model]}, {'streamed' if stream else 'whole'}, against plain LiteLLM",
-            "ms",
-            ours[model, stream],
-            theirs[model, stream],
-            "ratio",
-            1.05,
-        )
-        for model, stream in kinds
-    ]
-    mine, plain = (each(values) for values in zip(*memory, strict=True))
-    return [*lines, Line("memory (PSS) after these requests, likewise", "MB", mine, plain, "ratio")]
-
-
 def measure_recovery(stage: Stage, counts: Counts, tell: Tell) -> list[Line]:
     """After a `kill -9` of the worker, and after a change of the profile. Plain LiteLLM has
     nothing that restarts it and reloads nothing: it is started again at once.
@@ -238,12 +178,14 @@ def measure_recovery(stage: Stage, counts: Counts, tell: Tell) -> list[Line]:
     ]
 
 
-MEASURES: dict[str, Callable[[Stage, Counts, Tell], list[Line]]] = {
+MEASURES: dict[str, Callable[[Stage, Counts, Tell], Sequence[Line | Row]]] = {
     "start": measure_start,
     "commands": measure_commands,
     "client": measure_client,
-    "sessions": lambda stage, counts, tell: measure_sessions(stage, counts.starts, tell),
-    "latency": measure_latency,
+    "sessions": lambda stage, counts, tell: measure_sessions(
+        stage, range(-counts.warm_up, counts.starts), tell
+    ),
+    "compared": lambda stage, counts, tell: measure_compared(stage, counts.compared, tell),
     "recovery": measure_recovery,
     "ledger": lambda stage, counts, tell: measure_ledger(stage, Load(counts.load, 50, 200), tell),
 }
@@ -290,35 +232,3 @@ def interleaved(commands: Sequence[Command], rounds: int) -> list[list[float]]:
             if number:
                 found[index].append(took)
     return found
-
-
-def _ask(targets: Sequence[Target], model: str, stream: bool, requests: int) -> list[list[float]]:
-    """Seconds of every request to each target, over one open connection each, in random turns."""
-    found: list[list[float]] = [[] for _ in targets]
-    order = list(range(len(targets)))
-    with contextlib.ExitStack() as stack:
-        connections = [
-            stack.enter_context(
-                contextlib.closing(http.client.HTTPConnection("127.0.0.1", target.port, timeout=60))
-            )
-            for target in targets
-        ]
-        warm_up = requests // 10 + 1
-        for number in range(warm_up + requests):
-            random.shuffle(order)
-            for index in order:
-                began = time.perf_counter()
-                status, answer = send(connections[index], targets[index], model, stream=stream)
-                took = time.perf_counter() - began
-                if status != http.HTTPStatus.OK or (stream and b"message_stop" not in answer):
-                    raise NotMeasuredError(f"{model} answered {status}\n{answer[:500]!r}")
-                if number >= warm_up:
-                    found[index].append(took)
-    return found
-
-
-def _memory(process: psutil.Process) -> float:
-    """Bytes of a process and its children, shared pages counted once (where the system tells)."""
-    family = [process, *process.children(recursive=True)]
-    used = [member.memory_full_info() for member in family]
-    return float(sum(getattr(info, "pss", info.uss) for info in used))

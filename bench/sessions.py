@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.lines import Line, each
-from bench.stage import PROFILE, NotMeasuredError, Stage
+from bench.stage import PROFILE, Stage
+from bench.wire import NotMeasuredError
 from tests import clients
 from tests.terminal import INPUT_BOX, Terminal, type_command
 
@@ -42,21 +43,21 @@ def install_client(stage: Stage) -> Client:
     return Client(env, project, str(tools / "claude-multi"), str(tools / "claude"))
 
 
-def measure_sessions(stage: Stage, rounds: int, tell: Callable[[str], None]) -> list[Line]:
-    """Sessions with and without a running gateway, in turns; the first round only warms up."""
+def measure_sessions(stage: Stage, rounds: range, tell: Callable[[str], None]) -> list[Line]:
+    """Sessions with and without a running gateway, in turns; rounds below 0 only warm up."""
     client = install_client(stage)
     client = client._replace(env=client.env | dict(stage.user.keys))  # it starts the gateway
     proven = stage.user.run_folder(PROFILE) / "proven"
     prompts: dict[str, list[float]] = defaultdict(list)
     answers: dict[str, list[float]] = defaultdict(list)
-    for number in range(rounds + 1):
-        tell(f"sessions {number} of {rounds}")
+    for number in rounds:
+        tell(f"sessions {number + 1} of {rounds.stop}")
         for kind in _KINDS if number % 2 == 0 else reversed(_KINDS):
             stage.user.run("up" if kind == _KINDS[2] else "down")
             if kind == _KINDS[0]:
                 proven.unlink(missing_ok=True)
             prompt, answer = _session(client)
-            if number:
+            if number >= 0:
                 prompts[kind].append(prompt)
                 answers[kind].append(answer)
     stage.user.run("down")

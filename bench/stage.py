@@ -1,56 +1,38 @@
-"""What is measured: our gateway and plain LiteLLM, with the same three models of the same fake
-provider, each started as its user would start it. Everything is on loopback and in one folder.
+"""What is measured: our gateway and plain LiteLLM, with the same models of the same fake provider,
+each started as its user would start it. Everything is on loopback and in one folder.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from bench.wire import SECONDS, NotMeasuredError, Target, first_answer, free_ports
 from tests.conftest import CHECKOUT, KEYS, User, make_user
 
 PROFILE = "bench"
-MODELS = {
-    "opus": "native, Anthropic",
-    "glm-4.7": "native, another host",
-    "qwen": "translated to chat",
-}
-"""The models of both gateways and the way that a request to each goes."""
-DELTAS = 20  # pieces of text in a streamed answer
-SECONDS = 120.0  # how long anything may take before it counts as failed
-_PAUSE = 0.002  # seconds between two tries to connect
-_PORTS = range(20_000, 30_000)
+NATIVE, TRANSLATED = ("glm-4.7", "glm-4.5"), ("qwen", "qwen-long")
+"""Models that every gateway has: of a host that speaks Anthropic's dialect, and of one that speaks
+OpenAI's. The second of each answers a stream with LONG pieces of text, the others with DELTAS.
+"""
+DELTAS, LONG = 20, 300
+UPSTREAM_NAMES = {"opus": "claude-opus-4-5-20251101", "qwen": "qwen3", "qwen-long": "qwen3-long"}
+"""Names of the models at the provider, where they are not ours."""
 _LOG_LINES = 30
 
 
-class NotMeasuredError(Exception):
-    """Something could not be measured; the text says why, with the end of the log concerned."""
-
-
 Process = subprocess.Popen[bytes]
-
-
-@dataclass(frozen=True)
-class Target:
-    """Who is asked: a gateway, or the fake provider straight."""
-
-    port: int
-    key: str
 
 
 @dataclass(frozen=True)
@@ -69,10 +51,10 @@ class Stage:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.user: User = make_user(root)
-        ours, theirs, provider = free_ports(3)
+        ours, theirs, provider, *self.spare_ports = free_ports(5)
         self.ours = Target(ours, "sk-llmswitch-bench")
         self.theirs = Target(theirs, "sk-bench-plain")
-        self.straight = Target(provider, "any")
+        self.straight = Target(provider, "any", UPSTREAM_NAMES)
         self._provider: Process | None = None
         self._plain: Process | None = None
         self.user.state.mkdir(parents=True, mode=0o700)
@@ -82,10 +64,12 @@ class Stage:
 
     def start_provider(self) -> None:
         """Start the fake provider as a process of its own."""
-        port, events = str(self.straight.port), str(DELTAS)
-        command = [sys.executable, "-m", "tests.upstream", "--port", port, "--events", events]
+        command = [sys.executable, "-m", "tests.upstream", "--port", str(self.straight.port)]
+        command += ["--events", str(DELTAS)]
+        for model in (NATIVE[1], TRANSLATED[1]):
+            command += ["--events-of", f"{UPSTREAM_NAMES.get(model, model)}={LONG}"]
         self._provider = self.spawn("provider", command, {"PATH": os.defpath}, CHECKOUT)
-        self._wait(self.straight, self._provider, time.perf_counter())
+        self.wait("provider", self.straight, self._provider)
 
     # ------------------------------------------------------------ ours
 
@@ -96,7 +80,10 @@ class Stage:
             f"""models:
   opus: anthropic/claude-opus-4-5-20251101
   glm-4.7: {{model: zai/glm-4.7, label: "{label}"}}
-  qwen: {{model: mine/qwen3, context: 200000}}
+  glm-4.5: zai/glm-4.5
+  qwen: {{model: mine/qwen3, context: 200000, price: {{input: 0.1, output: 0.2}}}}
+  qwen-long: {{model: mine/qwen3-long, context: 200000, price: {{input: 0.1, output: 0.2}}}}
+budgets: [{{usd: 1000, per: month}}]
 roles: {{default: glm-4.7}}
 providers:
   anthropic: {{base_url: "{url}"}}
@@ -121,7 +108,7 @@ gateway: {{port: {self.ours.port}}}
         waiting = threading.Thread(target=wait, daemon=True)
         waiting.start()
         try:
-            accepted, answered = self._wait(self.ours, process, began)
+            accepted, answered = self.wait("up", self.ours, process, began)
         except BaseException:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)  # it takes its gateway with it
@@ -129,16 +116,16 @@ gateway: {{port: {self.ours.port}}}
         waiting.join(SECONDS)
         if process.returncode != 0:
             raise NotMeasuredError(f"`llmswitch up` failed\n{self._logs('up')}")
-        cpu = _cpu_of_ended_children() - used + _cpu(self.gateway())
-        return Start(accepted, answered, cpu, returned[0])
+        spent = _cpu_of_ended_children() - used + cpu(self.gateway())
+        return Start(accepted, answered, spent, returned[0])
 
     def start_process(self, recipe: Recipe) -> Start:
         """The gateway's process alone, to the first answer; it is stopped again."""
         began = time.perf_counter()
         process = self.spawn("process", recipe.command, recipe.env, recipe.folder)
         try:
-            accepted, answered = self._wait(self.ours, process, began)
-            return Start(accepted, answered, _cpu(psutil.Process(process.pid)))
+            accepted, answered = self.wait("process", self.ours, process, began)
+            return Start(accepted, answered, cpu(psutil.Process(process.pid)))
         finally:
             stop(process)
 
@@ -169,9 +156,19 @@ gateway: {{port: {self.ours.port}}}
       model: anthropic/glm-4.7
       api_base: {url}/api/anthropic
       api_key: os.environ/ZAI_API_KEY
+  - model_name: glm-4.5
+    litellm_params:
+      model: anthropic/glm-4.5
+      api_base: {url}/api/anthropic
+      api_key: os.environ/ZAI_API_KEY
   - model_name: qwen
     litellm_params:
       model: hosted_vllm/qwen3
+      api_base: {url}/v1
+      api_key: os.environ/MINE_KEY
+  - model_name: qwen-long
+    litellm_params:
+      model: hosted_vllm/qwen3-long
       api_base: {url}/v1
       api_key: os.environ/MINE_KEY
 general_settings:
@@ -191,8 +188,8 @@ general_settings:
         command = [litellm, "--config", str(self.root / "plain.yaml"), *address]
         began = time.perf_counter()
         self._plain = self.spawn("plain", command, env, self.user.home)
-        accepted, answered = self._wait(self.theirs, self._plain, began)
-        return Start(accepted, answered, _cpu(self.plain()))
+        accepted, answered = self.wait("plain", self.theirs, self._plain, began)
+        return Start(accepted, answered, cpu(self.plain()))
 
     def plain(self) -> psutil.Process:
         """The process of plain LiteLLM."""
@@ -243,16 +240,14 @@ general_settings:
                 start_new_session=True,
             )
 
-    def wait(self, target: Target, process: Process) -> None:
-        """Wait until it answers."""
-        self._wait(target, process, time.perf_counter())
-
-    def _wait(self, target: Target, process: Process, began: float) -> tuple[float, float]:
-        """As first_answer; a failure says what the logs say."""
+    def wait(
+        self, name: str, target: Target, process: Process, began: float | None = None
+    ) -> tuple[float, float]:
+        """As first_answer, from now if not from `began`; a failure says what that log says."""
+        since = time.perf_counter() if began is None else began
         try:
-            return first_answer(target, began, lambda: process.poll() in (None, 0))
+            return first_answer(target, since, lambda: process.poll() in (None, 0))
         except NotMeasuredError as error:
-            name = {self.ours: "up", self.theirs: "plain"}.get(target, "provider")
             raise NotMeasuredError(f"{error}\n{self._logs(name)}") from error
 
     def _log(self, name: str) -> Path:
@@ -261,8 +256,8 @@ general_settings:
     def _logs(self, name: str) -> str:
         """The ends of a process's log and, for ours, of the gateway's."""
         files = [self._log(name)]
-        if name == "up":
-            files += [self._log("process"), self.user.run_folder(PROFILE) / "gateway.log"]
+        if name in ("up", "process"):
+            files += [self.user.run_folder(PROFILE) / "gateway.log"]
         return "\n".join(
             f"--- {file.name}\n" + "\n".join(file.read_text().splitlines()[-_LOG_LINES:])
             for file in files
@@ -302,83 +297,6 @@ def llmswitch() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "llmswitch"]
 
 
-def free_ports(count: int) -> list[int]:
-    """Free ports below those that the system gives to outgoing connections: a tight loop of
-    connecting to one of those connects to itself before long.
-    """
-    found: list[int] = []
-    for port in _PORTS[os.getpid() % 5000 :]:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise NotMeasuredError("no port is free")
-
-
-def first_answer(target: Target, began: float, alive: Callable[[], bool]) -> tuple[float, float]:
-    """Ask for a message until it is answered: seconds from `began` until the port accepted, and
-    until the answer was there. Once the process that starts it is no longer `alive` it has failed.
-    """
-    accepted: float | None = None
-    said = "nothing"
-    while time.perf_counter() - began < SECONDS:
-        if not alive():
-            raise NotMeasuredError("the process stopped")
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=SECONDS)
-            connection.connect()
-        except ConnectionRefusedError:
-            time.sleep(_PAUSE)
-            continue
-        accepted = accepted or time.perf_counter() - began
-        with contextlib.closing(connection):
-            try:
-                status, answer = send(connection, target, "glm-4.7", stream=False)
-            except (OSError, http.client.HTTPException) as error:
-                said = repr(error)
-            else:
-                if status == http.HTTPStatus.OK:
-                    return accepted, time.perf_counter() - began
-                said = f"{status} {answer[:300]!r}"
-        time.sleep(_PAUSE)
-    raise NotMeasuredError(
-        f"no answer on port {target.port} within {SECONDS} s; the last was {said}"
-    )
-
-
-def send(
-    connection: http.client.HTTPConnection,
-    target: Target,
-    model: str,
-    *,
-    stream: bool,
-    text: str = "Say who you are.",
-) -> tuple[int, bytes]:
-    """One message as Claude Code sends it: status and the whole answer."""
-    headers = {
-        "Authorization": f"Bearer {target.key}",
-        "Content-Type": "application/json",
-        "User-Agent": "claude-cli/2.1.330 (external, cli)",
-        "anthropic-version": "2023-06-01",
-    }
-    connection.request("POST", "/v1/messages?beta=true", _body(model, stream, text), headers)
-    response = connection.getresponse()
-    return response.status, response.read()
-
-
-def _body(model: str, stream: bool, text: str) -> bytes:
-    body: dict[str, Any] = {
-        "model": model,
-        "max_tokens": 32000,
-        "stream": stream,
-        "system": [{"type": "text", "text": "You are Claude Code, Anthropic's CLI. " * 50}],
-        "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}],
-        "metadata": {"user_id": "bench"},
-    }
-    return json.dumps(body).encode()
-
-
 def stop(process: Process, number: signal.Signals = signal.SIGTERM) -> None:
     """End a process of ours, and what it started, which is in its own session."""
     process.send_signal(number)
@@ -390,7 +308,7 @@ def stop(process: Process, number: signal.Signals = signal.SIGTERM) -> None:
         process.wait(10)
 
 
-def _cpu(process: psutil.Process) -> float:
+def cpu(process: psutil.Process) -> float:
     """Seconds of CPU that a process and its children have used."""
     family = [process, *process.children(recursive=True)]
     return float(sum(sum(member.cpu_times()[:2]) for member in family))
@@ -399,3 +317,10 @@ def _cpu(process: psutil.Process) -> float:
 def _cpu_of_ended_children() -> float:
     """Seconds of CPU of the children of this process that have ended."""
     return float(sum(psutil.Process().cpu_times()[2:4]))
+
+
+def memory(process: psutil.Process) -> float:
+    """Bytes of a process and its children, shared pages counted once (where the system tells)."""
+    family = [process, *process.children(recursive=True)]
+    used = [member.memory_full_info() for member in family]
+    return float(sum(getattr(info, "pss", info.uss) for info in used))

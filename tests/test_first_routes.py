@@ -1,4 +1,4 @@
-"""Where LiteLLM looks for the routes that clients live by: a worker must build no other for them."""
+"""LiteLLM looks first for the routes that clients live by: no worker must build another for them."""
 
 from __future__ import annotations
 
