@@ -1,4 +1,4 @@
-"""LiteLLM looks first for the routes that clients live by: no worker must build another for them."""
+"""LiteLLM looks first for the routes that clients live by: no worker builds others for them."""
 
 from __future__ import annotations
 
