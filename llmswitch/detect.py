@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +14,9 @@ from llmswitch.claude import Version, ask_version, find_claude
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts
 from llmswitch.fields import Gateway, Profile
-from llmswitch.login import OWN_LOGIN
+from llmswitch.login import has_login
 from llmswitch.paths import Home
 from llmswitch.providers import Provider, is_local
-from llmswitch.saved_default import settings_file
 from llmswitch.secrets import known_keys
 from llmswitch.wrapper import list_installed
 
@@ -53,7 +51,7 @@ def look(home: Home, environ: Mapping[str, str], folder: Path, profile: Profile 
         clouds=frozenset(name for name in variables if there[name].key is None),
         servers=_servers(there),
         claude=(client := _client(environ)),
-        login=client is not None and _is_logged_in(environ),
+        login=client is not None and bool(has_login(environ)),
         wrappers=list_installed(folder, environ),
         astray=plain.message if plain.level == "warning" else None,
     )
@@ -81,17 +79,6 @@ def _client(environ: Mapping[str, str]) -> tuple[Path, Version] | None:
         return claude, ask_version(claude, _CLIENT_SECONDS)
     except LlmswitchError:
         return None
-
-
-def _is_logged_in(environ: Mapping[str, str]) -> bool:
-    """Whether there is a login for certain: the client keeps other tokens in that file as well."""
-    if environ.get(OWN_LOGIN):
-        return True
-    try:
-        file = settings_file(environ).with_name(".credentials.json")
-        return bool(json.loads(file.read_bytes())["claudeAiOauth"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def free_port() -> int:

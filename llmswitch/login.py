@@ -1,13 +1,15 @@
 """The user's Claude login, for profiles that have a subscription: how the gateway's key travels
-beside it, and whether there is one. The login itself is the client's; nothing here reads it.
+beside it, and whether there is one. The login itself is the client's; nothing here keeps it.
 
 Standard library only: the wrapper imports this on every start.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from llmswitch.saved_default import settings_file
@@ -53,10 +55,12 @@ def notes(clients: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]) 
 
 def has_login(environ: Mapping[str, str]) -> bool | None:
     """Whether the client finds a login; None where that cannot be seen from outside: macOS keeps it
-    in the keychain.
+    in the keychain. Other tokens of the client's, those of MCP servers, are in the same file.
     """
     if environ.get(OWN_LOGIN):
         return True
-    if settings_file(environ).with_name(".credentials.json").exists():
-        return True
+    file = settings_file(environ).with_name(".credentials.json")
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(file.read_bytes())["claudeAiOauth"]:
+            return True
     return None if sys.platform == "darwin" else False

@@ -429,13 +429,17 @@ def test_the_doctor_looks_for_a_login(user: User) -> None:
         }
         return [rows["login"][part] for part in ("level", "message", "hint")]
 
-    assert told() == [
+    lacking = [
         "warning",
         "no Claude login was found, and the subscription pays for opus",
         "claude    (and in it: /login)",
     ]
+    assert told() == lacking
     (user.home / ".claude").mkdir()
-    (user.home / ".claude" / ".credentials.json").write_text("{}")
+    file = user.home / ".claude" / ".credentials.json"
+    file.write_text('{"mcpOAuth": {"server": {"accessToken": "of another"}}}')
+    assert told() == lacking
+    file.write_text('{"claudeAiOauth": {"accessToken": "sk-ant-oat01-mine"}}')
     sent = "opus use yours; it is sent to Anthropic and nowhere else"
     assert told() == ["ok", sent, None]
     user.write_profile("models: {glm: zai/glm-4.7}\n")
