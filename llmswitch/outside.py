@@ -120,9 +120,12 @@ def _vscode(values: Mapping[str, str]) -> list[str]:
 
 
 def _github_actions(values: Mapping[str, str]) -> list[str]:
-    """A workflow is public, so the key is a secret of the repository."""
+    """A workflow is public, so the key is a secret of the repository. YAML would take JSON's escape
+    of an emoji for two halves.
+    """
     shown = {**values, TOKEN: f"${{{{ secrets.{TOKEN} }}}}"}
-    return ["env:", *(f"  {name}: {json.dumps(value)}" for name, value in shown.items())]
+    quoted = {name: json.dumps(value, ensure_ascii=False) for name, value in shown.items()}
+    return ["env:", *(f"  {name}: {value}" for name, value in quoted.items())]
 
 
 def _docker(values: Mapping[str, str]) -> list[str]:

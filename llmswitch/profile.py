@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -155,6 +155,8 @@ def _model_at(path: document.Path) -> type[BaseModel]:
             here = get_args(here)[-1]
         while not isinstance(here, type) and type(None) in get_args(here):
             here = next(item for item in get_args(here) if item is not type(None))
+        if get_origin(here) is Annotated:
+            here = get_args(here)[0]
     model: type[BaseModel] = here
     return model
 

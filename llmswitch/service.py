@@ -189,6 +189,9 @@ def _plist(
     by a call of its own that gunicorn does not make, so the gateway holds the port itself.
     """
     log = str(home.run(ref) / f"service-{gateway_log.NAME}")
+    for text in (*command, *exports.values(), log):
+        if not text.isprintable():
+            raise LlmswitchError(f"{text!r} cannot stand in an agent of launchd", "rename it")
     agent: dict[str, Any] = {
         "Label": label,
         "ProgramArguments": command,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -19,12 +18,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 from llmswitch import __version__
 from llmswitch.claude import RUNGS, make_settings
-from llmswitch.errors import LlmswitchError, ProfileError
+from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Profile
 from llmswitch.health import url_of
 from llmswitch.menu import make_menu
@@ -520,161 +517,6 @@ def test_gunicorn_listens_where_the_profile_says() -> None:
     assert settings_of["wsgi_app"] == "litellm.proxy.proxy_server:app"
 
 
-# ------------------------------------------------------------------ properties
-
-FAST = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    derandomize=True,
-)
-META = st.text(st.sampled_from("ab1 \t\n\r'\"`$(){}[]<>|&;:,#!*?~%@^=+-_./\\\x00\x1b\x85\u2028é🚀"))
-NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,12}", fullmatch=True)
-PRINTABLE = META.map(lambda text: "".join(c for c in text if c.isprintable())).filter(len)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(-1e15, 1e15) | META,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(META, inner, max_size=3),
-    max_leaves=8,
-)
-
-
-def check(text: str) -> bool:
-    """Whether a text is a profile; if so, every file of it must say what it was made from."""
-    found, said = None, ""
-    try:
-        found = parse_profile(text, "p.yaml")
-    except ProfileError as error:
-        said = error.message
-    if found is None:
-        assert said
-        assert all(re.match(r"p\.yaml:[1-9]\d*: \S", line) for line in said.splitlines())
-        return False
-    menu = make_menu(found, all_keys(found))
-    rendered = render_litellm_config(found, menu, "p")
-    assert yaml.safe_load(rendered) == engine_config(found, menu)
-    compile(render_gunicorn_conf(found, "p"), "gunicorn.conf.py", "exec")
-    for rung in RUNGS:
-        json.loads(json.dumps(make_settings(menu, rung, "http://127.0.0.1:4000")))
-    return True
-
-
-@FAST
-@given(st.text() | META)
-def test_any_text_is_refused_with_sentences_or_is_a_profile(text: str) -> None:
-    """Nothing that a file can hold ends in a traceback."""
-    check(text)
-
-
-@FAST
-@given(st.data())
-def test_a_damaged_profile_is_refused_with_sentences_or_still_is_one(data: st.DataObject) -> None:
-    """Letters lost, doubled and added in the ready-made profiles."""
-    name = data.draw(st.sampled_from(PROFILES))
-    text = (data_folder("profiles") / f"{name}.yaml").read_text(encoding="utf-8")
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(text)))
-        end = min(len(text), start + data.draw(st.integers(0, 6)))
-        text = text[:start] + data.draw(META | st.just(text[start:end] * 2)) + text[end:]
-    check(text)
-
-
-FULL = """\
-models:
-  opus: anthropic/claude-opus-4-5-20251101
-  a:
-    model: mine/x
-    label: A
-    keys: [K1, K2]
-    fallbacks: [opus]
-    context: 128000
-    price: {input: 1, output: 2.5, cache_read: 0.1, cache_write: 3}
-    behaves_as: claude-sonnet-4-5
-    drop: [context_management]
-roles: {default: a, haiku: a, subagent: opus}
-providers:
-  mine: {label: M, dialect: chat, base_url: "http://h/v1", key: K}
-  cloud: {dialect: litellm, prefix: bedrock, env: [AWS_REGION], prices: bedrock/}
-gateway: {host: 127.0.0.1, port: 4000}
-litellm:
-  router_settings: {fallbacks: [{a: [opus]}], model_group_alias: {x: a}, default_fallbacks: [a]}
-  litellm_settings: {callbacks: [x], model_group_settings: {y: 1}}
-  model_list:
-  - model_name: c
-    litellm_params: {model: openai/x, api_key: os.environ/K, custom_llm_provider: openai}
-"""
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every place in plain data as (what holds it, its key there)."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    found: list[tuple[Any, Any]] = []
-    for key, inner in items:
-        found.append((value, key))
-        if isinstance(inner, dict | list):
-            found += places(inner)
-    return found
-
-
-@FAST
-@given(st.data())
-def test_any_value_in_any_place_is_refused_with_sentences_or_is_a_profile(
-    data: st.DataObject,
-) -> None:
-    """A number for a list, a list for a mapping, a field too many: never a traceback."""
-    content = yaml.safe_load(FULL)
-    for _ in range(data.draw(st.integers(1, 3))):
-        holder, key = data.draw(st.sampled_from(places(content)))
-        wrong = data.draw(JSON | st.sampled_from(["a", "zai/x", 5, "os.environ/K", []]))
-        holder[
-            data.draw(META) if isinstance(holder, dict) and data.draw(st.booleans()) else key
-        ] = wrong
-    check(yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
-
-
-def test_the_profile_that_is_changed_there_is_valid() -> None:
-    """So every refusal is that of the change."""
-    assert check(FULL)
-
-
-@FAST
-@given(
-    st.dictionaries(NAME, PRINTABLE, min_size=1, max_size=4),
-    PRINTABLE,
-    st.from_regex(r"[A-Z_][A-Z0-9_]{0,20}", fullmatch=True),
-    st.text(st.sampled_from("abc/$'\"`;|&(){}[]<>*~!%:,=+-"), max_size=20),
-    st.dictionaries(META, JSON, max_size=3),
-)
-def test_no_name_label_url_or_setting_injects_into_a_generated_file(
-    names: dict[str, str], label: str, key: str, path: str, engine: dict[str, Any]
-) -> None:
-    """Text full of YAML's and the shell's own characters arrives as that very text."""
-    url = f"http://127.0.0.1:8000/{path}"
-    data = {
-        "models": {
-            name: {"model": f"mine/x{upstream}", "label": f"{label[:50]}.", "keys": [key]}
-            for name, upstream in names.items()
-        },
-        "providers": {"mine": {"dialect": "chat", "base_url": url, "label": label}},
-        "litellm": {f"x{name}": value for name, value in engine.items()},
-    }
-    text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
-    lowered = {name.lower() for name in names}
-    assume(len(lowered) == len(names))
-    assume(not lowered & {"default", "inherit", "opusplan", "best"})
-    assert check(text)
-    found = profile(text)
-    loaded = config(text)
-    for item, (name, upstream) in zip(loaded["model_list"], names.items(), strict=True):
-        assert item["model_name"] == name
-        assert item["litellm_params"] == {
-            "model": f"hosted_vllm/x{upstream}",
-            "api_base": url.rstrip("/"),
-            "api_key": f"os.environ/LLMSWITCH_KEY_{key}",
-        }
-        assert item["model_info"]["display_name"].startswith(f"{label[:50]}. · {label} · ")
-    assert {name: value for name, value in loaded.items() if name[:1] == "x"} == found.litellm
-
-
 # ------------------------------------------------------------------ the wrapper
 
 FAKE = f"""#!{sys.executable}
@@ -729,23 +571,6 @@ def test_the_wrapper_runs_its_interpreter_with_everything_passed_through(tmp_pat
     assert argv == ["-E", "-P", "-m", "llmswitch.session", f"/a/{HOSTILE}.yaml", *arguments]
     assert {name: environ[name] for name in exports} == exports
     assert environ["KEPT"] == "1"
-
-
-SHELL = META.map(lambda text: text.replace("\x00", "")).filter(len)
-
-
-@settings(FAST, max_examples=25)
-@given(SHELL, SHELL, SHELL)
-def test_no_path_or_profile_injects_into_the_wrapper(
-    tmp_path_factory: pytest.TempPathFactory, python: str, home: str, argument: str
-) -> None:
-    """A real sh reads the wrapper, and sees each value as one word."""
-    interpreter = "p" + python.replace("/", "-")
-    exports = {"LLMSWITCH_HOME": home}
-    folder = tmp_path_factory.mktemp("wrapper")
-    argv, environ = run_wrapper(folder, interpreter, argument, exports, argument)
-    assert argv == ["-E", "-P", "-m", "llmswitch.session", argument, argument]
-    assert environ["LLMSWITCH_HOME"] == home
 
 
 def test_a_profile_file_of_any_name_gives_files_that_do_nothing_else(tmp_path: Path) -> None:
