@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 from llmswitch.callbacks.budget import spending
@@ -30,7 +31,8 @@ Headers = list[tuple[bytes, bytes]]
 
 _UNAUTHORIZED = 401
 _BAD_GATEWAY = 502
-_REDIRECTS = range(300, 400)
+_AN_ERROR = b'{"type":"error"'
+_STATUSES = {status.value for status in HTTPStatus} - set(range(300, 400))
 STATE = "/llmswitch/state"  # ours; the commands ask for it, clients have no business there
 OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
 # Every header that LiteLLM takes a key from; any of them may carry the gateway's.
@@ -45,6 +47,7 @@ _KEYS = (
 _LITELLMS_OWN = (b"x-litellm-", b"litellm-")
 _LOGIN = re.compile(rb"sk-ant-oat[!-~]+")
 CREDENTIALS = frozenset((*_KEYS, b"cookie", b"proxy-authorization"))
+_NOT_PASSED = CREDENTIALS | {b"accept-encoding"}  # what is packed cannot be looked at
 
 
 class ModelError(Exception):
@@ -130,7 +133,7 @@ def _with_our_key_alone(headers: Headers) -> Headers:
     kept = [
         header
         for header in headers
-        if header[0] not in CREDENTIALS and not header[0].startswith(_LITELLMS_OWN)
+        if header[0] not in _NOT_PASSED and not header[0].startswith(_LITELLMS_OWN)
     ]
     return [*kept, (b"x-litellm-api-key", own)]
 
@@ -146,6 +149,9 @@ async def _refuse(scope: Message, send: Send, reason: str) -> None:
 def _error(status: int, kind: str, message: str) -> dict[str, Any]:
     error = {"type": kind, "message": message, "param": None, "code": str(status)}
     return {"type": "error", "error": error}
+
+
+_EMPTY = _error(_BAD_GATEWAY, "api_error", "llmswitch: the answer was empty")
 
 
 async def _answer(send: Send, status: int, data: Any) -> None:
@@ -169,19 +175,36 @@ def state() -> dict[str, Any]:
 
 
 def _watched(send: Send, exchange: Exchange) -> Send:
-    """The same `send`, seeing when an answer begins; a refusal for good says so to clients."""
+    """The same `send`, seeing when an answer begins; a refusal for good says so to clients. What is
+    no answer, but comes as one (LiteLLM takes its own error's status from an upstream that said
+    200), is a 502.
+    """
+    held: list[Message] = []
 
     async def watched(message: Message) -> None:
         if message["type"] == "http.response.start":
-            if exchange.asked and message["status"] in _REDIRECTS:
-                message["status"] = _BAD_GATEWAY  # an upstream's, which is not followed
-            exchange.is_answered = message["status"] == OK
+            if exchange.asked and message["status"] not in _STATUSES:
+                # An upstream's: a redirect, which is not followed, or none that HTTP has.
+                message["status"] = _BAD_GATEWAY
             lacks_login = exchange.lacks_login and message["status"] == _UNAUTHORIZED
             if exchange.is_final or lacks_login:
                 message["headers"] = [*message["headers"], (b"x-should-retry", b"false")]
-        elif message.get("body") and exchange.is_answered:
+            held.append(message)  # until it is known what comes
+            return
+        body = message.get("body", b"")
+        if held and (body or not message.get("more_body")):
+            start = held.pop()
+            if exchange.asked and start["status"] == OK and not body:
+                await _answer(send, _BAD_GATEWAY, _EMPTY)
+                return
+            if exchange.asked and start["status"] == OK and body.startswith(_AN_ERROR):
+                start["status"] = _BAD_GATEWAY
+            exchange.is_answered = start["status"] == OK
+            await send(start)
+        if body and exchange.is_answered:
             exchange.note_first_byte()
-        await send(message)
+        if not held:
+            await send(message)
 
     return watched
 

@@ -194,8 +194,11 @@ def _error(error: dict[str, Any], exchange: Exchange) -> str:
 
 
 def _status(error: dict[str, Any]) -> int:
+    """That of a failure; 502 where the upstream said that all is well, or what HTTP has not."""
     code = str(error.get("error_code") or "")
-    return int(code) if code.isdigit() else 500
+    if not code.isdigit():
+        return 500
+    return int(code) if 400 <= int(code) < 600 else 502  # noqa: PLR2004
 
 
 ledger = Ledger()
