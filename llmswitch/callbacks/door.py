@@ -12,7 +12,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from http import HTTPStatus
 from typing import Any
 
 from llmswitch.callbacks.budget import spending
@@ -32,7 +31,7 @@ Headers = list[tuple[bytes, bytes]]
 _UNAUTHORIZED = 401
 _BAD_GATEWAY = 502
 _AN_ERROR = b'{"type":"error"'
-_STATUSES = {status.value for status in HTTPStatus} - set(range(300, 400))
+_STATUSES = (*range(200, 300), *range(400, 600))
 STATE = "/llmswitch/state"  # ours; the commands ask for it, clients have no business there
 OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
 # Every header that LiteLLM takes a key from; any of them may carry the gateway's.
