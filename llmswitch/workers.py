@@ -12,6 +12,7 @@ from llmswitch import health
 from llmswitch.state import State, is_ours
 
 _CRASHED = "crashed"  # callbacks/master.py writes it
+_SECONDS_TO_CLOSE = 2.0  # a worker that is told to leave looks up every 0.1 s
 START_SECONDS = 120.0  # a worker is there in a quarter of a second, on a machine that has air
 
 
@@ -82,6 +83,9 @@ class Workers:
             return
         while (wanted := self._number("wanted")) > 1 and self._alive():
             self._tell(signal.SIGTTOU, wanted - 1)
+        if served := self._new():  # until then a new connection may still come to an old one
+            gone = [int(pid) for pid in self.before - served]
+            health.wait_until(lambda: not any(map(_accepts, gone)), _SECONDS_TO_CLOSE, lambda: None)
 
     def _tell(self, number: signal.Signals, wanted: int) -> None:
         if not self._alive():
@@ -102,3 +106,15 @@ class Workers:
             return int((self.folder / name).read_text() or 0)
         except (FileNotFoundError, ValueError):
             return 0 if name == "forked" else 1
+
+
+def _accepts(pid: int) -> bool:
+    """Whether a worker still takes connections."""
+    import psutil
+
+    with suppress(psutil.Error):
+        return any(
+            connection.status == psutil.CONN_LISTEN
+            for connection in psutil.Process(pid).net_connections("tcp")
+        )
+    return False
