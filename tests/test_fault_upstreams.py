@@ -127,7 +127,9 @@ class Scene:
 
     def rows(self, after: int) -> list[Any]:
         """The ledger's rows of these models."""
-        (file,) = self.user.state.rglob("*.db")
+        file = next(self.user.state.rglob("*.db"), None)
+        if file is None:  # nothing was answered yet
+            return []
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as ledger:
             ledger.row_factory = sqlite3.Row
             wanted = "SELECT * FROM tries WHERE id > ? AND model <> 'healthy' ORDER BY id"
@@ -229,10 +231,12 @@ OUTCOMES = {
     "an error of 20 MB": "E E ",
     "100 MB in events": " E  ",
 }
-# LiteLLM 1.106 fails to sum these up, and tells no callback of them: the ledger has no row.
+# LiteLLM 1.106 fails to sum these up, and tells no callback of them, or of a 204 not always: the
+# ledger has no row.
 UNTOLD = {
     "an error with 200": "native whole",
     "nothing": "native stream",
+    "status 204": "native whole, native stream",
     "an empty object": "native whole",
     "JSON that is no message": "native whole",
     "no content": "native whole",
