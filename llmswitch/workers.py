@@ -12,6 +12,7 @@ from llmswitch import health
 from llmswitch.state import State, is_ours
 
 _CRASHED = "crashed"  # callbacks/master.py writes it
+_DISMISSED = "dismissed-"  # and reads this
 _SECONDS_TO_CLOSE = 2.0  # a worker that is told to leave looks up every 0.1 s
 START_SECONDS = 120.0  # a worker is there in a quarter of a second, on a machine that has air
 
@@ -56,6 +57,7 @@ class Workers:
             # These start with the wrong configuration, or hang in it.
             lost = [child for child in children if str(child.pid) not in self._serving()]
             for child in lost:
+                (self.folder / f"{_DISMISSED}{child.pid}").touch(mode=0o600)
                 child.kill()
             psutil.wait_procs(lost, 5.0)
         (self.folder / "failed").unlink(missing_ok=True)

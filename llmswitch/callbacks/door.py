@@ -31,7 +31,7 @@ Headers = list[tuple[bytes, bytes]]
 _UNAUTHORIZED = 401
 _BAD_GATEWAY = 502
 _AN_ERROR = b'{"type":"error"'
-_STATUSES = (*range(200, 300), *range(400, 600))
+_STATUSES = (*range(200, 204), *range(400, 600))  # of what has a body
 STATE = "/llmswitch/state"  # ours; the commands ask for it, clients have no business there
 OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
 # Every header that LiteLLM takes a key from; any of them may carry the gateway's.

@@ -32,6 +32,7 @@ FORKED = WORKERS / "forked"  # how many workers were ever forked
 WANTED = WORKERS / "wanted"  # how many workers the master is told to keep
 SERVED = WORKERS / "served"  # there once any worker has served
 FAILED = WORKERS / "failed"  # there when the newest worker could not start
+DISMISSED = "dismissed-"  # and a pid: a worker that a command kills, which is no crash
 PROVING = WORKERS / "proving"  # names the configuration of a start; PROVEN once that has served
 PROVEN = Path("proven")
 STATE = Path("state.json")
@@ -89,8 +90,10 @@ def child_exit(server: Any, worker: Any) -> None:
     """
     (WORKERS / str(worker.pid)).unlink(missing_ok=True)
     server.log.info("worker (pid:%s) is gone", worker.pid)
-    if worker.pid in _asked or FAILED.exists():  # the latter is a reload, which puts things right
+    dismissed = WORKERS / f"{DISMISSED}{worker.pid}"
+    if worker.pid in _asked or dismissed.exists() or FAILED.exists():  # FAILED: a reload cures it
         _asked.discard(worker.pid)
+        dismissed.unlink(missing_ok=True)
         return
     _died.append(time.monotonic())
     if len(_died) == _LOOP and _died[-1] - _died[0] <= _SECONDS:
