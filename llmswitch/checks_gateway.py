@@ -13,6 +13,7 @@ from llmswitch.clients import all_clients
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError, Verdict
 from llmswitch.lease import goes
+from llmswitch.lost import was_found
 from llmswitch.money import reading
 from llmswitch.plan import CONFIG
 from llmswitch.port_owner import describe_owner
@@ -31,6 +32,9 @@ def check_state(facts: Facts) -> Verdict:
     if isinstance(state, LlmswitchError):
         unreadable = isinstance(state.__cause__, OSError)  # `up` cannot write it anew
         return Verdict("error", state.message, state.hint if unreadable else _up(facts))
+    if facts.running is not None and was_found(facts.running):
+        said = f"the state file of the gateway was lost, which runs with pid {facts.running.pid}"
+        return Verdict("error", said, _up(facts))
     if state is None:
         return Verdict("ok", "the gateway was never started")
     return Verdict("ok", f"of {state.profile}, written by llmswitch {state.version}")

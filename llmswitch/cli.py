@@ -31,7 +31,7 @@ from llmswitch.cli_common import (
     show,
 )
 from llmswitch.cli_wrapper import DirOption
-from llmswitch.errors import LlmswitchError
+from llmswitch.errors import LlmswitchError, of_file
 from llmswitch.paths import find_home
 
 if TYPE_CHECKING:
@@ -344,8 +344,6 @@ def main() -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        sys.stderr.write(
-            f"{error.filename} cannot be used: {error.strerror}\n"
-            "-> make it writable, or move llmswitch's files with LLMSWITCH_HOME\n"
-        )
+        told = of_file(error)
+        sys.stderr.write(f"{told.message}\n-> {told.hint}\n")
         sys.exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class LlmswitchError(Exception):
     """Something that a user can cure.
@@ -18,3 +20,13 @@ class LlmswitchError(Exception):
 
 class ProfileError(LlmswitchError):
     """A profile that cannot be used: one line for each mistake, in the order of the file."""
+
+
+def of_file(error: OSError) -> LlmswitchError:
+    """What is said of a file that cannot be used."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    cure = "make room on that disk" if full else "make it writable"
+    return LlmswitchError(
+        f"{error.filename} cannot be used: {error.strerror}",
+        f"{cure}, or move llmswitch's files with LLMSWITCH_HOME",
+    )

@@ -8,15 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from llmswitch import health
+from llmswitch import gateway, health
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Profile
+from llmswitch.lost import was_found
 from llmswitch.menu import Row, make_rows
 from llmswitch.paths import Home, ProfileRef, find_profile
 from llmswitch.plan import Drawing, draw, shown_path
 from llmswitch.profile import load_profile
 from llmswitch.secrets import Keys, find_keys, known_keys
-from llmswitch.state import State, is_ours, read_state
+from llmswitch.state import State, read_state
 
 Level = Literal["failed", "skipped", "ok", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("ok", "skipped", "info", "warning", "failed", "error")  # upwards
@@ -100,8 +101,10 @@ class Facts:
     @cached_property
     def running(self) -> State | None:
         """The gateway, where its process is alive and ours."""
-        state = self.noted
-        return state if isinstance(state, State) and is_ours(state) else None
+        try:
+            return gateway.running(self.run)
+        except LlmswitchError:
+            return None
 
     @cached_property
     def answers(self) -> bool:
@@ -116,6 +119,8 @@ class Facts:
             raise NotAskedError("the gateway is not running")
         if not self.answers:
             raise NotAskedError("the gateway does not answer")
+        if was_found(self.running):
+            raise NotAskedError("the state file of the gateway was lost")
         return self.running
 
     @cached_property

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
-from llmswitch import gateway_log, lease
+from llmswitch import gateway_log, lease, lost
 from llmswitch.errors import LlmswitchError
 from llmswitch.keys import kept_keys, open_keys
 from llmswitch.paths import Home, ProfileRef, locked, write_private
@@ -27,8 +27,10 @@ from llmswitch.process import (
     WORKERS,
     Progress,
     check_port,
+    check_room,
     command,
     has_served,
+    mend_files,
     proof,
     start,
     state_of,
@@ -53,9 +55,18 @@ class Outcome(NamedTuple):
 
 
 def running(run: Path) -> State | None:
-    """The state of the gateway that runs for a profile; None where none does."""
-    state = read_state(run)
-    return state if is_ours(state) else None
+    """The state of the gateway that runs for a profile, also of one whose state file was lost;
+    None where none does.
+
+    Raises LlmswitchError for a damaged file where nothing runs.
+    """
+    try:
+        state = read_state(run)
+    except LlmswitchError:
+        if (found := lost.find(run)) is None:
+            raise
+        return found
+    return state if is_ours(state) else lost.find(run)
 
 
 def up(
@@ -98,10 +109,12 @@ def up(
                     f"llmswitch service install --profile {ref.typed}",
                 )
             check_port(plan, state.port)
+            check_room(plan)
             stop(run, state, progress)
             return Outcome("restarted", start(plan, environ, progress), stays)
         changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
         if state.config_sha256 == plan.drawing.config_sha256 and not changed:
+            mend_files(plan)
             wait_for_answer(plan, state.pid, progress)
             fresh = state_of(plan, state.pid or 0, state.keys)
             if fresh != state:  # a comment in the profile, a role: nothing of the engine's
@@ -141,6 +154,7 @@ def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: P
         if state is None:
             return Outcome("started", start(plan, environ, progress))
         check_port(plan, state.port)
+        check_room(plan)
         stop(run, state, progress)
         return Outcome("restarted", start(plan, environ, progress))
 
@@ -203,17 +217,20 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
     """
     progress("reloading the gateway")
     config = plan.run / CONFIG
-    before = config.read_text(encoding="utf-8")
+    try:
+        before = config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):  # lost: there is nothing to go back to
+        before = plan.drawing.config
     log = plan.run / gateway_log.NAME
     offset = gateway_log.size(log)
     held = state.keys | plan.fingerprints()
-    if held != state.keys:
-        write_private(plan.run / HANDOVER, json.dumps(secrets_inside(plan)))
-    write_private(config, plan.drawing.config)
-    workers = Workers(plan.run / WORKERS, state, progress)
+    workers = Workers(plan.run / WORKERS, config, state, progress)
     served = False
     reason = ""
     try:
+        if held != state.keys:
+            write_private(plan.run / HANDOVER, json.dumps(secrets_inside(plan)))
+        write_private(config, plan.drawing.config)
         served = workers.replace()
         reason = gateway_log.failure_reason(log, offset)
     finally:  # also on Ctrl-C: one worker stays, with a configuration that starts

@@ -206,8 +206,10 @@ def write_private(file: Path, content: str | bytes, mode: int = 0o600) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(file)
-    except BaseException:
+    except BaseException as error:
         scratch.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk
+            error.filename = str(file)
         raise
 
 

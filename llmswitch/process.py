@@ -31,6 +31,7 @@ PROVEN = "proven"
 UMASK = 0o077  # also for what gunicorn and LiteLLM write
 START_SECONDS = 120.0  # importing LiteLLM takes seconds, on a slow disk many
 STOP_SECONDS = 40.0  # graceful_timeout of gunicorn.conf.py, and a little
+_ROOM = 100_000  # bytes, for the state and the beginning of the log
 Progress = Callable[[str], None]
 
 
@@ -86,6 +87,18 @@ def write_files(plan: Plan) -> None:
     write_private(workers / "proving", proof(plan))
 
 
+def mend_files(plan: Plan) -> None:
+    """Put back what a running gateway's next worker starts with, where it was lost or edited."""
+    for name, text in ((CONFIG, plan.drawing.config), (CONF, plan.drawing.conf)):
+        file = plan.run / name
+        try:
+            same = file.read_bytes() == text.encode()
+        except OSError:
+            same = False
+        if not same:
+            write_private(file, text)
+
+
 def proof(plan: Plan) -> str:
     """What must be the same for a start to go as one that went well."""
     return f"{plan.drawing.config_sha256} {identity(plan)}"
@@ -124,12 +137,24 @@ def check_port(plan: Plan, ours: int | None = None) -> None:
             ) from error
 
 
+def check_room(plan: Plan) -> None:
+    """Raise OSError where the disk has no room for what a start writes; a gateway that is to make
+    place for it still runs.
+    """
+    trial = plan.run / ".room"
+    try:
+        write_private(trial, plan.drawing.config + plan.drawing.conf + " " * _ROOM)
+    finally:
+        trial.unlink(missing_ok=True)
+
+
 def start(plan: Plan, environ: Mapping[str, str], progress: Progress, early: bool = False) -> State:
     """Start a process and wait until it answers, or, if `early`, until it holds the port.
 
     Raises LlmswitchError where it does not come up; then nothing of it is left.
     """
     check_port(plan)
+    check_room(plan)
     write_files(plan)
     log = plan.run / gateway_log.NAME
     gateway_log.rotate(log)
@@ -229,7 +254,8 @@ def stop(run: Path, state: State, progress: Progress) -> None:
     if not gone:
         _kill(master)
         health.wait_until(lambda: not is_ours(state), 5.0, lambda: None)
-    write_state(run, state._replace(pid=None, started=""))
+    with suppress(OSError):  # a full disk: a pid that is gone is known to be gone
+        write_state(run, state._replace(pid=None, started=""))
 
 
 def _kill(pid: int) -> None:

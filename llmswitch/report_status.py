@@ -14,30 +14,43 @@ _BAR = 20  # characters
 
 def status(found: dict[str, Any]) -> list[str]:
     """The status: one line on the gateway, then the models."""
-    service = found["service"]
-    if service and service["failed"]:
-        line = f"not running: the service {service['name']} has given up ({service['failed']})"
-        line += "    -> llmswitch service status"
-    elif found["stopped"]:
-        line = f"not running: it stopped by itself, {found['stopped']}    -> llmswitch logs"
-    elif not found["running"] and service and service["pid"]:
-        line = f"starting (profile {found['profile']}), by the service {service['name']}"
-    elif not found["running"] and service and service["holds"]:
-        line = f"not running (profile {found['profile']}); the first request starts it"
-    elif not found["running"]:
-        line = f"not running (profile {found['profile']})    -> llmswitch up"
-    else:
-        line = f"running on {found['url'].removeprefix('http://')}, pid {found['pid']}"
-        line += f", profile {found['profile']}"
-        if service and service["pid"] == found["pid"]:
-            line += f", by the service {service['name']}"
-        elif found["goes_after"] is not None:
-            line += f"; {goes(found['goes_after'])}"
-        if not found["current"]:
-            line += "; the profile has changed since    -> llmswitch up"
+    line = _running(found) if found["running"] else _not_running(found)
     told = _warnings(found["ledger"], found["budgets"], found["profile"])
     rows = models(found["models"], found["default"])
     return [line, *told, "", *rows, *_today(found["today"])]
+
+
+def _running(found: dict[str, Any]) -> str:
+    service = found["service"]
+    line = f"running on {found['url'].removeprefix('http://')}, pid {found['pid']}"
+    line += f", profile {found['profile']}"
+    if service and service["pid"] == found["pid"]:
+        line += f", by the service {service['name']}"
+    elif found["goes_after"] is not None:
+        line += f"; {goes(found['goes_after'])}"
+    if found["lost"]:
+        line += "; its state file was lost    -> llmswitch up"
+    elif not found["current"]:
+        line += "; the profile has changed since    -> llmswitch up"
+    return line
+
+
+def _not_running(found: dict[str, Any]) -> str:
+    service, profile = found["service"], found["profile"]
+    if service and service["failed"]:
+        line = f"not running: the service {service['name']} has given up ({service['failed']})"
+        return f"{line}    -> llmswitch service status"
+    if found["stopped"]:
+        return f"not running: it stopped by itself, {found['stopped']}    -> llmswitch logs"
+    if service and service["pid"] and (found["starting"] or not found["pid"]):
+        return f"starting (profile {profile}), by the service {service['name']}"
+    if found["pid"]:
+        where = f"on {found['url'].removeprefix('http://')}, pid {found['pid']}, profile {profile}"
+        silent = f"not answering {where}    -> llmswitch restart"
+        return f"starting {where}" if found["starting"] else silent
+    if service and service["holds"]:
+        return f"not running (profile {profile}); the first request starts it"
+    return f"not running (profile {profile})    -> llmswitch up"
 
 
 def budgets(accounts: Sequence[Account]) -> list[str]:

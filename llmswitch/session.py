@@ -45,7 +45,7 @@ from llmswitch.claude import (
     version_of,
 )
 from llmswitch.ensure import Used, ensure
-from llmswitch.errors import LlmswitchError
+from llmswitch.errors import LlmswitchError, of_file
 from llmswitch.login import gateway_access, is_wanted
 from llmswitch.paths import LOOPBACK, Home, find_home, find_profile, write_private
 from llmswitch.secrets import gateway_key, known_keys
@@ -100,10 +100,8 @@ def exit_as(session: Callable[[], int]) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        sys.stderr.write(
-            f"{error.filename} cannot be used: {error.strerror}\n"
-            "-> make it writable, or move llmswitch's files with LLMSWITCH_HOME\n"
-        )
+        told = of_file(error)
+        sys.stderr.write(f"{told.message}\n-> {told.hint}\n")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

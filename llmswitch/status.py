@@ -8,12 +8,14 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmswitch import __version__, health
+from llmswitch import __version__, gateway, health
 from llmswitch.budgets import period
 from llmswitch.ledger import NewerError, reading
+from llmswitch.lost import was_found
 from llmswitch.paths import Home, ProfileRef
+from llmswitch.process import WORKERS
 from llmswitch.secrets import known_keys, missing_reason
-from llmswitch.state import State, is_ours, read_state
+from llmswitch.state import State, read_state
 from llmswitch.units import installed
 from llmswitch.workers import gave_up
 
@@ -28,16 +30,23 @@ _NOTHING: dict[str, Any] = {"ledger": None, "budgets": [], "goes_after": None}
 def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) -> dict[str, Any]:
     """The status as `status --json` shows it; `now` is in seconds since 1970.
 
-    `running` means that the gateway has answered just now; `current` that it has the profile as
-    the file stands. `models` are those of the running gateway, else of the profile. `ledger` and
-    `budgets` are what the gateway says of them, `goes_after` is how many seconds after its last
-    use it goes by itself (0: it stays). `today` is what each model has answered today.
+    `running` means that the gateway has answered just now; one that has a `pid` alone does not, and
+    `starting` says that it has not yet. `lost` is that its state file was lost, `current` that it
+    has the profile as the file stands. `models` are those of the running gateway, else of the
+    profile. `ledger` and `budgets` are what the gateway says of them, `goes_after` is how many
+    seconds after its last use it goes by itself (0: it stays). `today` is what each model has
+    answered today.
     """
-    state = read_state(home.run(ref))
-    running = state is not None and is_ours(state) and health.answers(state.host, state.port)
+    run = home.run(ref)
+    here = gateway.running(run)
+    state = here or read_state(run)
+    running = here is not None and health.answers(here.host, here.port)
+    lost = here is not None and was_found(here)
     same = state is not None and state.profile_sha256 == _sha256(ref.file)
     result: dict[str, Any] = {
         "running": running,
+        "starting": bool(here and not running and not (run / WORKERS / "served").exists()),
+        "lost": lost,
         "current": bool(running and same and state and state.version == __version__),
         "service": _service(ref, home, environ),
         "profile": ref.name,
@@ -48,7 +57,7 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
         **_NOTHING,
         "today": _today(home.ledger(ref), now),
     }
-    if state is not None and running:
+    if state is not None and running and not lost:
         return result | {
             **_gateway_says(state, home),
             "url": state.url,
@@ -59,8 +68,10 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
         }
     set_names = known_keys(environ, home).names
     rows, url = _of_last_run(state, set_names) if state and same else _of_profile(ref, set_names)
-    stopped = gave_up(home.run(ref) / "workers")
-    return result | {"url": url, "pid": None, "models": rows, "stopped": stopped}
+    result |= {"url": here.url if here else url, "models": rows, "pid": here.pid if here else None}
+    if here and running:
+        return result | _gateway_says(here, home) | {"log": here.log}
+    return result | {"stopped": None if here else gave_up(run / WORKERS)}
 
 
 def _service(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, Any] | None:

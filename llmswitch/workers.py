@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from llmswitch.state import State, is_ours
 _CRASHED = "crashed"  # callbacks/master.py writes it
 _DISMISSED = "dismissed-"  # and reads this
 _SECONDS_TO_CLOSE = 2.0  # a worker that is told to leave looks up every 0.1 s
+_SECONDS_TO_SHOW = 5.0  # a worker looks for its file every second
 START_SECONDS = 120.0  # a worker is there in a quarter of a second, on a machine that has air
 
 
@@ -26,12 +28,22 @@ def gave_up(folder: Path) -> str | None:
 
 
 class Workers:
-    """The workers behind a master, seen through the files that its hooks leave in `folder`."""
+    """The workers behind a master, seen through the files that its hooks leave in `folder`.
 
-    def __init__(self, folder: Path, state: State, progress: Callable[[str], None]) -> None:
+    New are those that have started with what is in the file `config` now. One that died by itself
+    may be replaced at any time, and its successor may have read what was there before.
+    """
+
+    def __init__(
+        self, folder: Path, config: Path, state: State, progress: Callable[[str], None]
+    ) -> None:
         self.folder = folder
+        self.config = config
         self.state = state
         self.progress = progress
+        self.replaced = False
+        # There may be none: when one has just died, or when the folder was removed.
+        health.wait_until(lambda: bool(self._serving()), _SECONDS_TO_SHOW, lambda: None)
         self.before = self._serving()
 
     def replace(self) -> bool:
@@ -65,28 +77,35 @@ class Workers:
 
     def _wait_for_new(self) -> bool:
         """Wait until a worker serves that did not before; False when it could not start."""
-        failed = self.folder / "failed"
 
         def settled() -> bool:
-            return bool(self._new()) or failed.exists() or not self._alive()
+            self.replaced = bool(self._new())
+            return self.replaced or self._text("failed") == self._wanted() or not self._alive()
 
         health.wait_until(settled, START_SECONDS, lambda: self.progress("reloading the gateway"))
-        return bool(self._new())
+        return self.replaced
 
     def _new(self) -> set[str]:
-        return self._serving() - self.before
+        wanted = self._wanted()
+        return {name for name in self._serving() - self.before if self._text(name) == wanted}
+
+    def _wanted(self) -> str:
+        return hashlib.sha256(self.config.read_bytes()).hexdigest()
 
     def settle(self) -> None:
         """Back to one worker: the master lets the oldest go, which finish what they have.
 
         Where no new one serves, the old ones stay: they are all there is.
         """
+        if self.replaced:  # it may have died since
+            health.wait_until(lambda: bool(self._new()), START_SECONDS, lambda: None)
         if self.before and not self._new():
             return
+        (self.folder / "failed").unlink(missing_ok=True)
         while (wanted := self._number("wanted")) > 1 and self._alive():
             self._tell(signal.SIGTTOU, wanted - 1)
         if served := self._new():  # until then a new connection may still come to an old one
-            gone = [int(pid) for pid in self.before - served]
+            gone = [int(pid) for pid in (self.before | self._serving()) - served]
             health.wait_until(lambda: not any(map(_accepts, gone)), _SECONDS_TO_CLOSE, lambda: None)
 
     def _tell(self, number: signal.Signals, wanted: int) -> None:
@@ -101,12 +120,19 @@ class Workers:
         return is_ours(self.state)
 
     def _serving(self) -> set[str]:
-        return {file.name for file in self.folder.iterdir() if file.name.isdigit()}
+        with suppress(FileNotFoundError):
+            return {file.name for file in self.folder.iterdir() if file.name.isdigit()}
+        return set()
+
+    def _text(self, name: str) -> str:
+        with suppress(OSError):
+            return (self.folder / name).read_text(errors="replace")
+        return ""
 
     def _number(self, name: str) -> int:
         try:
-            return int((self.folder / name).read_text() or 0)
-        except (FileNotFoundError, ValueError):
+            return int(self._text(name))
+        except ValueError:
             return 0 if name == "forked" else 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -312,6 +313,27 @@ qwen            Qwen3              My server · 200k · price unknown
     assert gateway.ask("qwen").status == 200
 
 
+def checks(user: User) -> list[dict[str, str]]:
+    """What the doctor finds."""
+    found: list[dict[str, str]] = json.loads(user.run("doctor", "--json").stdout)["checks"]
+    return found
+
+
+def test_a_restart_or_another_folder_finds_a_lost_gateway(mission: Mission) -> None:
+    """`restart` ends one whose state file was lost; so does `up` where its whole folder was
+    removed, since nothing that is written there reaches it. There are never two.
+    """
+    user = mission.user
+    assert user.run("up").returncode == 0
+    (user.run_folder() / "state.json").unlink()
+    assert user.run("restart").stdout.startswith(f"restarted on 127.0.0.1:{mission.port}, pid ")
+    assert len(running_below(user.root)) == 2
+    shutil.rmtree(user.run_folder())
+    assert user.run("up").stdout.startswith(f"restarted on 127.0.0.1:{mission.port}, pid ")
+    assert len(running_below(user.root)) == 2
+    assert user.run("status").stdout.startswith("running on ")
+
+
 def test_state_files_that_cannot_be_believed(mission: Mission) -> None:
     """A state file that is damaged, lost, or names a process that is not ours: no process is taken
     for the gateway that is not, none is killed, and `up` starts anew or says what is in its way.
@@ -321,19 +343,27 @@ def test_state_files_that_cannot_be_believed(mission: Mission) -> None:
     assert user.run("up").returncode == 0
     master = user.gateway_state()["pid"]
 
-    # Lost, while the gateway runs: it is found by the port and its folder.
+    # Lost or damaged, while the gateway runs: it is found by its folder, and is the same after.
     kept = file.read_text()
+    where = f"running on 127.0.0.1:{mission.port}, pid {master}, profile work"
+    for damage in (None, "{", json.dumps({**json.loads(kept), "pid": 2**22, "started": "x"})):
+        file.unlink() if damage is None else file.write_text(damage)
+        line = user.run("status").stdout.splitlines()[0]
+        assert line.endswith("; its state file was lost    -> llmswitch up")
+        assert line.startswith(where)
+        assert user.json("status")["models"][0]["name"] == "opus"
+        row = next(row for row in checks(user) if row["name"] == "state")
+        assert row["level"] == "error"
+        assert row["hint"] == "llmswitch up --profile work"
+        # From a shell without keys, which the process itself has kept.
+        done = user.run("up", env=dict.fromkeys(KEYS, ""))
+        assert done.stdout.startswith(f"already running on 127.0.0.1:{mission.port}, pid {master}")
+        assert user.gateway_state() == json.loads(kept)
     file.unlink()
-    assert user.run("status").stdout.startswith("not running")
+    assert user.run("down").stdout == f"stopped 127.0.0.1:{mission.port}, pid {master}\n"
+    assert running_below(user.root) == []
     assert user.run("down").stdout == "not running\n"
-    done = user.run("up")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(
-        f"127.0.0.1:{mission.port} is in use by a gateway whose state file was lost "
-        f"(pid {master})\n"
-    )
     file.write_text(kept)
-    assert user.run("down").returncode == 0
 
     # The pid was given to another process since.
     state = user.gateway_state()

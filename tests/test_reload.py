@@ -217,6 +217,34 @@ def test_a_request_on_a_connection_that_is_there_already_is_not_lost(running: Mi
     assert [answer[:15] for answer in answers] == [b"HTTP/1.1 200 OK"] * 20
 
 
+def test_a_connection_that_is_kept_is_not_lost(running: Mission) -> None:
+    """A client that keeps its connection asks again the moment a stream has ended whose worker was
+    told to leave meanwhile: it is answered, and told to come on another connection the next time.
+    """
+    only_one_worker(running)
+    gateway = gateway_of(running)
+    running.zai.behave(Behaviour(events=40, delay=0.1), "glm-4.7")
+    body = {"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    headers = {"authorization": f"Bearer {gateway.key}"}
+    url = f"{gateway.url}/v1/messages"
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        slow = {"model": "glm-4.7", "stream": True, **body}
+        with client.stream("POST", url, headers=headers, json=slow) as stream:
+            parts = stream.iter_raw()
+            next(parts)
+            port = stream.extensions["network_stream"].get_extra_info("client_addr")[1]
+            change(running, "label: GLM-4.5 Air", "label: Kept # GLM-4.5 Air")
+            assert running.user.json("up")["did"] == "reloaded"
+            assert b"message_stop" in b"".join(parts)
+        for kept in (True, False):
+            asked = {"model": "opus", **body}
+            with client.stream("POST", url, headers=headers, json=asked) as answer:
+                where = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
+                assert answer.status_code == 200
+                assert (where == port, answer.headers.get("connection") == "close") == (kept, kept)
+                answer.read()
+
+
 def test_change_that_is_not_the_engines(running: Mission) -> None:
     """A comment or a role changes nothing of the engine: no worker is replaced, and `status` is
     content again.

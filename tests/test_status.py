@@ -45,6 +45,8 @@ def test_never_started(user: User) -> None:
     models = found.pop("models")
     assert found == {
         "running": False,
+        "starting": False,
+        "lost": False,
         "current": False,
         "service": None,
         "stopped": None,

@@ -27,6 +27,7 @@ LAYERS = [
     ["render", "advice", "prune", "what_if", "probe_wire", "probe_bodies"],
     ["plan", "wrapper", "probe_cures", "units"],
     ["process"],
+    ["lost"],
     ["gateway", "probe", "direct_menu", "setup"],
     ["service"],
     [

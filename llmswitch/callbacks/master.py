@@ -26,7 +26,7 @@ from llmswitch.callbacks.idle import IDLE, use
 from llmswitch.callbacks.routes import put_first
 
 HANDOVER = Path("handover.json")
-WORKERS = Path("workers")  # one empty file for each worker that serves, named by its pid
+WORKERS = Path("workers")  # a file for each worker that serves, see worker.py
 BOUND = WORKERS / "bound"  # there once the port is held
 FORKED = WORKERS / "forked"  # how many workers were ever forked
 WANTED = WORKERS / "wanted"  # how many workers the master is told to keep
@@ -42,11 +42,22 @@ _asked: set[int] = set()  # workers that the master itself told to leave
 _died: deque[float] = deque(maxlen=_LOOP)  # when the others went, in seconds of a clock
 
 
+def note(file: Path, text: str = "") -> None:
+    """Leave a file for the commands. Where that cannot be done (a full disk, a folder that was
+    removed) the gateway goes on without.
+    """
+    with suppress(OSError):
+        WORKERS.mkdir(mode=0o700, exist_ok=True)
+        file.touch(mode=0o600)
+        if text:
+            file.write_text(text)
+
+
 def when_ready(server: Any) -> None:
     """Import LiteLLM in the master, with the garbage collector off (a quarter of the time)."""
     gc.disable()
     use.open_lease()
-    BOUND.touch(mode=0o600)
+    note(BOUND)
     from litellm.rust_bridge.fork_guard import (
         reserve_process_for_forking,
     )
@@ -74,7 +85,7 @@ def pre_fork(server: Any, worker: Any) -> None:
     A process cannot be given new variables from outside; they come in a 0600 file that is deleted
     before it is used.
     """
-    FORKED.write_text(str(worker.age))
+    note(FORKED, str(worker.age))
     try:
         text = HANDOVER.read_text()
     except FileNotFoundError:
@@ -88,7 +99,8 @@ def child_exit(server: Any, worker: Any) -> None:
     """Forget a worker that is gone, however it went. Too many that went by themselves stop the
     gateway: one that dies again and again is no use to anyone, and nobody would see why.
     """
-    (WORKERS / str(worker.pid)).unlink(missing_ok=True)
+    with suppress(OSError):
+        (WORKERS / str(worker.pid)).unlink(missing_ok=True)
     server.log.info("worker (pid:%s) is gone", worker.pid)
     dismissed = WORKERS / f"{DISMISSED}{worker.pid}"
     if worker.pid in _asked or dismissed.exists() or FAILED.exists():  # FAILED: a reload cures it
@@ -98,13 +110,16 @@ def child_exit(server: Any, worker: Any) -> None:
     _died.append(time.monotonic())
     if len(_died) == _LOOP and _died[-1] - _died[0] <= _SECONDS:
         reason = f"{_LOOP} workers died within {_SECONDS:.0f} seconds"
-        CRASHED.write_text(reason)
+        note(CRASHED, reason)
         raise HaltServer(reason, 1)
 
 
 def nworkers_changed(server: Any, new: int, old: int | None) -> None:
-    """Tell how many workers the master keeps now."""
-    WANTED.write_text(str(new))
+    """Tell how many workers the master keeps now. Only a start and a reload change that, and what
+    died under another configuration is no sign of this one.
+    """
+    _died.clear()
+    note(WANTED, str(new))
     server.log.debug("workers wanted: %s, before: %s", new, old)
 
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llmswitch.budgets import WARN_AT, Account, Budget, look_up, period
+from llmswitch.budgets import WARN_AT, Account, Budget, Period, look_up, period
 from llmswitch.ledger import NewerError, Try, reading
 
 _log = logging.getLogger("gunicorn.error")
@@ -25,13 +25,17 @@ class Spending:
         self._worker = worker
         self._clock = clock
         self._accounts = [Account(budget, period(budget.per, clock())) for budget in budgets]
+        self._kept: dict[tuple[Budget, Period], Account] = {}
 
     def accounts(self) -> list[Account]:
         """Every account in the period of now."""
         now = self._clock()
         for index, account in enumerate(self._accounts):
-            if now >= account.period.end:
-                self._accounts[index] = Account(account.budget, period(account.budget.per, now))
+            if not account.period.start <= now < account.period.end:
+                # Kept, for a clock that is set back: what we have spent is in no other place.
+                self._kept[account.budget, account.period] = account
+                new = Account(account.budget, period(account.budget.per, now))
+                self._accounts[index] = self._kept.get((new.budget, new.period), new)
         return self._accounts
 
     def spent_for(self, model: str, provider: str | None, client: str) -> Account | None:

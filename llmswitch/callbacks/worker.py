@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
+import select
 import signal
 import sys
 import warnings
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from llmswitch.callbacks.idle import use
-from llmswitch.callbacks.master import FAILED, PROVEN, PROVING, SERVED, WORKERS
+from llmswitch.callbacks.master import FAILED, PROVEN, PROVING, SERVED, WORKERS, note
 
 with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -21,33 +24,64 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 _BOOT_ERROR = 3  # gunicorn's: the master gives up altogether
 _EXIT_AND_RETRY = 1
 _PATIENCE = 1.0  # seconds that an idle connection of a leaving worker gets
+_AGAIN = 0.05  # seconds
+_CLOSE = (b"connection", b"close")
 
 
 class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # which one is known at run time
-    """A connection that is not closed the moment its worker is told to leave: a request that is on
-    its way would be answered by a reset. uvicorn closes those without a request at once.
+    """A connection that is not closed the moment its worker is told to leave, nor when its answer
+    has ended: a request that is on its way would be answered by a reset. uvicorn does both.
+
+    Instead each answer that begins now says that it is the last one, so a client that keeps its
+    connections asks elsewhere the next time. One whose answer had begun gets the same time again.
     """
+
+    leaving = False
 
     def shutdown(self) -> None:
         """Called when the worker is to leave."""
+        self.leaving = True
+        if _CLOSE not in self.server_state.default_headers:
+            self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(_PATIENCE, self._shut_down)
-        else:
-            super().shutdown()
+            self.loop.call_later(_PATIENCE, self._leave)
+        elif not self.cycle.response_started:
+            self.cycle.default_headers = [*self.cycle.default_headers, _CLOSE]
 
-    def _shut_down(self) -> None:
-        if not self.transport.is_closing():
+    def on_response_complete(self) -> None:
+        """Called at the end of each answer."""
+        super().on_response_complete()
+        if self.leaving and not self.transport.is_closing():
+            self.loop.call_later(_PATIENCE, self._leave)
+
+    def _leave(self) -> None:
+        """Close it, unless a request has come, or lies there unread."""
+        if self.transport.is_closing() or not (self.cycle is None or self.cycle.response_complete):
+            return
+        unread = select.poll()
+        unread.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        if unread.poll(0):
+            self.loop.call_later(_AGAIN, self._leave)
+        else:
             super().shutdown()
 
 
 class Worker(UvicornWorker):
-    """Writes workers/<pid> once it serves, and leaves when its master has died."""
+    """Writes workers/<pid> once it serves, with the digest of the configuration that it started
+    with, and leaves when its master has died.
+    """
 
-    CONFIG_KWARGS: dict[str, Any] = {"loop": "auto", "http": Patient}  # noqa: RUF012 - as uvicorn has it
+    CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012 - as uvicorn has it
+        "loop": "auto",
+        "http": Patient,
+        # uvicorn measures by the clock of the day: set back by a day, it would not call for a day.
+        "timeout_notify": float("-inf"),
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ready = False
+        self.config_sha256 = ""
         self.idle_timeout = 0.0  # seconds; known once it serves
 
     def init_process(self) -> None:
@@ -59,7 +93,7 @@ class Worker(UvicornWorker):
             super().init_process()
         except SystemExit as stop:
             if stop.code == _BOOT_ERROR and SERVED.exists():
-                FAILED.touch(mode=0o600)
+                note(FAILED, self.config_sha256)
                 sys.exit(_EXIT_AND_RETRY)
             raise
 
@@ -72,6 +106,10 @@ class Worker(UvicornWorker):
         from llmswitch.callbacks.outgoing import confine
 
         confine()
+        # Before anything reads it: where it is changed meanwhile, this worker is of the old one.
+        with suppress(OSError):
+            text = Path(os.environ["CONFIG_FILE_PATH"]).read_bytes()
+            self.config_sha256 = hashlib.sha256(text).hexdigest()
         self.wsgi = guard(self.app.wsgi())
 
     def handle_exit(self, sig: int, frame: Any) -> None:
@@ -82,15 +120,17 @@ class Worker(UvicornWorker):
         signal.raise_signal(signal.SIGINT)
 
     async def callback_notify(self) -> None:
-        """Called by uvicorn on every tick (0.1 s) from the moment that it serves."""
+        """Called by uvicorn every second from the moment that it serves."""
         await super().callback_notify()
+        mine = WORKERS / str(os.getpid())
+        if not self.ready or not mine.exists():  # also when someone has emptied the folder
+            note(SERVED)
+            note(mine, self.config_sha256)
         if not self.ready:
             self.ready = True
             gc.freeze()
             gc.enable()
-            (WORKERS / str(os.getpid())).touch(mode=0o600)
-            SERVED.touch(mode=0o600)
-            with suppress(FileNotFoundError):  # of a worker that is not the first
+            with suppress(OSError):  # of a worker that is not the first
                 PROVING.replace(PROVEN)
             from llmswitch.callbacks.settings import settings
 
