@@ -144,6 +144,9 @@ def check_room(plan: Plan) -> None:
     trial = plan.run / ".room"
     try:
         write_private(trial, plan.drawing.config + plan.drawing.conf + " " * _ROOM)
+    except OSError as error:
+        error.filename = str(plan.run)
+        raise
     finally:
         trial.unlink(missing_ok=True)
 
