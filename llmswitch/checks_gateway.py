@@ -69,9 +69,9 @@ def check_service(facts: Facts) -> Verdict:
 
 def check_process(facts: Facts) -> Verdict:
     """The process is alive, and the very one that was started."""
-    state = _noted(facts)
     if facts.running is not None:
         return Verdict("ok", f"pid {facts.running.pid}, LiteLLM {facts.running.engine}")
+    state = _noted(facts)
     if reason := gave_up(facts.run / WORKERS):
         cure = f"llmswitch logs --profile {facts.ref.typed}    (why), then: {_up(facts)}"
         return Verdict("error", f"it stopped by itself: {reason}", cure)

@@ -8,6 +8,7 @@ from llmswitch.facts import Facts, Level, NotAskedError, Verdict
 from llmswitch.keys import KEYRING, wrongs
 from llmswitch.providers import Provider
 from llmswitch.render import named_in_engine
+from llmswitch.secrets import stored_keys
 
 
 def check_profile(facts: Facts) -> Verdict:
@@ -41,6 +42,24 @@ def check_prices(facts: Facts) -> Verdict:
     said = f"unknown: {', '.join(unknown)}; their cost is shown as unknown, and no budget counts it"
     cure = "write `price: {input: ..., output: ...}` for them (USD per million tokens)"
     return Verdict("warning" if facts.profile.all_budgets else "info", said, cure)
+
+
+def are_kept_keys_damaged(facts: Facts) -> bool:
+    """Whether what `key set` has kept cannot be read."""
+    try:
+        stored_keys(facts.home)
+    except LlmswitchError:
+        return True
+    return False
+
+
+def check_kept_keys(facts: Facts) -> Verdict:
+    """What `key set` has kept can be read."""
+    try:
+        stored_keys(facts.home)
+    except LlmswitchError as error:
+        return Verdict("error", error.message, error.hint)
+    return Verdict("ok", f"{facts.home.keys} can be read")
 
 
 def check_variables(facts: Facts) -> Verdict:

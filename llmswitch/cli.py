@@ -32,7 +32,7 @@ from llmswitch.cli_common import (
 )
 from llmswitch.cli_wrapper import DirOption
 from llmswitch.errors import LlmswitchError, of_file
-from llmswitch.paths import find_home
+from llmswitch.paths import find_home, find_run
 
 if TYPE_CHECKING:
     from llmswitch.facts import Facts
@@ -135,7 +135,8 @@ def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Stop the gateway; open requests are given time to finish."""
     from llmswitch import progress, report, service
 
-    home, ref = chosen(profile)
+    home = find_home(os.environ)
+    ref = find_run(home, profile, os.environ)
     with progress.shown() as tell:
         stopped = service.stop(ref, home, os.environ, tell)
     show(report.stopped(stopped), {"stopped": stopped is not None}, as_json)

@@ -143,6 +143,20 @@ def find_profile(home: Home, wanted: str | None, environ: Mapping[str, str]) -> 
     return _named_profile(home, value)
 
 
+def find_run(home: Home, wanted: str | None, environ: Mapping[str, str]) -> ProfileRef:
+    """The same, but one whose file is gone is known by its name while it has a folder: its gateway
+    may run.
+    """
+    try:
+        return find_profile(home, wanted, environ)
+    except LlmswitchError:
+        name = wanted or environ.get("LLMSWITCH_PROFILE") or _default_name(home) or ""
+        ref = ProfileRef(name, home.profiles / f"{name}.yaml", name)
+        if PROFILE_NAME.fullmatch(name) and home.run(ref).is_dir():
+            return ref
+        raise
+
+
 def find_profile_if_any(
     home: Home, wanted: str | None, environ: Mapping[str, str]
 ) -> ProfileRef | None:
