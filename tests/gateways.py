@@ -8,7 +8,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -282,6 +282,14 @@ def wait_for(true: Callable[[], object], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < end, "it did not become true"
         time.sleep(0.05)
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print how long something takes; `pytest -rP` shows it. What the README says is from here."""
+    began = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - began:.2f} s")
 
 
 def running_below(root: Path) -> list[str]:

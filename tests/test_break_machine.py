@@ -25,7 +25,7 @@ import psutil
 import pytest
 
 from tests.conftest import User, free_port, make_user
-from tests.gateways import Gateway, Reply, running_below, wait_for, worker_pids
+from tests.gateways import Gateway, Reply, running_below, timed, wait_for, worker_pids
 from tests.ledgers import CALM
 from tests.upstream import Behaviour, FakeUpstream
 
@@ -151,11 +151,14 @@ def test_a_gateway_that_hangs(place: Place) -> None:
     pid = place.pid
     os.killpg(pid, signal.SIGSTOP)
     where = f"127.0.0.1:{place.port}, pid {pid}"
-    assert place.line() == f"not answering on {where}, profile work    -> llmswitch restart"
+    with timed("to see that it hangs"):
+        line = place.line()
+    assert line == f"not answering on {where}, profile work    -> llmswitch restart"
     found = place.user.json("status")
     assert (found["running"], found["pid"], found["starting"]) == (False, pid, False)
     assert place.check("liveliness") == ("error", "it does not answer")
-    done = place.user.run("down")
+    with timed("`down` of one that hangs"):
+        done = place.user.run("down")
     assert (done.returncode, done.stdout) == (0, f"stopped {where}\n")
     assert running_below(place.user.root) == []
 
@@ -171,9 +174,8 @@ def test_a_machine_that_sleeps(place: Place) -> None:
         waiting = pool.submit(place.gateway.ask, "quick")
         time.sleep(20)
         os.killpg(pid, signal.SIGCONT)
-        woken = time.monotonic()
-        assert waiting.result().status == 200
-        print(f"seconds after a sleep: {time.monotonic() - woken:.2f} s")
+        with timed("an answer after a sleep"):
+            assert waiting.result().status == 200
     assert (place.pid, worker_pids(place.user)) == (pid, workers)
 
 
@@ -235,7 +237,8 @@ def test_a_full_disk(place: Place) -> None:
     assert (place.user.run_folder() / "litellm_config.yaml").read_bytes() == config
     assert place.gateway.ask("quick").status == 200
     full.unlink()
-    wait_for(lambda: place.ledger_state()["trouble"] is None)
+    with timed("until the ledger is written again"):
+        wait_for(lambda: place.ledger_state()["trouble"] is None)
     assert place.rows() == before + asked + 2
 
     full = fill(place)
@@ -276,10 +279,9 @@ def test_no_descriptors_left(place: Place) -> None:
                 except httpx.HTTPError:
                     refused += 1
         worker.rlimit(psutil.RLIMIT_NOFILE, limits)
-        again = time.monotonic()
-        wait_for(lambda: place.user.json("status")["running"])
-        assert place.gateway.ask("quick").status == 200
-        print(f"seconds until there are descriptors: {time.monotonic() - again:.2f} s")
+        with timed("an answer when there are descriptors"):
+            wait_for(lambda: place.user.json("status")["running"])
+            assert place.gateway.ask("quick").status == 200
     assert refused
     assert worker_pids(place.user) == {pid}
 
@@ -346,9 +348,8 @@ def test_a_master_that_is_killed(place: Place) -> None:
     """
     pid = place.pid
     os.kill(pid, signal.SIGKILL)
-    killed = time.monotonic()
-    wait_for(lambda: running_below(place.user.root) == [])
-    print(f"seconds until its worker has left: {time.monotonic() - killed:.2f} s")
+    with timed("until its worker has left"):
+        wait_for(lambda: running_below(place.user.root) == [])
     assert place.line() == "not running (profile work)    -> llmswitch up"
     level, message = place.check("process")
     assert (level, message) == ("warning", f"pid {pid} is gone without `llmswitch down`")
@@ -361,7 +362,7 @@ def test_a_master_that_is_killed(place: Place) -> None:
         )
         level, message = place.check("port")
         assert level == "error"
-    began = time.monotonic()
-    assert place.user.run("up").stdout.startswith(f"started on 127.0.0.1:{place.port}, pid ")
-    print(f"seconds until `up` has started it: {time.monotonic() - began:.2f} s")
+    with timed("until `up` has started it"):
+        done = place.user.run("up")
+    assert done.stdout.startswith(f"started on 127.0.0.1:{place.port}, pid ")
     assert place.gateway.ask("quick").status == 200

@@ -21,7 +21,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, find_profile
 from llmswitch.state import start_by_ps
 from tests.conftest import KEYS, Mission, User, free_port
-from tests.gateways import Gateway, running_below, wait_for, worker_pids
+from tests.gateways import Gateway, running_below, timed, wait_for, worker_pids
 
 pytestmark = [pytest.mark.xdist_group("trouble"), pytest.mark.timeout(300)]
 
@@ -54,6 +54,7 @@ def test_busy_port(user: User) -> None:
         began = time.monotonic()
         said = refused(user, "up")
         took = time.monotonic() - began
+        print(f"a taken port: {took:.2f} s")
         assert refused(user, "up", "--foreground") == said
     name = psutil.Process().name()
     assert said == (
@@ -151,7 +152,8 @@ def test_interrupted(mission: Mission) -> None:
     wait_for((user.run_folder() / "state.json").exists)
     wait_for(lambda: running_below(user.run_folder()))
     starting.send_signal(signal.SIGINT)
-    out, error = starting.communicate(timeout=60)
+    with timed("Ctrl-C"):
+        out, error = starting.communicate(timeout=60)
     assert starting.returncode == 130
     assert out == ""
     assert "Traceback" not in error
@@ -356,7 +358,8 @@ def test_state_files_that_cannot_be_believed(mission: Mission) -> None:
         assert row["level"] == "error"
         assert row["hint"] == "llmswitch up --profile work"
         # From a shell without keys, which the process itself has kept.
-        done = user.run("up", env=dict.fromkeys(KEYS, ""))
+        with timed("a gateway is found again"):
+            done = user.run("up", env=dict.fromkeys(KEYS, ""))
         assert done.stdout.startswith(f"already running on 127.0.0.1:{mission.port}, pid {master}")
         assert user.gateway_state() == json.loads(kept)
     file.unlink()

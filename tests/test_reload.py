@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from tests.conftest import KEYS, Mission, start_mission
-from tests.gateways import Gateway, Reply, running_below, secrets_in, wait_for, worker_pids
+from tests.gateways import Gateway, Reply, running_below, secrets_in, timed, wait_for, worker_pids
 from tests.upstream import Behaviour
 
 pytestmark = [pytest.mark.xdist_group("reload"), pytest.mark.timeout(300)]
@@ -155,7 +155,8 @@ def test_changed_profile(running: Mission) -> None:
     change(running, "qwen: {model: mine/qwen3", "coder: {model: mine/coder-9")
     assert user.json("status")["current"] is False
     assert "; the profile has changed since    -> llmswitch up\n" in user.run("status").stdout
-    done = user.run("up")
+    with timed("a reload"):
+        done = user.run("up")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"reloaded on 127.0.0.1:{running.port}, pid {master}; ")
     found = user.json("status")
@@ -328,7 +329,8 @@ def test_configuration_that_does_not_start(running: Mission) -> None:
     file = change(running, "gateway:", f"{BROKEN}gateway:")
     user.keys = {"EXTRA": "x", **KEYS, "MINE_KEY": "changed"}
     with Traffic(gateway) as traffic, Stream(running) as stream:
-        done = user.run("up")
+        with timed("a reload that fails"):
+            done = user.run("up")
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
             "the new configuration does not start, so the gateway goes on with the old one: "
@@ -487,7 +489,8 @@ def test_killed_worker(running: Mission) -> None:
         thread.start()
     wait_for(lambda: len(running.zai.of("/v1/messages")) == 10)
     os.kill(worker, signal.SIGKILL)
-    assert gateway.ask("qwen").said == "I am qwen3 at mine"
+    with timed("the first answer after a worker was killed"):
+        assert gateway.ask("qwen").said == "I am qwen3 at mine"
     wait_for(lambda: len(answers) == 10)
     connecting.set()
     for thread in threads:
