@@ -15,6 +15,7 @@ from llmswitch import (
     cli_budget,
     cli_init,
     cli_key,
+    cli_logs,
     cli_models,
     cli_service,
     cli_usage,
@@ -37,6 +38,9 @@ from llmswitch.paths import find_home, find_run
 if TYPE_CHECKING:
     from llmswitch.facts import Facts
 
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Have LiteLLM log all that it has to say.")
+]
 Shell = Literal["bash", "zsh", "fish"]
 Format = Literal["sh", "fish", "json", "vscode", "github-actions", "docker"]
 
@@ -113,6 +117,7 @@ def up(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="One line, and the models that are left out.")
     ] = False,
+    verbose: VerboseOption = False,
     on_demand: Annotated[bool, typer.Option("--on-demand", hidden=True)] = False,
     at_once: Annotated[bool, typer.Option("--at-once", hidden=True)] = False,
     as_json: JsonOption = False,
@@ -122,11 +127,15 @@ def up(
 
     home, ref = chosen(profile)
     if foreground:
-        gateway.run_in_foreground(ref, home, os.environ)
+        gateway.run_in_foreground(ref, home, os.environ, verbose=verbose)
     with progress.shown() as tell:
-        done = gateway.up(ref, home, os.environ, tell, on_demand=on_demand, at_once=at_once)
+        done = gateway.up(
+            ref, home, os.environ, tell, on_demand=on_demand, at_once=at_once, verbose=verbose
+        )
     lines = report.outcome_in_short(done) if quiet else report.outcome(done)
     notes = login.notes(done.state.clients, os.environ)
+    if verbose:
+        notes = [*report.not_verbose(done), *notes]
     show([*lines, *notes], report.outcome_data(done), as_json)
 
 
@@ -143,13 +152,15 @@ def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def restart(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+def restart(
+    profile: ProfileOption = None, verbose: VerboseOption = False, as_json: JsonOption = False
+) -> None:
     """Stop the gateway and start it anew, with the keys that are set now."""
     from llmswitch import gateway, progress, report
 
     home, ref = chosen(profile)
     with progress.shown() as tell:
-        done = gateway.restart(ref, home, os.environ, tell)
+        done = gateway.restart(ref, home, os.environ, tell, verbose=verbose)
     show(report.outcome(done), report.outcome_data(done), as_json)
 
 
@@ -164,19 +175,7 @@ def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     show(report_status.status(found), found, as_json)
 
 
-@app.command()
-def logs(
-    profile: ProfileOption = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 100,
-) -> None:
-    """Show the gateway's log."""
-    from llmswitch import gateway_log, service
-
-    home, ref = chosen(profile)
-    if journal := service.journal(ref, home, os.environ):
-        raise typer.Exit(gateway_log.show_journal(journal, lines, follow))
-    raise typer.Exit(gateway_log.show(home.run(ref) / gateway_log.NAME, lines, follow))
+app.command()(cli_logs.logs)
 
 
 @app.command()

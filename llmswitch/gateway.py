@@ -77,16 +77,20 @@ def up(
     *,
     on_demand: bool = False,
     at_once: bool = False,
+    verbose: bool = False,
 ) -> Outcome:
     """Make the gateway run with the profile as it stands: start it, reload it, or do nothing.
 
     Returns when it has answered. Two at once start one gateway. What is started `on_demand` goes
     when nobody uses it any more; without that, one that runs stays from now on. With `at_once` a
     start is not waited for where this very configuration has served before: the port is held, and
-    requests wait for their answer.
+    requests wait for their answer. `verbose` is of a process that is started; one that runs keeps
+    what it was started with.
     """
     run = home.run(ref)
     service = managed(ref, home, environ)
+    if service and verbose:
+        raise _not_of_a_service(service, ref)
     woken = service is not None and _wake(service, run, ref, home, progress)
     with _alone(run, progress), lease.hold(run):
         state = _running_or_damaged(run)
@@ -98,7 +102,7 @@ def up(
             lease.mark(run, on_demand=on_demand)
         if state is None:
             early = at_once and has_served(plan)
-            state = start(plan, environ, progress, early)
+            state = start(plan, environ, progress, early, verbose)
             return Outcome("starting" if early else "started", state)
         if (state.host, state.port, state.version, state.engine) != identity(plan):
             # A new process holds no keys but those that are set now.
@@ -111,7 +115,7 @@ def up(
             check_port(plan, state.port)
             check_room(plan)
             stop(run, state, progress)
-            return Outcome("restarted", start(plan, environ, progress), stays)
+            return Outcome("restarted", start(plan, environ, progress, verbose=verbose), stays)
         changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
         if state.config_sha256 == plan.drawing.config_sha256 and not changed:
             mend_files(plan)
@@ -134,13 +138,22 @@ def down(run: Path, progress: Progress) -> State | None:
         return state
 
 
-def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: Progress) -> Outcome:
+def restart(
+    ref: ProfileRef,
+    home: Home,
+    environ: Mapping[str, str],
+    progress: Progress,
+    *,
+    verbose: bool = False,
+) -> Outcome:
     """Stop the gateway and start it anew, with the keys that are set now alone.
 
     A profile that cannot be used, or a port that is taken, leaves the old one running.
     """
     run = home.run(ref)
     if service := managed(ref, home, environ):
+        if verbose:
+            raise _not_of_a_service(service, ref)
         draw(ref, kept_keys(home))
         progress("restarting the service")
         before = running(run)
@@ -152,14 +165,16 @@ def restart(ref: ProfileRef, home: Home, environ: Mapping[str, str], progress: P
         lease.mark(run, on_demand=False)
         state = _running_or_damaged(run)
         if state is None:
-            return Outcome("started", start(plan, environ, progress))
+            return Outcome("started", start(plan, environ, progress, verbose=verbose))
         check_port(plan, state.port)
         check_room(plan)
         stop(run, state, progress)
-        return Outcome("restarted", start(plan, environ, progress))
+        return Outcome("restarted", start(plan, environ, progress, verbose=verbose))
 
 
-def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> NoReturn:
+def run_in_foreground(
+    ref: ProfileRef, home: Home, environ: Mapping[str, str], *, verbose: bool = False
+) -> NoReturn:
     """Become the gateway: its output on this terminal, until Ctrl-C. Never returns."""
     run = home.run(ref)
     with _alone(run, lambda _text: None):
@@ -177,8 +192,16 @@ def run_in_foreground(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -
         write_state(run, state_of(plan, os.getpid(), plan.fingerprints()))
     os.umask(UMASK)
     os.chdir(run)
-    inside = environment(plan, environ) | handed
+    inside = environment(plan, environ, verbose) | handed
     os.execve(sys.executable, command(), inside)  # noqa: S606 - no shell
+
+
+def _not_of_a_service(service: Service, ref: ProfileRef) -> LlmswitchError:
+    return LlmswitchError(
+        f"the service {service.name} starts this gateway, and it takes no -v",
+        f"llmswitch down --profile {ref.typed}, then: "
+        f"llmswitch up --foreground -v --profile {ref.typed}",
+    )
 
 
 def _wake(service: Service, run: Path, ref: ProfileRef, home: Home, progress: Progress) -> bool:

@@ -57,6 +57,7 @@ _LITELLM = {
     "DISABLE_ADMIN_UI": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",  # its warnings are of a server that many people sign in to
     "LITELLM_MODE": "PRODUCTION",  # else it loads any .env that it finds above its own folder
     "NO_DOCS": "True",
     "NO_OPENAPI": "True",
@@ -166,7 +167,7 @@ def identity(plan: Plan) -> tuple[str, int, str, str]:
     return plan.listens.host, plan.listens.port, __version__, installed_version("litellm")
 
 
-def environment(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
+def environment(plan: Plan, environ: Mapping[str, str], verbose: bool = False) -> dict[str, str]:
     """The gateway's environment, built from nothing."""
     result = {name: environ[name] for name in _PASSED_ON if name in environ}
     ours = environ.get("NO_PROXY") or environ.get("no_proxy")
@@ -180,6 +181,9 @@ def environment(plan: Plan, environ: Mapping[str, str]) -> dict[str, str]:
         "LLMSWITCH_LEDGER": str(plan.home.ledger(plan.drawing.ref)),
         "LLMSWITCH_PROFILE": plan.drawing.ref.argument,  # for the cures that are told
     }
+    if verbose:
+        del result["LITELLM_LOG"]
+        result["LLMSWITCH_VERBOSE"] = "1"
     return result | secrets_inside(plan)
 
 

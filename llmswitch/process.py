@@ -151,8 +151,15 @@ def check_room(plan: Plan) -> None:
         trial.unlink(missing_ok=True)
 
 
-def start(plan: Plan, environ: Mapping[str, str], progress: Progress, early: bool = False) -> State:
+def start(
+    plan: Plan,
+    environ: Mapping[str, str],
+    progress: Progress,
+    early: bool = False,
+    verbose: bool = False,
+) -> State:
     """Start a process and wait until it answers, or, if `early`, until it holds the port.
+    `verbose`: all that LiteLLM has to say comes into its log.
 
     Raises LlmswitchError where it does not come up; then nothing of it is left.
     """
@@ -160,7 +167,7 @@ def start(plan: Plan, environ: Mapping[str, str], progress: Progress, early: boo
     check_room(plan)
     write_files(plan)
     log = plan.run / gateway_log.NAME
-    gateway_log.rotate(log)
+    offset = gateway_log.size(log)
     progress("starting the gateway")
     process = None
     try:
@@ -169,7 +176,7 @@ def start(plan: Plan, environ: Mapping[str, str], progress: Progress, early: boo
             process = subprocess.Popen(
                 command(),
                 cwd=plan.run,
-                env=environment(plan, environ),
+                env=environment(plan, environ, verbose),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -178,7 +185,7 @@ def start(plan: Plan, environ: Mapping[str, str], progress: Progress, early: boo
             )
         state = state_of(plan, process.pid, plan.fingerprints())
         write_state(plan.run, state)
-        wait_for_answer(plan, process.pid, progress, process, early)
+        wait_for_answer(plan, process.pid, progress, process, early, offset)
     except BaseException:  # also Ctrl-C: nothing of ours is left behind
         if process is not None:
             _kill(process.pid)
@@ -212,12 +219,15 @@ def wait_for_answer(
     progress: Progress,
     process: subprocess.Popen[bytes] | None = None,
     early: bool = False,
+    offset: int | None = None,
 ) -> None:
-    """Wait until the gateway answers; `early`: until it holds its port."""
+    """Wait until the gateway answers; `early`: until it holds its port. What stands in its log
+    after `offset` bytes, or else from now on, tells why it does not.
+    """
     gateway = plan.listens
     log = plan.run / gateway_log.NAME
     served = plan.run / WORKERS / "served"
-    offset = 0 if process else gateway_log.size(log)
+    offset = gateway_log.size(log) if offset is None else offset
 
     def settled() -> bool:
         if process is not None and process.poll() is not None:

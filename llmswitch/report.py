@@ -52,6 +52,13 @@ def outcome_in_short(done: Outcome) -> list[str]:
     return [_did(done), *(f"{row['name']} is left out: {row['reason']}" for row in left_out)]
 
 
+def not_verbose(done: Outcome) -> list[str]:
+    """What `up -v` says of a process that was there before."""
+    if done.did in ("started", "starting", "restarted"):
+        return []
+    return ["", "its log is as it was started; for all of it: llmswitch restart -v"]
+
+
 def _did(done: Outcome) -> str:
     state = done.state
     where = f"on {state.url.removeprefix('http://')}, pid {state.pid}"

@@ -7,7 +7,6 @@ test wants to know of their session.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmswitch.request_line import parsed
 from tests import clients
 from tests.conftest import Mission, User
 from tests.terminal import INPUT_BOX, MenuRow, Terminal, menu_rows, type_command
@@ -187,9 +187,9 @@ def asked_of(upstream: FakeUpstream, request: Request) -> Asked:
 
 def gateway_answers(mission: Mission, offset: int = 0) -> list[tuple[str, int]]:
     """Method and path of each request in the gateway's log from `offset` on, and its status."""
-    text = (mission.user.run_folder() / "gateway.log").read_text()[offset:]
-    found = re.findall(r'"([A-Z]+ /\S*) HTTP/1\.1" (\d+)', text)
-    return [(line.partition("?")[0], int(status)) for line, status in found]
+    log = mission.user.run_folder() / "gateway.log"
+    found = [parsed(line) for line in log.read_text()[offset:].splitlines()]
+    return [(f"{one.method} {one.path}", one.status) for one in found if one]
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

@@ -19,6 +19,8 @@ from llmswitch.callbacks.clients import owner
 from llmswitch.callbacks.exchange import Exchange, begin
 from llmswitch.callbacks.idle import ON_DEMAND, use
 from llmswitch.callbacks.ledger import OK, writer
+from llmswitch.callbacks.log import finish
+from llmswitch.callbacks.output import be_quiet
 from llmswitch.callbacks.settings import config, settings
 from llmswitch.ledger import OWN_CLIENT
 
@@ -217,6 +219,9 @@ def _checked(send: Send) -> Send:
         if message["type"] == "lifespan.startup.complete":
             writer().start()
             spending()
+            be_quiet()
+        if message["type"] == "lifespan.shutdown.complete":
+            await finish()
         await send(message)
 
     return checked

@@ -11,28 +11,32 @@ import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from llmswitch.ledger import Try
+
 _LONGEST = 200  # characters of a name that a client sends
 
 
 @dataclass
 class Exchange:
-    """`asked` is the model that the client named, once it is known that there is one. `first_byte`
-    is that of an answer, not of a refusal, in seconds from the arrival. `is_final` means that to
-    send it again would be refused again. `tried` are LiteLLM's ids of deployments. `login` is the
-    token of the Claude login that the client has brought along, `lacks_login` that it brought none
-    and a model wanted one.
+    """`asked` is the model that the client named, once it is known that there is one, `unknown` one
+    that there is not. `first_byte` is that of an answer, not of a refusal, in seconds from the
+    arrival. `is_final` means that to send it again would be refused again. `tried` are LiteLLM's
+    ids of deployments, `rows` what the ledger notes. `login` is the token of the Claude login that
+    the client has brought along, `lacks_login` that it brought none and a model wanted one.
     """
 
     client: str
     session: str | None
     agent: str | None
     asked: str | None = None
+    unknown: str | None = None
     first_byte: float | None = None
     is_answered: bool = False
     is_final: bool = False
     login: bytes | None = field(default=None, repr=False)
     lacks_login: bool = False
     tried: set[str] = field(default_factory=set)
+    rows: list[Try] = field(default_factory=list)
     arrived: float = field(default_factory=time.monotonic)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 

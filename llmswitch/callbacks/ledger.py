@@ -86,6 +86,7 @@ def _note(kwargs: dict[str, Any]) -> None:
         return  # refused before it was known what is asked for
     info = (kwargs.get("litellm_params") or {}).get("model_info") or {}
     row = _row(said, info, exchange, bool(kwargs.get("stream")))
+    exchange.rows.append(row)
     writer().put(row)
     spending().add(row)
 

@@ -68,12 +68,14 @@ class Names(CustomLogger):
         wanted = data.get("model")
         if llm_router is None or not isinstance(wanted, str):
             return  # a request without a model: LiteLLM knows whether it needs one
+        exchange = current.get()
         if not llm_router.get_model_list(model_name=wanted):
+            if exchange:
+                exchange.unknown = wanted
             known = ", ".join(dict.fromkeys(llm_router.get_model_names()))
             raise HTTPException(
                 404, f"llmswitch: the profile has no model {wanted!r}; it has: {known}"
             )
-        exchange = current.get()
         if exchange:
             exchange.asked = wanted
         cached = settings().get("cached", [])

@@ -36,7 +36,7 @@ def confine() -> None:
         text = plain(handler, record)
         for secret in secrets:
             text = text.replace(secret, _MASK)
-        return text
+        return text.replace("\n", "\n  ")  # what someone else has written begins no line of ours
 
     logging.Handler.format = masked  # type: ignore[method-assign, assignment]
     httpx.Response.aiter_bytes = _bounded  # type: ignore[method-assign, assignment]

@@ -15,6 +15,7 @@ from typing import Any
 
 from llmswitch.callbacks.idle import use
 from llmswitch.callbacks.master import FAILED, PROVEN, PROVING, SERVED, WORKERS, note
+from llmswitch.callbacks.output import tend
 
 with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -103,6 +104,7 @@ class Worker(UvicornWorker):
         The master loads this module before it holds the port, so what needs LiteLLM waits.
         """
         from llmswitch.callbacks.door import guard
+        from llmswitch.callbacks.log import logged
         from llmswitch.callbacks.outgoing import confine
 
         confine()
@@ -110,7 +112,25 @@ class Worker(UvicornWorker):
         with suppress(OSError):
             text = Path(os.environ["CONFIG_FILE_PATH"]).read_bytes()
             self.config_sha256 = hashlib.sha256(text).hexdigest()
-        self.wsgi = guard(self.app.wsgi())
+        self.wsgi = logged(guard(self.app.wsgi()))
+
+    def init_signals(self) -> None:
+        """The signal that ended uvicorn is raised once more by it, and a worker dies at once."""
+        super().init_signals()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._die)
+
+    def _die(self, number: int, frame: Any) -> None:
+        self._write_down()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    def _write_down(self) -> None:
+        """What the ledger and the log have not written yet."""
+        if self.ready:
+            from llmswitch.callbacks.log import write_down
+
+            write_down()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGQUIT: the master was told to stop at once (Ctrl-C). uvicorn itself does not listen to
@@ -138,7 +158,9 @@ class Worker(UvicornWorker):
             use.begin()
         if os.getppid() != self.ppid:
             self.log.error("the gunicorn master is gone; leaving")
+            self._write_down()
             os._exit(_EXIT_AND_RETRY)
+        tend(self.ppid)
         if use.is_over(self.idle_timeout):
             self.log.info("nobody has used the gateway for %s seconds; leaving", self.idle_timeout)
             os.kill(self.ppid, signal.SIGTERM)

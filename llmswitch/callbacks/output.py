@@ -1,0 +1,133 @@
+"""What the gateway's processes write to their standard error and output: what comes there, and the
+file that it goes to, which is put aside when it has grown large.
+
+The master loads this before it imports LiteLLM.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import logging
+import os
+import signal
+import sys
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gunicorn import glogging
+
+LOG = Path("gateway.log")
+LARGEST = 10_000_000  # bytes
+KEPT = 3  # old files; log_files.py has it too
+_EVERY = 1.0  # seconds
+_SELDOM = 60.0  # seconds
+_OUTPUT, _ERRORS = 1, 2
+_LITELLM = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
+
+
+class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's own log, on standard error as ever."""
+
+    def setup(self, cfg: Any) -> None:
+        """Before anything else is written. LiteLLM prints its banner, and advice on its own
+        settings, on standard output.
+        """
+        super().setup(cfg)
+        if not _is_verbose():
+            with Path(os.devnull).open("wb") as nothing:
+                os.dup2(nothing.fileno(), _OUTPUT)
+            warnings.showwarning = lambda *_, **__: None
+        elif isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)  # else it comes late, or never
+        _file.numbers = [number for number in (_OUTPUT, _ERRORS) if _goes_to_log(number)]
+
+    def reopen_files(self) -> None:
+        """SIGUSR1, which the master passes on to the workers: the file was put aside. One that
+        cannot be made now is no reason to stop a gateway.
+        """
+        with suppress(OSError):
+            opened = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            for number in _file.numbers:
+                os.dup2(opened, number)
+            os.close(opened)
+
+
+def be_quiet() -> None:
+    """From when a worker serves: what LiteLLM says of a failed request is in the line of that
+    request, without the upstream's words. Until then it says why it cannot start.
+    """
+    if not _is_verbose():
+        for name in _LITELLM:
+            logging.getLogger(name).addFilter(_OfCache())
+
+
+class _OfCache(logging.Filter):
+    """Lets through that the cache fails, which is in no request's line; not LiteLLM's words of it,
+    which hold answers, and not for every request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = -_SELDOM
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if Path(record.pathname).parent.name != "caching" or record.levelno < logging.ERROR:
+            return False
+        if record.created - self.told < _SELDOM:
+            return False
+        self.told = record.created
+        record.msg = "Redis, which is to cache answers, fails; `llmswitch restart -v` logs how"
+        record.args = record.exc_info = record.exc_text = None
+        return True
+
+
+def _is_verbose() -> bool:
+    return "LLMSWITCH_VERBOSE" in os.environ
+
+
+class _File:
+    """Which of a process' outputs go to the log: none under systemd, or in a terminal."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.looked = 0.0
+
+
+_file = _File()
+
+
+def _goes_to_log(number: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(number), LOG.stat())
+    except OSError:
+        return False
+
+
+def tend(master: int) -> None:
+    """Put the log aside when it is large, and have all processes go on with a new one; also when
+    someone else has. Called often, looks once a second.
+    """
+    if not _file.numbers or time.monotonic() - _file.looked < _EVERY:
+        return
+    _file.looked = time.monotonic()
+    if os.fstat(_ERRORS).st_size > LARGEST:
+        with suppress(OSError):  # one of two workers does it
+            _put_aside()
+    if not _goes_to_log(_ERRORS):
+        with suppress(ProcessLookupError):
+            os.kill(master, signal.SIGUSR1)
+
+
+def _put_aside() -> None:
+    with LOG.open("rb") as log:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(log.fileno()), LOG.stat()):
+            return
+        names = [LOG, *(LOG.with_name(f"{LOG.name}.{number}") for number in range(1, KEPT + 1))]
+        for older, newer in zip(reversed(names), reversed(names[:-1]), strict=False):
+            with suppress(FileNotFoundError):
+                newer.replace(older)
