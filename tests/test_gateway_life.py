@@ -217,6 +217,9 @@ def test_environment_is_built_from_nothing(shell: Mission, proxy: Proxy) -> None
         "LLMSWITCH_CLIENTS": str(user.state / "clients.json"),
         "LLMSWITCH_LEDGER": str(user.state / "ledger" / "work.db"),
         "LLMSWITCH_PROFILE": "work",
+        "LLMSWITCH_IDENTITY": json.dumps(
+            [user.gateway_state()[name] for name in ("host", "port", "version", "engine")]
+        ),
         "DISABLE_ADMIN_UI": "True",
         "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -293,7 +296,8 @@ def test_running_means_that_it_answers(shell: Mission) -> None:
     os.kill(worker, signal.SIGSTOP)
     try:
         found = shell.user.json("status")
-        assert (found["running"], found["current"], found["pid"]) == (False, False, None)
+        assert (found["running"], found["current"], found["starting"]) == (False, False, False)
+        assert found["pid"] == shell.user.gateway_state()["pid"]
     finally:
         os.kill(worker, signal.SIGCONT)
     assert shell.user.json("status")["running"] is True

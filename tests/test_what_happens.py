@@ -41,8 +41,9 @@ HELD = {
         "test_break_machine::test_a_full_disk"
     ),
     "the disk is full": "test_break_machine::test_a_full_disk",
-    "a file of the gateway (its state, its configuration, `workers/`) is deleted or spoilt "
-    "while it runs": "test_break_files::test_a_file_that_is_lost_while_it_runs",
+    "its state, configuration or folder `workers/` is deleted or spoilt": (
+        "test_break_files::test_a_file_that_is_lost_while_it_runs"
+    ),
     "`keys.json` is spoilt": "test_break_files::test_a_file_that_is_lost_while_it_runs",
     "the ledger's file is deleted": "test_break_files::test_a_file_that_is_lost_while_it_runs",
     "you ask for a name that is not in the profile": "test_auth::test_unknown_model",
