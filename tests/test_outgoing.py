@@ -95,11 +95,11 @@ def serving(handler: type[Thief]) -> Iterator[int]:
 
 
 def start(user: User, url: str) -> Gateway:
-    """A gateway whose providers are all at one address."""
+    """A gateway whose providers are all at one address, and which logs all that it can."""
     port = free_port()
     user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS}
     user.write_profile(PROFILE.format(url=url, port=port))
-    done = user.run("up")
+    done = user.run("up", "-v")
     assert done.returncode == 0, done.stderr
     return Gateway(f"http://127.0.0.1:{port}", user.gateway_key())
 

@@ -17,6 +17,7 @@ import pytest
 from llmswitch.ledger import Try, insert, open_to_write
 from llmswitch.profile import parse_profile
 from llmswitch.providers import catalogue_data
+from llmswitch.request_line import Request, formatted
 from tests.clients import make_home, newest
 from tests.conftest import CHECKOUT, User, free_port
 from tests.internet import Internet, Strict
@@ -98,6 +99,7 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "llmswitch status",
         "llmswitch client add laptop",
         "llmswitch client list",
+        "llmswitch logs --model sonnet",
         "llmswitch doctor",
         "llmswitch doctor --live glm-4.7 glm-4.5 --yes",  # held by test_live.py
         "llmswitch budget status",
@@ -220,6 +222,67 @@ def test_usage_is_as_the_readme_shows(reader: User) -> None:
     write(reader.home / ".local/state/llmswitch/ledger/claude-glm.db", tuple(week_of_work()))
     title = "llmswitch usage --since 2026-11-02 --until 2026-11-06"
     done = reader.run(*shlex.split(title)[1:], env=_folders(reader) | {"TZ": "UTC"})
+    assert done.stdout.strip("\n") == shown(title)
+
+
+def minutes_of_work() -> Iterator[Request]:
+    """An answer, one of a fallback, a failure, and one of another model."""
+    answered = Request(
+        time="2026-11-02T09:14:07.112Z",
+        method="POST",
+        path="/v1/messages",
+        status=200,
+        model="sonnet",
+        served="sonnet",
+        provider="anthropic",
+        upstream="claude-sonnet-4-5-20250929",
+        tries=1,
+        client="gateway",
+        session="5f0c1d6e-9a35-4c1b-8f44-2f6f2a1c7b90",
+        first_byte=0.871,
+        seconds=6.402,
+        input=1200,
+        output=420,
+        cache_read=38_000,
+        cache_write=0,
+        cost=0.0213,
+    )
+    yield answered
+    yield answered._replace(
+        time="2026-11-02T09:15:31.650Z",
+        model="glm-4.7",
+        tries=2,
+        client="laptop",
+        session=None,
+        first_byte=1.306,
+        seconds=4.018,
+        input=900,
+        output=350,
+        cache_read=0,
+        cost=0.00795,
+    )
+    yield answered._replace(
+        time="2026-11-02T09:16:02.208Z",
+        status=429,
+        first_byte=0.204,
+        seconds=0.204,
+        input=0,
+        output=0,
+        cache_read=0,
+        cost=0.0,
+        error="RateLimitError",
+    )
+    yield answered._replace(model="opus", served="opus")
+
+
+def test_the_log_is_as_the_readme_shows(reader: User) -> None:
+    """`logs --model`, of a log with some requests."""
+    _take_ready_made(reader)
+    log = reader.home / ".local/state/llmswitch/run/claude-glm/gateway.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(f"{formatted(request)}\n" for request in minutes_of_work()))
+    title = "llmswitch logs --model sonnet"
+    done = reader.run(*shlex.split(title)[1:], env=_folders(reader))
     assert done.stdout.strip("\n") == shown(title)
 
 
