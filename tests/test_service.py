@@ -285,6 +285,19 @@ def test_status_and_doctor_tell_of_the_service(user: User, systemd: FakeSystemd)
     assert row(user, "service")["level"] == "ok"
 
 
+@pytest.mark.usefixtures("systemd")
+def test_a_service_takes_no_v(user: User) -> None:
+    """It starts its gateway as it was installed; what does instead is said."""
+    user.run("service", "install")
+    for command in ("up", "restart"):
+        done = user.run(command, "-v")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "the service llmswitch-work starts this gateway, and it takes no -v\n"
+            "-> llmswitch down --profile work, then: llmswitch up --foreground -v --profile work\n"
+        )
+
+
 def test_a_socket_that_is_handed_over_serves(user: User, systemd: FakeSystemd) -> None:
     """The socket is served as it is, and none is bound: a request that comes before LiteLLM is
     loaded is answered. The other commands go through the service; none starts a second gateway.

@@ -188,11 +188,16 @@ async def finish() -> None:
         await asyncio.sleep(0.1)  # it begins to count a stream in a task of its own
         with suppress(TimeoutError):
             await asyncio.wait_for(GLOBAL_LOGGING_WORKER.flush(), _PATIENCE)
-    await asyncio.to_thread(write_down)
+    _write_lines()
+    await asyncio.to_thread(writer().stop)
 
 
 def write_down() -> None:
-    """Write what has waited: lines and rows of the ledger."""
+    """Write what has waited, lines and rows of the ledger, from outside of the event loop."""
+    _write_lines()
+    writer().stop()
+
+
+def _write_lines() -> None:
     for visit in [*_pending]:
         visit.write()
-    writer().stop()
