@@ -223,6 +223,7 @@ def test_environment_is_built_from_nothing(shell: Mission, proxy: Proxy) -> None
         "DISABLE_ADMIN_UI": "True",
         "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
         "LITELLM_MODE": "PRODUCTION",
         "NO_DOCS": "True",
         "NO_OPENAPI": "True",
