@@ -124,6 +124,7 @@ def up(
             if fresh != state:  # a comment in the profile, a role: nothing of the engine's
                 write_state(run, fresh)
             return Outcome("started" if woken else "nothing", fresh, stays)
+        check_room(plan)
         return Outcome("reloaded", _reload(plan, state, progress), stays)
 
 
