@@ -96,34 +96,35 @@ def test_down_says_what_it_stopped() -> None:
     assert report.stopped(None) == ["not running"]
 
 
+GOES = "; goes 10 minutes after the last session"
+AT = "on 127.0.0.1:4000, pid 4711, profile work"
+RUNS = {"running": True, "current": True}
+
+
 @pytest.mark.parametrize(
-    ("running", "current", "line"),
+    ("differs", "line"),
     [
+        (RUNS, f"running {AT}{GOES}"),
         (
-            True,
-            True,
-            (
-                "running on 127.0.0.1:4000, pid 4711, profile work; "
-                "goes 10 minutes after the last session"
-            ),
+            RUNS | {"current": False},
+            f"running {AT}{GOES}; the profile has changed since    -> llmswitch up",
         ),
         (
-            True,
-            False,
-            (
-                "running on 127.0.0.1:4000, pid 4711, profile work; "
-                "goes 10 minutes after the last session; "
-                "the profile has changed since    -> llmswitch up"
-            ),
+            RUNS | {"current": False, "lost": True},
+            f"running {AT}{GOES}; its state file was lost    -> llmswitch up",
         ),
-        (False, False, "not running (profile work)    -> llmswitch up"),
+        ({"pid": None}, "not running (profile work)    -> llmswitch up"),
+        ({}, f"not answering {AT}    -> llmswitch restart"),
+        ({"starting": True}, f"starting {AT}"),
     ],
 )
-def test_status_is_one_line_and_the_models(running: bool, current: bool, line: str) -> None:
+def test_status_is_one_line_and_the_models(differs: dict[str, Any], line: str) -> None:
     """With the command that cures what is not as it should be."""
-    found = {
-        "running": running,
-        "current": current,
+    found: dict[str, Any] = {
+        "running": False,
+        "starting": False,
+        "lost": False,
+        "current": False,
         "profile": "work",
         "url": "http://127.0.0.1:4000",
         "pid": 4711,
@@ -136,7 +137,7 @@ def test_status_is_one_line_and_the_models(running: bool, current: bool, line: s
         "stopped": None,
         "today": [],
     }
-    assert report_status.status(found) == [line, "", *TABLE]
+    assert report_status.status(found | differs) == [line, "", *TABLE]
 
 
 def test_init_says_what_it_wrote_and_what_comes_next() -> None:
