@@ -17,9 +17,9 @@ from llmswitch.lost import was_found
 from llmswitch.money import reading
 from llmswitch.plan import CONFIG
 from llmswitch.port_owner import describe_owner
-from llmswitch.process import WORKERS
+from llmswitch.process import CONF, WORKERS
 from llmswitch.secrets import fingerprint
-from llmswitch.state import CONF, State
+from llmswitch.state import State
 from llmswitch.units import Service, installed
 from llmswitch.workers import gave_up
 

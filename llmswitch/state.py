@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +16,6 @@ from llmswitch.health import url_of
 from llmswitch.paths import write_private
 
 STATE_FILE = "state.json"
-CONF = "gunicorn.conf.py"
-
-
-def command() -> list[str]:
-    """How gunicorn is run, in the folder of its files."""
-    return [sys.executable, "-E", "-P", "-m", "gunicorn", "-c", CONF]
 
 
 class State(NamedTuple):

@@ -8,12 +8,12 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmswitch import __version__, health
+from llmswitch import __version__, gateway, health
 from llmswitch.budgets import period
 from llmswitch.ledger import NewerError, reading
-from llmswitch.lost import running as running_in
 from llmswitch.lost import was_found
 from llmswitch.paths import Home, ProfileRef
+from llmswitch.process import WORKERS
 from llmswitch.secrets import known_keys, missing_reason
 from llmswitch.state import State, read_state
 from llmswitch.units import installed
@@ -24,7 +24,6 @@ _SERVED = """
     FROM tries WHERE ended >= ? AND ended < ? AND status = 200
     GROUP BY model, key, fallback_from ORDER BY model, key
 """
-_WORKERS = "workers"  # process.py has it too, which takes long to import
 _NOTHING: dict[str, Any] = {"ledger": None, "budgets": [], "goes_after": None}
 
 
@@ -39,14 +38,14 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
     answered today.
     """
     run = home.run(ref)
-    here = running_in(run)
+    here = gateway.running(run)
     state = here or read_state(run)
     running = here is not None and health.answers(here.host, here.port)
     lost = here is not None and was_found(here)
     same = state is not None and state.profile_sha256 == _sha256(ref.file)
     result: dict[str, Any] = {
         "running": running,
-        "starting": bool(here and not running and not (run / _WORKERS / "served").exists()),
+        "starting": bool(here and not running and not (run / WORKERS / "served").exists()),
         "lost": lost,
         "current": bool(running and same and state and state.version == __version__),
         "service": _service(ref, home, environ),
@@ -72,7 +71,7 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
     result |= {"url": here.url if here else url, "models": rows, "pid": here.pid if here else None}
     if here and running:
         return result | _gateway_says(here, home) | {"log": here.log}
-    return result | {"stopped": None if here else gave_up(run / _WORKERS)}
+    return result | {"stopped": None if here else gave_up(run / WORKERS)}
 
 
 def _service(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, Any] | None:
