@@ -44,15 +44,6 @@ def check_prices(facts: Facts) -> Verdict:
     return Verdict("warning" if facts.profile.all_budgets else "info", said, cure)
 
 
-def are_kept_keys_damaged(facts: Facts) -> bool:
-    """Whether what `key set` has kept cannot be read."""
-    try:
-        stored_keys(facts.home)
-    except LlmswitchError:
-        return True
-    return False
-
-
 def check_kept_keys(facts: Facts) -> Verdict:
     """What `key set` has kept can be read."""
     try:

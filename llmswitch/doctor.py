@@ -46,7 +46,7 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield Check("prices", profile.check_prices)
     for name in profile.key_names(facts):
         yield Check(name, partial(profile.check_key, name=name))
-    if profile.are_kept_keys_damaged(facts):
+    if profile.check_kept_keys(facts).level != "ok":
         yield Check("kept keys", profile.check_kept_keys)
     yield Check("variables", profile.check_variables)
     yield Check("state", gateway.check_state)

@@ -112,10 +112,8 @@ def up(
                     f"the service {service.name} runs this gateway, and has to start it anew",
                     f"llmswitch service install --profile {ref.typed}",
                 )
-            check_port(plan, state.port)
-            check_room(plan)
-            stop(run, state, progress)
-            return Outcome("restarted", start(plan, environ, progress, verbose=verbose), stays)
+            fresh = _start_anew(plan, state, environ, progress, verbose)
+            return Outcome("restarted", fresh, stays)
         changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
         if state.config_sha256 == plan.drawing.config_sha256 and not changed:
             mend_files(plan)
@@ -167,10 +165,7 @@ def restart(
         state = _running_or_damaged(run)
         if state is None:
             return Outcome("started", start(plan, environ, progress, verbose=verbose))
-        check_port(plan, state.port)
-        check_room(plan)
-        stop(run, state, progress)
-        return Outcome("restarted", start(plan, environ, progress, verbose=verbose))
+        return Outcome("restarted", _start_anew(plan, state, environ, progress, verbose))
 
 
 def run_in_foreground(
@@ -195,6 +190,16 @@ def run_in_foreground(
     os.chdir(run)
     inside = environment(plan, environ, verbose) | handed
     os.execve(sys.executable, command(), inside)  # noqa: S606 - no shell
+
+
+def _start_anew(
+    plan: Plan, state: State, environ: Mapping[str, str], progress: Progress, verbose: bool
+) -> State:
+    """Start another process in place of the one that runs, which stays where that cannot be."""
+    check_port(plan, state.port)
+    check_room(plan)
+    stop(plan.run, state, progress)
+    return start(plan, environ, progress, verbose=verbose)
 
 
 def _not_of_a_service(service: Service, ref: ProfileRef) -> LlmswitchError:

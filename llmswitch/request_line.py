@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 LEFT = 499  # nginx' status for a client that has left before anything was answered
-_FAILED = 400
+FAILED = 400  # a status from here on
 _LONGEST = 200  # characters of a text
 _LINE = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) request((?: \w+=(?:\"(?:[^\"\\]|\\.)*\"|[^\s\"]+))+)"
@@ -55,7 +55,7 @@ class Request(NamedTuple):
     @property
     def failed(self) -> bool:
         """Whether it was refused, failed, or broke off; a client that has left is no failure."""
-        return (self.status >= _FAILED and self.status != LEFT) or self.error is not None
+        return (self.status >= FAILED and self.status != LEFT) or self.error is not None
 
 
 def now() -> str:

@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from llmswitch.callbacks.budget import spending
@@ -19,15 +18,11 @@ from llmswitch.callbacks.clients import owner
 from llmswitch.callbacks.exchange import Exchange, begin
 from llmswitch.callbacks.idle import ON_DEMAND, use
 from llmswitch.callbacks.ledger import OK, writer
-from llmswitch.callbacks.log import finish
+from llmswitch.callbacks.log import App, Message, Receive, Send, finish
 from llmswitch.callbacks.output import be_quiet
 from llmswitch.callbacks.settings import config, settings
 from llmswitch.ledger import OWN_CLIENT
 
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 _UNAUTHORIZED = 401
@@ -36,6 +31,7 @@ _AN_ERROR = b'{"type":"error"'
 _STATUSES = (*range(200, 204), *range(400, 600))  # of what has a body
 STATE = "/llmswitch/state"  # ours; the commands ask for it, clients have no business there
 OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
+WATCHED = (*OPEN, STATE)  # asked all the time by commands and by whoever watches the gateway
 # Every header that LiteLLM takes a key from; any of them may carry the gateway's.
 _KEYS = (
     b"x-litellm-api-key",

@@ -6,39 +6,31 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Container, MutableMapping
 from contextlib import suppress
 from typing import Any
 
 from llmswitch.callbacks.exchange import Exchange, current
 from llmswitch.callbacks.ledger import OK, writer
 from llmswitch.ledger import Try
-from llmswitch.request_line import LEFT, Request, formatted, now
+from llmswitch.request_line import FAILED, LEFT, Request, formatted, now
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-# Asked all the time by commands and by whoever watches the gateway.
-_SILENT = (
-    "/health/liveliness",
-    "/health/liveness",
-    "/health/readiness",
-    "/llmswitch/state",
-)
 # Seconds after the end of an answer: LiteLLM counts its tokens and its cost when it is sent.
 _COUNTED = 0.4
 _PATIENCE = 3.0  # seconds that LiteLLM gets for it when the worker leaves
-_FAILED = 400
 # What a client may call a model. Anything else may be a prompt, or a key in the wrong place.
 _NAME = re.compile(r"(?!sk-)[\w.:/@+\[\]-]{1,100}")
 _KIND = re.compile(rb'"type":\s*"([a-z_]{1,40}_error)"')
 _lines = logging.getLogger("llmswitch.requests")
 
 
-def logged(app: App) -> App:
-    """The application, with a line for each request."""
+def logged(app: App, silent: Container[str]) -> App:
+    """The application, with a line for each request but those of the paths `silent`."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     _lines.handlers = [handler]
@@ -46,7 +38,7 @@ def logged(app: App) -> App:
     _lines.setLevel(logging.INFO)
 
     async def log(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _SILENT:
+        if scope["type"] != "http" or scope["path"] in silent:
             await app(scope, receive, send)
             return
         current.set(None)
@@ -91,7 +83,7 @@ class Visit:
         await self._send(message)
 
     def _note_error(self, body: bytes) -> None:
-        if self.status is not None and self.status >= _FAILED:
+        if self.status is not None and self.status >= FAILED:
             kinds = _KIND.search(body)
             self.error = kinds[1].decode() if kinds else None
 

@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import sys
-import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -23,9 +22,9 @@ from gunicorn import glogging
 LOG = Path("gateway.log")
 LARGEST = 10_000_000  # bytes
 KEPT = 3  # old files; log_files.py has it too
-_EVERY = 1.0  # seconds
 _SELDOM = 60.0  # seconds
 _OUTPUT, _ERRORS = 1, 2
+_logging: list[int] = []  # those that go to the log: none under systemd, or in a terminal
 _LITELLM = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
 
 
@@ -43,7 +42,7 @@ class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
             warnings.showwarning = lambda *_, **__: None
         elif isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)  # else it comes late, or never
-        _file.numbers = [number for number in (_OUTPUT, _ERRORS) if _goes_to_log(number)]
+        _logging[:] = [number for number in (_OUTPUT, _ERRORS) if _goes_to_log(number)]
 
     def reopen_files(self) -> None:
         """SIGUSR1, which the master passes on to the workers: the file was put aside. One that
@@ -51,7 +50,7 @@ class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
         """
         with suppress(OSError):
             opened = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            for number in _file.numbers:
+            for number in _logging:
                 os.dup2(opened, number)
             os.close(opened)
 
@@ -89,17 +88,6 @@ def _is_verbose() -> bool:
     return "LLMSWITCH_VERBOSE" in os.environ
 
 
-class _File:
-    """Which of a process' outputs go to the log: none under systemd, or in a terminal."""
-
-    def __init__(self) -> None:
-        self.numbers: list[int] = []
-        self.looked = 0.0
-
-
-_file = _File()
-
-
 def _goes_to_log(number: int) -> bool:
     try:
         return os.path.samestat(os.fstat(number), LOG.stat())
@@ -109,11 +97,10 @@ def _goes_to_log(number: int) -> bool:
 
 def tend(master: int) -> None:
     """Put the log aside when it is large, and have all processes go on with a new one; also when
-    someone else has. Called often, looks once a second.
+    someone else has. Called every second.
     """
-    if not _file.numbers or time.monotonic() - _file.looked < _EVERY:
+    if not _logging:
         return
-    _file.looked = time.monotonic()
     if os.fstat(_ERRORS).st_size > LARGEST:
         with suppress(OSError):  # one of two workers does it
             _put_aside()

@@ -103,7 +103,7 @@ class Worker(UvicornWorker):
 
         The master loads this module before it holds the port, so what needs LiteLLM waits.
         """
-        from llmswitch.callbacks.door import guard
+        from llmswitch.callbacks.door import WATCHED, guard
         from llmswitch.callbacks.log import logged
         from llmswitch.callbacks.outgoing import confine
 
@@ -112,7 +112,7 @@ class Worker(UvicornWorker):
         with suppress(OSError):
             text = Path(os.environ["CONFIG_FILE_PATH"]).read_bytes()
             self.config_sha256 = hashlib.sha256(text).hexdigest()
-        self.wsgi = logged(guard(self.app.wsgi()))
+        self.wsgi = logged(guard(self.app.wsgi()), silent=WATCHED)
 
     def init_signals(self) -> None:
         """The signal that ended uvicorn is raised once more by it, and a worker dies at once."""
