@@ -128,13 +128,13 @@ def _from_npm(folder: Path) -> Path:
 
 def _run(command: list[str]) -> None:
     if shutil.which(command[0]) is None:
-        _unavailable(f"{command[0]} is not installed, and a real Claude Code is fetched with it")
+        unavailable(f"{command[0]} is not installed, and a real Claude Code is fetched with it")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        _unavailable(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")
+        unavailable(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")
 
 
-def _unavailable(reason: str) -> NoReturn:
+def unavailable(reason: str) -> NoReturn:
     """Skip the test on a user's machine; fail it where everything must be tested."""
     if os.environ.get("CI"):
         pytest.fail(reason)

@@ -78,6 +78,17 @@ class User:
             check=False,
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run it, without waiting for its end."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "llmswitch", *arguments],
+            env=self.env,
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def json(self, *arguments: str, env: Mapping[str, str] | None = None) -> Any:
         """The same with --json: the answer as data; the command must succeed."""
         done = self.run(*arguments, "--json", env=env)

@@ -59,7 +59,7 @@ def router() -> None:
     try:
         router_folder()
     except NotMeasuredError as error:
-        clients._unavailable(str(error))
+        clients.unavailable(str(error))
 
 
 @pytest.fixture

@@ -37,9 +37,10 @@ RELOADED = "reloaded on {address}, pid {pid}; open requests finish as they began
 NO_PROFILE = "there is no profile named 'work'; there are: "
 MISTAKE = "{root}/llmswitch/profiles/work.yaml:2: "
 KEYS = "the file of your keys, {root}/llmswitch/keys.json, is damaged\n"
-DAMAGED = "the state file {state}/run/work/state.json is damaged"
+RUN = "state/run/work"
+DAMAGED = "the state file {run}/state.json is damaged"
 LEDGER = "the ledger {state}/ledger/work.db is damaged: file is not a database"
-GENERATED = "litellm_config.yaml or gunicorn.conf.py in {state}/run/work was edited by hand; "
+GENERATED = "litellm_config.yaml or gunicorn.conf.py in {run} was edited by hand; "
 
 
 class Break(NamedTuple):
@@ -69,21 +70,21 @@ BREAKS = [
     Break("default-profile", None, "no profile is chosen and no default is set\n",
           "no profile is chosen and no default is set\n", "profile", "error", "no profile is"),
     Break("keys.json", b"{", STAYS, KEYS, "kept keys", "error", KEYS[:-1]),
-    Break("state/run/work/litellm_config.yaml", None, STAYS, UP, "process", "ok", "pid {pid}, "),
-    Break("state/run/work/litellm_config.yaml", b"\0", STAYS, UP,
+    Break(f"{RUN}/litellm_config.yaml", None, STAYS, UP, "process", "ok", "pid {pid}, "),
+    Break(f"{RUN}/litellm_config.yaml", b"\0", STAYS, UP,
           "generated files", "warning", GENERATED),
-    Break("state/run/work/gunicorn.conf.py", None, STAYS, UP,
+    Break(f"{RUN}/gunicorn.conf.py", None, STAYS, UP,
           "generated files", "warning", "the generated files cannot be read: "),
-    Break("state/run/work/gunicorn.conf.py", b"raise SystemExit(1)\n", STAYS, UP,
+    Break(f"{RUN}/gunicorn.conf.py", b"raise SystemExit(1)\n", STAYS, UP,
           "generated files", "warning", GENERATED),
-    Break("state/run/work/state.json", None,
+    Break(f"{RUN}/state.json", None,
           STAYS + "; its state file was lost    -> llmswitch up", UP, "state", "error",
           "the state file of the gateway was lost, which runs with pid {pid}"),
-    Break("state/run/work/state.json", b"\0",
+    Break(f"{RUN}/state.json", b"\0",
           STAYS + "; its state file was lost    -> llmswitch up", UP, "state", "error", DAMAGED),
-    Break("state/run/work/leases", None, STAYS, UP, "liveliness", "ok", "it answers; it stays"),
-    Break("state/run/work/workers", None, STAYS, UP, "process", "ok", "pid {pid}, "),
-    Break("state/run/work/gateway.log", None, STAYS, UP, "liveliness", "ok", "it answers"),
+    Break(f"{RUN}/leases", None, STAYS, UP, "liveliness", "ok", "it answers; it stays"),
+    Break(f"{RUN}/workers", None, STAYS, UP, "process", "ok", "pid {pid}, "),
+    Break(f"{RUN}/gateway.log", None, STAYS, UP, "liveliness", "ok", "it answers"),
     Break("state/gateway.key", None, RUNS[:-2], RELOADED, "liveliness", "ok", "it answers"),
     Break("state/ledger/work.db", None, STAYS, UP, "ledger", "ok", ""),
     Break("state/ledger/work.db", b"spoilt" * 9999, STAYS, UP, "ledger", "error", LEDGER),
@@ -104,6 +105,7 @@ class Place(NamedTuple):
             pid=MASTERS[self.port],
             root=self.user.root,
             state=self.user.state,
+            run=self.user.run_folder(),
         )
 
 

@@ -25,6 +25,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.clients import unavailable
 from tests.conftest import User, free_port, make_user
 from tests.gateways import Gateway, Reply, running_below, timed, wait_for, worker_pids
 from tests.ledgers import CALM
@@ -186,7 +187,7 @@ def test_a_machine_that_sleeps(place: Place) -> None:
 def fill(place: Place) -> Path:
     """Leave not one byte."""
     if not place.own_disk:
-        pytest.skip("mounting a small disk needs root")
+        unavailable("mounting a small disk needs root")
     file = place.user.root / "llmswitch" / "fill"
     with file.open("wb", buffering=0) as stream:
         for size in (1_000_000, 4096, 1):

@@ -141,14 +141,7 @@ def test_unwritable_folder(user: User, place: str) -> None:
 def test_interrupted(mission: Mission) -> None:
     """Ctrl-C while the gateway starts leaves no process and no state, and the port is free."""
     user = mission.user
-    starting = subprocess.Popen(
-        [sys.executable, "-m", "llmswitch", "up"],
-        env=user.env,
-        cwd=user.home,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    starting = user.begin("up")
     wait_for((user.run_folder() / "state.json").exists)
     wait_for(lambda: running_below(user.run_folder()))
     starting.send_signal(signal.SIGINT)

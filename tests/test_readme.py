@@ -216,13 +216,18 @@ def week_of_work() -> Iterator[Try]:
                     )
 
 
+def _output(reader: User, title: str) -> str:
+    """What a command prints, in a time zone of its own."""
+    done = reader.run(*shlex.split(title)[1:], env=_folders(reader) | {"TZ": "UTC"})
+    return done.stdout.strip("\n")
+
+
 def test_usage_is_as_the_readme_shows(reader: User) -> None:
     """`usage`, of a ledger with five days of work."""
     _take_ready_made(reader)
     write(reader.home / ".local/state/llmswitch/ledger/claude-glm.db", tuple(week_of_work()))
     title = "llmswitch usage --since 2026-11-02 --until 2026-11-06"
-    done = reader.run(*shlex.split(title)[1:], env=_folders(reader) | {"TZ": "UTC"})
-    assert done.stdout.strip("\n") == shown(title)
+    assert _output(reader, title) == shown(title)
 
 
 def minutes_of_work() -> Iterator[Request]:
@@ -282,8 +287,7 @@ def test_the_log_is_as_the_readme_shows(reader: User) -> None:
     log.parent.mkdir(parents=True)
     log.write_text("".join(f"{formatted(request)}\n" for request in minutes_of_work()))
     title = "llmswitch logs --model sonnet"
-    done = reader.run(*shlex.split(title)[1:], env=_folders(reader))
-    assert done.stdout.strip("\n") == shown(title)
+    assert _output(reader, title) == shown(title)
 
 
 def test_a_client_gets_its_key_as_the_readme_shows(reader: User) -> None:

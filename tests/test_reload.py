@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -381,14 +379,7 @@ def test_interrupted_reload(running: Mission) -> None:
     before = (user.run_folder() / "litellm_config.yaml").read_text()
     with Traffic(gateway) as traffic:
         for _ in range(4):
-            reloading = subprocess.Popen(
-                [sys.executable, "-m", "llmswitch", "up"],
-                env=user.env,
-                cwd=user.home,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            reloading = user.begin("up")
             wait_for(lambda: len(worker_pids(user)) == 2)
             traffic.wait_for_more(20)
             assert reloading.poll() is None
