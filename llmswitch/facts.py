@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from llmswitch import gateway, health
+from llmswitch import health, lost
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Profile
 from llmswitch.lost import was_found
@@ -102,7 +102,7 @@ class Facts:
     def running(self) -> State | None:
         """The gateway, where its process is alive and ours."""
         try:
-            return gateway.running(self.run)
+            return lost.running(self.run)
         except LlmswitchError:
             return None
 

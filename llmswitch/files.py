@@ -10,8 +10,8 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.health import url_of
 from llmswitch.paths import ProfileRef, find_home
 from llmswitch.plan import CONFIG, draw
-from llmswitch.process import CONF
 from llmswitch.secrets import known_keys
+from llmswitch.state import CONF
 
 
 def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:

@@ -14,21 +14,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
-from llmswitch import gateway_log, lease, lost
+from llmswitch import gateway_log, lease
 from llmswitch.errors import LlmswitchError
 from llmswitch.keys import kept_keys, open_keys
+from llmswitch.lost import running
 from llmswitch.paths import Home, ProfileRef, locked, write_private
 from llmswitch.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
 from llmswitch.process import (
-    CONF,
     HANDOVER,
     PROVEN,
     UMASK,
-    WORKERS,
     Progress,
     check_port,
     check_room,
-    command,
     has_served,
     mend_files,
     proof,
@@ -39,7 +37,7 @@ from llmswitch.process import (
     write_files,
 )
 from llmswitch.secrets import gateway_key
-from llmswitch.state import State, is_ours, read_state, write_state
+from llmswitch.state import CONF, WORKERS, State, command, is_ours, write_state
 from llmswitch.units import Service, handed_over, managed
 from llmswitch.workers import Workers
 
@@ -52,21 +50,6 @@ class Outcome(NamedTuple):
     did: Literal["started", "starting", "reloaded", "restarted", "nothing"]
     state: State
     stays: bool = False
-
-
-def running(run: Path) -> State | None:
-    """The state of the gateway that runs for a profile, also of one whose state file was lost;
-    None where none does.
-
-    Raises LlmswitchError for a damaged file where nothing runs.
-    """
-    try:
-        state = read_state(run)
-    except LlmswitchError:
-        if (found := lost.find(run)) is None:
-            raise
-        return found
-    return state if is_ours(state) else lost.find(run)
 
 
 def up(

@@ -12,12 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmswitch import gateway_log
-from llmswitch.plan import CONFIG, IDENTITY, held_in
-from llmswitch.process import CONF, command
-from llmswitch.state import State, process_start
+from llmswitch.errors import LlmswitchError
+from llmswitch.state import CONF, State, command, is_ours, process_start, read_state
 
 if TYPE_CHECKING:
     import psutil
+
+
+def running(run: Path) -> State | None:
+    """The state of the gateway that runs for a profile, also of one whose state file was lost;
+    None where none does.
+
+    Raises LlmswitchError for a damaged file where nothing runs.
+    """
+    try:
+        state = read_state(run)
+    except LlmswitchError:
+        if (found := find(run)) is None:
+            raise
+        return found
+    return state if is_ours(state) else find(run)
 
 
 def find(run: Path) -> State | None:
@@ -50,6 +64,8 @@ def _works_in(process: psutil.Process | None, run: Path) -> bool:
 
 
 def _state_of(process: psutil.Process, run: Path) -> State:
+    from llmswitch.plan import CONFIG, IDENTITY, held_in
+
     environ = process.environ()
     host, port, own, engine = "127.0.0.1", 0, "", ""
     with suppress(ValueError, KeyError):

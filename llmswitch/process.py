@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,11 +21,18 @@ from llmswitch.menu import row_data
 from llmswitch.paths import make_private_folder, write_private
 from llmswitch.plan import CONFIG, Plan, environment, identity
 from llmswitch.port_owner import describe_owner
-from llmswitch.state import STATE_FILE, State, is_ours, process_start, write_state
+from llmswitch.state import (
+    CONF,
+    STATE_FILE,
+    WORKERS,
+    State,
+    command,
+    is_ours,
+    process_start,
+    write_state,
+)
 
-CONF = "gunicorn.conf.py"
-WORKERS = "workers"  # these are named in callbacks/master.py too
-HANDOVER = "handover.json"
+HANDOVER = "handover.json"  # these are named in callbacks/master.py too
 PROVEN = "proven"
 UMASK = 0o077  # also for what gunicorn and LiteLLM write
 START_SECONDS = 120.0  # importing LiteLLM takes seconds, on a slow disk many
@@ -64,11 +70,6 @@ def state_of(plan: Plan, pid: int, keys: dict[str, str]) -> State:
         for rung in RUNGS
     }
     return state._replace(clients=clients)
-
-
-def command() -> list[str]:
-    """How gunicorn is run, in the folder of its files."""
-    return [sys.executable, "-E", "-P", "-m", "gunicorn", "-c", CONF]
 
 
 def write_files(plan: Plan) -> None:

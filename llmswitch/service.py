@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from llmswitch import __version__, gateway, gateway_log
+from llmswitch import __version__, gateway, gateway_log, lost
 from llmswitch.claude import MARK
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Profile
@@ -62,7 +62,7 @@ def install(
     if _is_current(service, texts) and seen.holds and not seen.failed:
         address = profile.gateway.address
         return Installed(service, "nothing", address, seen.pid is not None, only_here)
-    running = gateway.running(home.run(ref)) is not None
+    running = lost.running(home.run(ref)) is not None
     stop(ref, home, environ, progress)
     make_private_folder(home.state)
     gateway_key(home)
@@ -104,10 +104,10 @@ def stop(
     service = managed(ref, home, environ)
     if service is not None:
         progress("stopping the service")
-        state = gateway.running(run)
+        state = lost.running(run)
         service.stop()
         _note_stopped(run)
-        if state is not None and gateway.running(run) is None:
+        if state is not None and lost.running(run) is None:
             return state
     return gateway.down(run, progress)
 
@@ -118,7 +118,7 @@ def _note_stopped(run: Path) -> None:
         state = read_state(run)
     except LlmswitchError:
         return
-    if state is not None and state.pid is not None and gateway.running(run) is None:
+    if state is not None and state.pid is not None and lost.running(run) is None:
         write_state(run, state._replace(pid=None, started=""))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,13 @@ from llmswitch.health import url_of
 from llmswitch.paths import write_private
 
 STATE_FILE = "state.json"
+CONF = "gunicorn.conf.py"
+WORKERS = "workers"  # callbacks/master.py names it too
+
+
+def command() -> list[str]:
+    """How gunicorn is run, in the folder of its files."""
+    return [sys.executable, "-E", "-P", "-m", "gunicorn", "-c", CONF]
 
 
 class State(NamedTuple):

@@ -8,14 +8,14 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmswitch import __version__, gateway, health
+from llmswitch import __version__, health
 from llmswitch.budgets import period
 from llmswitch.ledger import NewerError, reading
+from llmswitch.lost import running as running_in
 from llmswitch.lost import was_found
 from llmswitch.paths import Home, ProfileRef
-from llmswitch.process import WORKERS
 from llmswitch.secrets import known_keys, missing_reason
-from llmswitch.state import State, read_state
+from llmswitch.state import WORKERS, State, read_state
 from llmswitch.units import installed
 from llmswitch.workers import gave_up
 
@@ -38,7 +38,7 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
     answered today.
     """
     run = home.run(ref)
-    here = gateway.running(run)
+    here = running_in(run)
     state = here or read_state(run)
     running = here is not None and health.answers(here.host, here.port)
     lost = here is not None and was_found(here)

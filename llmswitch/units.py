@@ -12,12 +12,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmswitch.claude import is_wrapper
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Gateway
 from llmswitch.paths import Home, ProfileRef
+
+if TYPE_CHECKING:  # pydantic takes a sixth of a second, which `status` has no use for
+    from llmswitch.fields import Gateway
 
 # Of systemd's, what gunicorn is to see: the sockets, whose they are, where to say that it is ready.
 _HANDED = ("LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET")
