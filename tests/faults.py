@@ -118,6 +118,7 @@ class Scene:
         return {
             "config": str(root / "llmswitch"),
             "state": str(root / "llmswitch/state"),
+            "run": str(self.mission.user.run_folder()),
             "bin": str(root / "bin"),
             "folder": str(self.shell.folder),
             "address": f"127.0.0.1:{self.mission.port}",
@@ -464,7 +465,7 @@ IDLE = [
           edited_back("budget: {usd: 1, per: day}\n    model: zai/GLM-99",
                       "model: zai/GLM-4.5-Air")),
     Fault("a damaged state file", "state", "error",
-          "the state file {state}/run/work/state.json is damaged", UP,
+          "the state file {run}/state.json is damaged", UP,
           damage_state, typed),
     Fault("a taken port", "port", "error", "{address} is in use by {program} (pid {me})",
           "stop it, or set another `gateway: {{port: ...}}` in the profile", take_port, give_port),
