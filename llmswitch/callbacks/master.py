@@ -62,8 +62,12 @@ def when_ready(server: Any) -> None:
         reserve_process_for_forking,
     )
 
+    from llmswitch.callbacks.late import built_late
+
     reserve_process_for_forking("the gunicorn master")  # refuses threads that a fork would lose
-    put_first(importlib.import_module("litellm.proxy.proxy_server").app)
+    with built_late():
+        app = importlib.import_module("litellm.proxy.proxy_server").app
+    put_first(app)
     # The tokenizer, which else each worker loads during its first request.
     importlib.import_module("litellm.litellm_core_utils.default_encoding")
 

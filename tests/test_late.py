@@ -1,0 +1,90 @@
+"""LiteLLM's routes and models are built late, and are then what they would have been."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from llmswitch.callbacks.late import LateRoute
+
+_LOOK = """
+import json, re, sys
+from contextlib import nullcontext
+from pydantic import BaseModel
+from llmswitch.callbacks.late import LateRoute, built_late
+
+with built_late() if sys.argv[1] == "late" else nullcontext():
+    from litellm.proxy.proxy_server import app
+
+def below(cls):
+    for one in cls.__subclasses__():
+        yield one
+        yield from below(one)
+
+def routes(found):
+    for one in found:
+        router = vars(one).get("original_router")
+        if router:
+            yield from routes(router.routes)
+        else:
+            yield one
+
+def plain(thing):
+    return re.sub(" at 0x[0-9a-f]+", "", repr(thing))
+
+unbuilt = sum("_late" in vars(one) for one in routes(app.routes))
+models = {one for one in below(BaseModel) if one.__pydantic_complete__}
+spoken = app.openapi()
+print(json.dumps({
+    "unbuilt": unbuilt,
+    "unbuilt after all were looked at": sum("_late" in vars(one) for one in routes(app.routes)),
+    "models built": len(models),
+    "described": spoken,
+    "routes": [[one.path, one.name, sorted(one.methods), plain(getattr(one, "dependant", None))]
+               for one in routes(app.routes) if getattr(one, "methods", None)],
+    "of now": [BaseModel.model_config, LateRoute.__name__],
+}))
+"""
+
+
+def look(how: str) -> dict[str, Any]:
+    """What LiteLLM's application is made of when it was imported so."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOK, how],
+        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_what_is_built_late_is_what_it_would_have_been() -> None:
+    """Every route with its parameters, and all that LiteLLM tells of its API."""
+    usual, late = look("usual"), look("late")
+    assert usual["unbuilt"] == 0
+    assert late["unbuilt"] > 0.9 * len(late["routes"]) > 500
+    assert late["unbuilt after all were looked at"] == 0
+    assert late["models built"] < usual["models built"] / 2
+    assert late["routes"] == usual["routes"]
+    assert late["described"] == usual["described"]
+    assert late["of now"] == usual["of now"]
+
+
+def test_a_route_says_its_path_and_name_before_it_is_built_and_all_else_afterwards() -> None:
+    """A name that no route has is missing before and after."""
+
+    def endpoint(one: int) -> int:
+        return one
+
+    route = LateRoute("/a/{one}", endpoint, methods=["POST"])
+    assert (route.path, route.name) == ("/a/{one}", "endpoint")
+    assert "_late" in vars(route)
+    assert not hasattr(route, "missing")
+    assert "_late" not in vars(route)
+    assert route.methods == {"POST"}
+    assert [field.name for field in route.dependant.path_params] == ["one"]
+    assert LateRoute("/", endpoint, name="another").name == "another"
