@@ -13,7 +13,8 @@ import pytest
 from tests.clients import client_env, make_home, newest, oldest
 from tests.conftest import CHECKOUT, User, free_port, make_user
 from tests.gateways import NO_WAY_OUT, Gateway, running_below, wait_for
-from tests.terminal import Terminal
+from tests.seat import switch
+from tests.terminal import Terminal, type_command
 
 pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(300)]
 
@@ -232,7 +233,7 @@ def test_counting(gateway: Gateway) -> None:
 @pytest.mark.parametrize("client", [newest, oldest], ids=["newest", "oldest"])
 def test_the_real_client_hears_what_was_typed(user: User, client: Callable[[], Path]) -> None:
     """Through `claude-multi` the parrot repeats what the person typed, and not the thousands of
-    words that Claude Code puts beside it.
+    words that Claude Code puts beside it; nor does the butler after a switch in mid-session.
     """
     demo = (CHECKOUT / "profiles" / "demo.yaml").read_text()
     user.write_profile(f"{demo}gateway: {{port: {free_port()}}}\n")
@@ -251,5 +252,12 @@ def test_the_real_client_hears_what_was_typed(user: User, client: Callable[[], P
         timeout=120,
         check=False,
     )
-    user.run("down")
     assert (done.stdout, done.returncode) == ("You said: hi there\n", 0), done.stderr
+    with Terminal([str(user.root / "bin" / "claude-multi")], env, user.home) as terminal:
+        type_command(terminal, "good morning")
+        terminal.wait_for("You said: good morning")
+        switch(terminal, "butler")
+        type_command(terminal, "and you")
+        # Beside it Claude Code says what `/model` has printed.
+        terminal.wait_for("Certainly. and you has been noted")
+    user.run("down")

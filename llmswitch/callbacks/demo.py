@@ -13,9 +13,12 @@ from litellm.types.llms.openai import ChatCompletionUsageBlock
 from litellm.types.utils import Choices, GenericStreamingChunk, Message, ModelResponse, Usage
 
 _PAUSE = 0.02  # seconds between words, so that one sees it stream
-# What Claude Code says beside the person, and how LiteLLM passes on what it said as the system.
+# What Claude Code says beside the person, also of a `/model` before, and how LiteLLM passes on what
+# it said as the system.
 _BESIDE = re.compile(
-    r"<system-reminder>.*?</system-reminder>|^Operator note \(not from the user\): .*", re.DOTALL
+    r"<(system-reminder|local-command-\w+|command-\w+)>.*?</\1>"
+    r"|^Operator note \(not from the user\): .*",
+    re.DOTALL,
 )
 _VOICES = {
     "parrot": "You said: {said}",
