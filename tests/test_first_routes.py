@@ -21,7 +21,7 @@ def found(method, path):
 
 asked = [("POST", "/v1/messages"), ("POST", "/v1/messages/count_tokens"), ("GET", "/v1/models"),
          ("POST", "/v1/chat/completions"), ("POST", "/v1/responses"),
-         ("GET", "/health/liveliness"), ("GET", "/health/readiness")]
+         ("GET", "/health/liveliness"), ("GET", "/health/liveness"), ("GET", "/health/readiness")]
 before = [found(*one) for one in asked]
 put_first(app)
 print(json.dumps([before, [found(*one) for one in asked]]))

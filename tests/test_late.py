@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
+import httpx
+import pytest
+
 from llmswitch.callbacks.late import LateRoute
+from tests.conftest import User, free_port
+from tests.gateways import NO_WAY_OUT, Gateway
+from tests.upstream import Behaviour, FakeUpstream
 
 _LOOK = """
 import json, re, sys
@@ -88,3 +96,51 @@ def test_a_route_says_its_path_and_name_before_it_is_built_and_all_else_afterwar
     assert route.methods == {"POST"}
     assert [field.name for field in route.dependant.path_params] == ["one"]
     assert LateRoute("/", endpoint, name="another").name == "another"
+
+
+@pytest.mark.timeout(300)
+def test_who_streams_does_not_wait_while_routes_are_built(user: User) -> None:
+    """The first request for another of LiteLLM's routes has all of them built, beside the rest."""
+    port = free_port()
+    with FakeUpstream("u") as upstream:
+        upstream.behave(Behaviour(reply="fine", events=300, delay=0.02))
+        user.keys = {**NO_WAY_OUT, "OWN_KEY": "own"}
+        user.write_profile(
+            "models: {m: {model: own/m, price: {input: 1, output: 2}}}\n"
+            f"providers: {{own: {{dialect: messages, base_url: '{upstream.url}', key: OWN_KEY}}}}\n"
+            f"gateway: {{port: {port}}}\n"
+        )
+        done = user.run("up")
+        assert done.returncode == 0, done.stderr
+        gateway = Gateway(f"http://127.0.0.1:{port}", user.gateway_key())
+        begun = threading.Event()
+        gaps: list[float] = []
+
+        def stream() -> None:
+            body = {"model": "m", "max_tokens": 9, "stream": True, "messages": []}
+            body["messages"] = [{"role": "user", "content": "hi"}]
+            headers = {"authorization": f"Bearer {gateway.key}"}
+            url = f"{gateway.url}/v1/messages"
+            with httpx.stream(
+                "POST", url, headers=headers, json=body, timeout=60, trust_env=False
+            ) as answer:
+                last = time.monotonic()
+                for _ in answer.iter_raw():
+                    gaps.append(time.monotonic() - last)
+                    last += gaps[-1]
+                    if len(gaps) == 20:
+                        begun.set()
+
+        streaming = threading.Thread(target=stream)
+        streaming.start()
+        assert begun.wait(60)
+        before = len(gaps)
+        asked = time.monotonic()
+        answer = gateway.send("GET", "/v1/model/info")
+        took = time.monotonic() - asked
+        during = gaps[before:]
+        streaming.join(60)
+        assert [one["model_name"] for one in answer.json()["data"]] == ["m"]
+        assert during
+        assert max(during) < took / 2
+        user.run("down")

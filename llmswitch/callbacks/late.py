@@ -2,7 +2,7 @@
 
 LiteLLM 1.106 defines some 650 routes and 3,300 pydantic models. A gateway of ours needs seven of
 the routes and a few of the models; building the rest was a quarter of the time of its start, and
-25 MB. Nothing of it is out of reach: the first request that goes past the routes of routes.py
+25 MB. Nothing of it is out of reach: the first request for a route that routes.py has not put first
 builds them all, which takes a second or two, once in each worker.
 """
 

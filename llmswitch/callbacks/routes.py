@@ -1,15 +1,20 @@
-"""The routes that clients live by, made ready before a worker is forked.
+"""The routes that clients live by, made ready before a worker is forked; and the others.
 
 LiteLLM 1.106 has more than 80 routers, each built at the first request that looks at it, and looks
 at them in order: the first requests to every worker paid up to 0.8 s and 16 MB, which no other
 worker shares, and each later one walked past them all. Here these routes stand first and are built
-in the master.
+in the master. A request for another one builds them all, in a thread: whoever streams meanwhile
+does not wait.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # it imports LiteLLM
+    from llmswitch.callbacks.log import App, Message, Receive, Send
 
 _FIRST = (
     "/v1/messages",
@@ -18,6 +23,7 @@ _FIRST = (
     "/v1/chat/completions",
     "/v1/responses",
     "/health/liveliness",
+    "/health/liveness",
     "/health/readiness",
 )
 # What a worker's first request would import.
@@ -45,17 +51,40 @@ def put_first(app: Any) -> None:
     app.include_router(first)
     routes = app.router.routes
     routes.insert(0, routes.pop())
-    routes[0].matches(
-        {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/messages",
-            "root_path": "",
-            "headers": [],
-            "query_string": b"",
-            "path_params": {},
-            "app": None,
-        }
-    )
+    _build(routes[:1])
     for name in _FIRST_REQUEST:
         importlib.import_module(name)
+
+
+def built_aside(app: Any) -> App:
+    """LiteLLM's application, whose other routes are built before they are first looked at."""
+    alone = asyncio.Lock()
+    built = False
+
+    async def application(scope: Message, receive: Receive, send: Send) -> None:
+        nonlocal built
+        if not built and scope["type"] != "lifespan" and scope["path"] not in _FIRST:
+            async with alone:
+                if not built:
+                    await asyncio.to_thread(_build, [*app.router.routes])
+                    built = True
+        await app(scope, receive, send)
+
+    return application
+
+
+def _build(routes: list[Any]) -> None:
+    """Have each of them look whether it is meant, for which it is built."""
+    for route in routes:
+        route.matches(
+            {
+                "type": "http",
+                "method": "POST",
+                "path": "/v1/messages",
+                "root_path": "",
+                "headers": [],
+                "query_string": b"",
+                "path_params": {},
+                "app": None,
+            }
+        )

@@ -106,13 +106,14 @@ class Worker(UvicornWorker):
         from llmswitch.callbacks.door import WATCHED, guard
         from llmswitch.callbacks.log import logged
         from llmswitch.callbacks.outgoing import confine
+        from llmswitch.callbacks.routes import built_aside
 
         confine()
         # Before anything reads it: where it is changed meanwhile, this worker is of the old one.
         with suppress(OSError):
             text = Path(os.environ["CONFIG_FILE_PATH"]).read_bytes()
             self.config_sha256 = hashlib.sha256(text).hexdigest()
-        self.wsgi = logged(guard(self.app.wsgi()), silent=WATCHED)
+        self.wsgi = logged(guard(built_aside(self.app.wsgi())), silent=WATCHED)
 
     def init_signals(self) -> None:
         """The signal that ended uvicorn is raised once more by it, and a worker dies at once."""
