@@ -44,11 +44,13 @@ def built_late() -> Iterator[None]:
     and pydantic a model put off its schema; LiteLLM chooses neither, so the defaults are changed.
     """
     defaults = APIRouter.__init__.__kwdefaults__ or {}
-    usual = defaults["route_class"]
-    defaults["route_class"] = LateRoute
+    usual = defaults.get("route_class")
+    if usual is APIRoute:  # else this FastAPI is not the one that this was written for
+        defaults["route_class"] = LateRoute
     BaseModel.model_config["defer_build"] = True
     try:
         yield
     finally:
-        defaults["route_class"] = usual
+        if usual is APIRoute:
+            defaults["route_class"] = usual
         del BaseModel.model_config["defer_build"]
