@@ -23,6 +23,7 @@ from typing import Any
 from gunicorn.errors import HaltServer
 
 from llmswitch.callbacks.idle import IDLE, use
+from llmswitch.callbacks.preload import preload
 from llmswitch.callbacks.routes import put_first
 
 HANDOVER = Path("handover.json")
@@ -67,9 +68,8 @@ def when_ready(server: Any) -> None:
     reserve_process_for_forking("the gunicorn master")  # refuses threads that a fork would lose
     with built_late():
         app = importlib.import_module("litellm.proxy.proxy_server").app
+        preload()
     put_first(app)
-    # The tokenizer, which else each worker loads during its first request.
-    importlib.import_module("litellm.litellm_core_utils.default_encoding")
 
     gc.freeze()  # the workers share these objects; collecting them would copy every page
     gc.enable()

@@ -10,7 +10,6 @@ does not wait.
 from __future__ import annotations
 
 import asyncio
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # it imports LiteLLM
@@ -25,15 +24,6 @@ _FIRST = (
     "/health/liveliness",
     "/health/liveness",
     "/health/readiness",
-)
-# What a worker's first request would import.
-_FIRST_REQUEST = (
-    "litellm.integrations.shadow_eval_logger",
-    "litellm.integrations.websearch_interception.tools",
-    "litellm.interactions",
-    "litellm.proxy._experimental.mcp_server.auth.user_api_key_auth_mcp",
-    "litellm.proxy._experimental.mcp_server.mcp_server_manager",
-    "litellm.proxy._experimental.mcp_server.tool_catalog_guard",
 )
 
 
@@ -52,8 +42,6 @@ def put_first(app: Any) -> None:
     routes = app.router.routes
     routes.insert(0, routes.pop())
     _build(routes[:1])
-    for name in _FIRST_REQUEST:
-        importlib.import_module(name)
 
 
 def built_aside(app: Any) -> App:

@@ -1,0 +1,56 @@
+"""What every worker would make for itself is there before it is forked, and is named rightly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from llmswitch.callbacks.preload import MODELS, MODULES
+
+_LOOK = """
+import json, sys, threading
+from llmswitch.callbacks.late import built_late
+from llmswitch.callbacks.preload import MODELS, MODULES, preload
+
+with built_late():
+    import litellm.proxy.proxy_server
+from litellm.utils import get_bundled_model_cost_map
+
+def state():
+    models = [getattr(sys.modules.get(module), name, None)
+              for module, names in MODELS.items() for name in names.split()]
+    return {
+        "modules": [name for name in MODULES if name in sys.modules],
+        "models": [model.__name__ for model in models if model and model.__pydantic_complete__],
+        "ours": sorted(name for name in sys.modules if name.startswith("llmswitch.")),
+        "threads": threading.active_count(),
+        "prices": get_bundled_model_cost_map.cache_info().currsize,
+    }
+
+before = state()
+with built_late():
+    preload()
+print(json.dumps([before, state()]))
+"""
+
+
+def test_modules_models_and_prices_are_there_and_were_not_before() -> None:
+    """A name that LiteLLM no longer has, or builds by itself, is found here and not by a user."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOK],
+        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, after = json.loads(done.stdout.splitlines()[-1])
+    ours = ["llmswitch.callbacks", "llmswitch.callbacks.late", "llmswitch.callbacks.preload"]
+    same = {"ours": ours, "threads": 1}  # a thread would be missing in the workers
+    assert before == {"modules": [], "models": [], "prices": 0, **same}
+    assert after == {
+        "modules": list(MODULES),
+        "models": [name for names in MODELS.values() for name in names.split()],
+        "prices": 1,
+        **same,
+    }
