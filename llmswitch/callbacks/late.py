@@ -3,7 +3,7 @@
 LiteLLM 1.106 defines some 650 routes and 3,300 pydantic models. A gateway of ours needs seven of
 the routes and a few of the models; building the rest was a quarter of the time of its start, and
 25 MB. Nothing of it is out of reach: the first request for a route that routes.py has not put first
-builds them all, which takes a second or two, once in each worker.
+builds them all, which takes two or three seconds, once in each worker.
 """
 
 from __future__ import annotations
@@ -54,3 +54,21 @@ def built_late() -> Iterator[None]:
         if usual is APIRoute:
             defaults["route_class"] = usual
         del BaseModel.model_config["defer_build"]
+
+
+def complete() -> None:
+    """Build the models that were put off here alone; those of LiteLLM and of the client library of
+    OpenAI put themselves off, and know what follows from that.
+    """
+    from litellm.types.llms.base import LiteLLMBaseModel
+    from openai import BaseModel as OpenAIModel
+
+    for model in _below(BaseModel):
+        if not (model.__pydantic_complete__ or issubclass(model, LiteLLMBaseModel | OpenAIModel)):
+            model.model_rebuild(raise_errors=False)
+
+
+def _below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for one in model.__subclasses__():
+        yield one
+        yield from _below(one)

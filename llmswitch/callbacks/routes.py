@@ -54,11 +54,18 @@ def built_aside(app: Any) -> App:
         if not built and scope["type"] != "lifespan" and scope["path"] not in _FIRST:
             async with alone:
                 if not built:
-                    await asyncio.to_thread(_build, [*app.router.routes])
+                    await asyncio.to_thread(_build_all, app)
                     built = True
         await app(scope, receive, send)
 
     return application
+
+
+def _build_all(app: Any) -> None:
+    from llmswitch.callbacks.late import complete
+
+    complete()
+    _build([*app.router.routes])
 
 
 def _build(routes: list[Any]) -> None:
