@@ -64,6 +64,13 @@ class User:
             **self.keys,
         }
 
+    @property
+    def unmeasured(self) -> dict[str, str]:
+        """The same without what measures the coverage: interrupted or killed in its midst, it waits
+        for its own lock for ever, or leaves its own file half written.
+        """
+        return {name: value for name, value in self.env.items() if not name.startswith("COVERAGE")}
+
     def run(
         self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
@@ -79,10 +86,10 @@ class User:
         )
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run it, without waiting for its end."""
+        """Run it, without waiting for its end; a signal may end it."""
         return subprocess.Popen(
             [sys.executable, "-m", "llmswitch", *arguments],
-            env=self.env,
+            env=self.unmeasured,
             cwd=self.home,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -90,14 +90,7 @@ def test_try_json(stranger: User) -> None:
 )
 def test_interrupted(stranger: User, number: signal.Signals, code: int) -> None:
     """However it is ended before its end, `try` leaves nothing."""
-    trying = subprocess.Popen(
-        [sys.executable, "-m", "llmswitch", "try"],
-        env=stranger.env,
-        cwd=stranger.home,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    trying = stranger.begin("try")
     wait_for(lambda: len(running_below(stranger.root / "tmp")) >= 1)
     trying.send_signal(number)
     out, error = trying.communicate(timeout=60)
@@ -109,7 +102,7 @@ def test_interrupted(stranger: User, number: signal.Signals, code: int) -> None:
 def test_progress_on_a_terminal(stranger: User) -> None:
     """On a terminal one sees what takes so long; Ctrl-C there leaves nothing either."""
     command = [sys.executable, "-m", "llmswitch", "try"]
-    with Terminal(command, {**stranger.env, "TERM": "xterm"}, stranger.home) as terminal:
+    with Terminal(command, {**stranger.unmeasured, "TERM": "xterm"}, stranger.home) as terminal:
         terminal.wait_for("starting the gateway (LiteLLM takes a few seconds) ... ", timeout=60)
         wait_for(lambda: running_below(stranger.root / "tmp"))
         terminal.interrupt()

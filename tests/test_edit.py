@@ -415,8 +415,7 @@ def test_killed_at_any_moment_the_old_file_or_the_new_one_is_there(user: User) -
     file = user.write_profile(old)
     done = subprocess.run(
         [sys.executable, "-c", KILLED],
-        # Not measured: a killed process leaves coverage's own file half written.
-        env={name: value for name, value in user.env.items() if "COVERAGE" not in name},
+        env=user.unmeasured,
         cwd=CHECKOUT,
         capture_output=True,
         text=True,

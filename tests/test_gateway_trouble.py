@@ -193,17 +193,7 @@ def test_two_at_once(mission: Mission) -> None:
     that waits for them is interrupted without harm.
     """
     user = mission.user
-    three = [
-        subprocess.Popen(
-            [sys.executable, "-m", "llmswitch", "up", "--json"],
-            env=user.env,
-            cwd=user.home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
+    three = [user.begin("up", "--json") for _ in range(3)]
     wait_for((user.run_folder() / "state.json").exists)
     three[2].send_signal(signal.SIGINT)
     done = []

@@ -966,7 +966,7 @@ def test_killed_at_any_moment_the_old_file_or_the_new_one_is_there(
     new = "models: {a: zai/x, glm: zai/glm-5.3, opus: anthropic/claude-opus-5-5} # mine\n"
     done = subprocess.run(
         [sys.executable, "-c", KILLED],
-        env={k: v for k, v in user.env.items() if "COVERAGE" not in k} | {"STEP": str(step)},
+        env=user.unmeasured | {"STEP": str(step)},
         cwd=CHECKOUT,
         input=json.dumps([old, new]),
         capture_output=True,

@@ -59,7 +59,7 @@ def test_follow(user: User, log: Path) -> None:
     shown: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-m", "llmswitch", "logs", "-f", "-n", "1"],
-        env=user.env,
+        env=user.unmeasured,
         cwd=user.home,
         stdout=subprocess.PIPE,
         text=True,
