@@ -34,6 +34,11 @@ CHECKOUT = Path(__file__).parent.parent
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-api03-own", "ZAI_API_KEY": "zai-own", "MINE_KEY": "mine-own"}
 
 
+def unmeasured(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what measures the coverage."""
+    return {name: value for name, value in env.items() if not name.startswith("COVERAGE")}
+
+
 @dataclass
 class User:
     """Someone with a home of their own and an environment built from nothing."""
@@ -66,10 +71,10 @@ class User:
 
     @property
     def unmeasured(self) -> dict[str, str]:
-        """The same without what measures the coverage: interrupted or killed in its midst, it waits
-        for its own lock for ever, or leaves its own file half written.
+        """The same for what is interrupted or killed: in the midst of measuring the coverage it
+        would wait for a lock for ever, or leave a file half written.
         """
-        return {name: value for name, value in self.env.items() if not name.startswith("COVERAGE")}
+        return unmeasured(self.env)
 
     def run(
         self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120

@@ -19,7 +19,7 @@ from llmswitch import checks_installation, doctor
 from llmswitch.facts import Facts, Verdict
 from llmswitch.paths import find_home, make_private_folder
 from llmswitch.redact import with_tilde
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, unmeasured
 from tests.fake_claude import install
 from tests.faults import GOOD, IDLE, RESTART, RUNNING, Fault, Scene, edited, set_scene, typed
 from tests.gateways import wait_for
@@ -171,7 +171,7 @@ def test_the_doctor_does_not_import_the_engine(idle_scene: Scene) -> None:
     """`import litellm` alone would take longer than the doctor may."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "llmswitch", "doctor"],
-        env=scene_env(idle_scene),
+        env=unmeasured(idle_scene.env),
         capture_output=True,
         text=True,
         timeout=60,
@@ -180,11 +180,6 @@ def test_the_doctor_does_not_import_the_engine(idle_scene: Scene) -> None:
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "llmswitch.doctor" in loaded
     assert not {name for name in loaded if name.partition(".")[0] in {"litellm", "fastapi"}}
-
-
-def scene_env(scene: Scene) -> dict[str, str]:
-    """The environment, without what measures the coverage."""
-    return {name: value for name, value in scene.env.items() if not name.startswith("COVERAGE")}
 
 
 def test_no_key_at_all(idle_scene: Scene) -> None:

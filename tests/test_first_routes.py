@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from tests.engine import look
 
 _LOOK = """
 import json
@@ -30,13 +28,6 @@ print(json.dumps([before, [found(*one) for one in asked]]))
 
 def test_the_routes_of_clients_and_probes_stand_first() -> None:
     """LiteLLM builds each router that it walks past, in every worker anew."""
-    done = subprocess.run(
-        [sys.executable, "-c", _LOOK],
-        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    before, after = json.loads(done.stdout.splitlines()[-1])
+    before, after = look(_LOOK)
     assert 0 not in before, "LiteLLM has them first by itself: put_first is needless"
     assert after == [0] * len(after)

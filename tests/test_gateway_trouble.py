@@ -271,7 +271,7 @@ def test_missing_key_leaves_the_model_out(mission: Mission) -> None:
     user.keys = {name: key for name, key in KEYS.items() if name != "ZAI_API_KEY"}
     killed = subprocess.Popen(
         [sys.executable, "-m", "llmswitch", "up"],
-        env=user.env,
+        env=user.unmeasured,
         cwd=user.home,
         stdout=subprocess.DEVNULL,
     )

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 import time
-from typing import Any
 
 import httpx
 import pytest
 
 from llmswitch.callbacks.late import LateRoute
 from tests.conftest import User, free_port
+from tests.engine import look
 from tests.gateways import NO_WAY_OUT, Gateway
 from tests.upstream import Behaviour, FakeUpstream
 
 _LOOK = """
 import json, re, sys
 from contextlib import nullcontext
+from fastapi import APIRouter
 from pydantic import BaseModel
-from llmswitch.callbacks.late import LateRoute, built_late, complete
+from llmswitch.callbacks.late import built_late, complete
 
 with built_late() if sys.argv[1] == "late" else nullcontext():
     from litellm.proxy.proxy_server import app
@@ -59,27 +57,14 @@ print(json.dumps({
     "described": spoken,
     "routes": [[one.path, one.name, sorted(one.methods), plain(getattr(one, "dependant", None))]
                for one in routes(app.routes) if getattr(one, "methods", None)],
-    "of now": [BaseModel.model_config, LateRoute.__name__],
+    "defaults afterwards": [BaseModel.model_config, APIRouter().route_class.__name__],
 }))
 """
 
 
-def look(how: str) -> dict[str, Any]:
-    """What LiteLLM's application is made of when it was imported so."""
-    done = subprocess.run(
-        [sys.executable, "-c", _LOOK, how],
-        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def test_what_is_built_late_is_what_it_would_have_been() -> None:
     """Every route with its parameters, and all that LiteLLM tells of its API."""
-    usual, late = look("usual"), look("late")
+    usual, late = look(_LOOK, "usual"), look(_LOOK, "late")
     assert usual["unbuilt"] == 0
     assert late["unbuilt"] > 0.9 * len(late["routes"]) > 500
     assert late["unbuilt after all were looked at"] == 0
@@ -87,7 +72,7 @@ def test_what_is_built_late_is_what_it_would_have_been() -> None:
     assert late["models built"] == usual["models built"]
     assert late["routes"] == usual["routes"]
     assert late["described"] == usual["described"]
-    assert late["of now"] == usual["of now"]
+    assert late["defaults afterwards"] == usual["defaults afterwards"]
 
 
 def test_a_route_says_its_path_and_name_before_it_is_built_and_all_else_afterwards() -> None:
@@ -125,8 +110,8 @@ def test_who_streams_does_not_wait_while_routes_are_built(user: User) -> None:
         gaps: list[float] = []
 
         def stream() -> None:
-            body = {"model": "m", "max_tokens": 9, "stream": True, "messages": []}
-            body["messages"] = [{"role": "user", "content": "hi"}]
+            said = [{"role": "user", "content": "hi"}]
+            body = {"model": "m", "max_tokens": 9, "stream": True, "messages": said}
             headers = {"authorization": f"Bearer {gateway.key}"}
             url = f"{gateway.url}/v1/messages"
             with httpx.stream(

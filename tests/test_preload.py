@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 from llmswitch.callbacks.preload import MODELS, MODULES
+from tests.engine import look
 
 _LOOK = """
 import json, sys, threading
@@ -37,14 +34,7 @@ print(json.dumps([before, state()]))
 
 def test_modules_models_and_prices_are_there_and_were_not_before() -> None:
     """A name that LiteLLM no longer has, or builds by itself, is found here and not by a user."""
-    done = subprocess.run(
-        [sys.executable, "-c", _LOOK],
-        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    before, after = json.loads(done.stdout.splitlines()[-1])
+    before, after = look(_LOOK)
     ours = ["llmswitch.callbacks", "llmswitch.callbacks.late", "llmswitch.callbacks.preload"]
     same = {"ours": ours, "threads": 1}  # a thread would be missing in the workers
     assert before == {"modules": [], "models": [], "prices": 0, **same}

@@ -1,6 +1,6 @@
 """LiteLLM's routes and models, built when they are first used and not while it is imported.
 
-LiteLLM 1.106 defines some 650 routes and 3,300 pydantic models. A gateway of ours needs seven of
+LiteLLM 1.106 defines some 650 routes and 3,300 pydantic models. A gateway of ours needs eight of
 the routes and a few of the models; building the rest was a quarter of the time of its start, and
 25 MB. Nothing of it is out of reach: the first request for a route that routes.py has not put first
 builds them all, which takes two or three seconds, once in each worker.

@@ -65,9 +65,11 @@ def preload() -> None:
         with suppress(ImportError):
             importlib.import_module(name)
     for name, models in MODELS.items():
-        for model in models.split():
-            with suppress(ImportError, AttributeError):
-                getattr(importlib.import_module(name), model).model_rebuild()
+        with suppress(ImportError):
+            module = importlib.import_module(name)
+            for model in models.split():
+                if hasattr(module, model):
+                    getattr(module, model).model_rebuild()
     with suppress(ImportError):
         from litellm.utils import get_bundled_model_cost_map
 
