@@ -10,10 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from llmswitch.providers import Provider, catalogue_data, is_local
-from tests.clients import client_env, newest
+from tests.clients import client_env, newest, unavailable
 from tests.conftest import User, make_user, usual_port
 from tests.terminal import Terminal
 
@@ -76,7 +74,7 @@ def newcomer(root: Path, client: Path | None = None) -> Iterator[Newcomer]:
     for data in catalogue_data().values():
         provider = Provider.model_validate(data)
         if is_local(provider) and _listens(provider.base_url or ""):
-            pytest.skip(f"something listens at {provider.base_url}, which init would find")
+            unavailable(f"something listens at {provider.base_url}, which init would find")
     user = make_user(root)
     folder = user.home / ".local/bin"
     folder.mkdir(parents=True)

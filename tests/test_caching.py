@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -18,6 +17,7 @@ import pytest
 import redis
 
 from llmswitch.ledger import Try
+from tests.clients import unavailable
 from tests.conftest import free_port
 from tests.gateways import DIALECTS, wait_for
 from tests.ledgers import House, open_house
@@ -213,8 +213,8 @@ def asked(port: int, *words: str | bytes) -> Any:
 @pytest.fixture
 def redis_port() -> int:
     """A port for a Redis."""
-    if shutil.which("redis-server") is None and not os.environ.get("CI"):
-        pytest.skip("redis-server is not installed")
+    if shutil.which("redis-server") is None:
+        unavailable("redis-server is not installed")
     return free_port()
 
 

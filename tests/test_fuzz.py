@@ -42,6 +42,7 @@ from llmswitch.render import (
     render_wrapper,
 )
 from llmswitch.service import wanted_texts
+from tests.clients import unavailable
 
 Made = TypeVar("Made")
 _WANTED = os.environ.get("LLMSWITCH_FUZZ")
@@ -381,7 +382,7 @@ def test_a_shell_gets_each_value_of_env_as_it_is(
 ) -> None:
     """Whatever stands in it, nothing of it is run."""
     if shutil.which(shell) is None:
-        pytest.skip(f"needs {shell}")
+        unavailable(f"needs {shell}")
     found = run_shell(shell, FORMATS[shell](values), folder)
     assert {name: found[name] for name in values} == values
 
