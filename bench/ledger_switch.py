@@ -9,7 +9,7 @@ from typing import Any
 import litellm
 from litellm.integrations.custom_logger import CustomLogger
 
-from llmswitch.callbacks.ledger import ledger
+from llmswitch.engine.recorder import ledger
 
 SAYS = "bench: the ledger is"
 _Places = list[tuple[list[Any], int]]

@@ -188,7 +188,7 @@ def model_id(name: str, context: int | None, rung: Rung) -> str:
 
     From a million tokens on, `[1m]` tells the client so; it takes the mark off before it sends.
     LiteLLM lists names that do not look like Claude's in a form that the client accepts: those that
-    do not begin so (2.1.197; callbacks/names.py tells LiteLLM).
+    do not begin so (2.1.197; engine/model_names.py tells LiteLLM).
     """
     mark = "[1m]" if context is not None and context >= _MILLION else ""
     if rung == "discovery" and not re.match("claude|anthropic", name, re.IGNORECASE):

@@ -1,5 +1,5 @@
 """Who uses a gateway. Each session holds a lease while it runs: a shared lock on one file, which
-the system takes back however the session ends. A gateway that goes by itself (callbacks/idle.py)
+the system takes back however the session ends. A gateway that goes by itself (engine/idle.py)
 takes the same lock for itself alone and keeps it until its last process has ended.
 
 Standard library only: the wrapper needs it on every start.
@@ -16,7 +16,7 @@ from llmswitch import health
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import make_private_folder
 
-LEASES = "leases"  # both are named in callbacks/idle.py too
+LEASES = "leases"  # both are named in engine/idle.py too
 ON_DEMAND = "on-demand"
 GOING_SECONDS = 45.0  # longer than a gateway that goes may take: graceful_timeout, and a little
 

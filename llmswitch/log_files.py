@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from llmswitch.errors import LlmswitchError
 
-KEPT = 3  # old files, `.1` is the newest; callbacks/output.py has it too
+KEPT = 3  # old files, `.1` is the newest; engine/logging.py has it too
 _BLOCK = 256 * 1024  # bytes
 _EVERY = 0.2  # seconds between two looks at what is followed
 _CURSOR = b"-- cursor: "

@@ -32,7 +32,7 @@ from llmswitch.state import (
     write_state,
 )
 
-HANDOVER = "handover.json"  # these are named in callbacks/master.py too
+HANDOVER = "handover.json"  # these are named in engine/master.py too
 PROVEN = "proven"
 UMASK = 0o077  # also for what gunicorn and LiteLLM write
 START_SECONDS = 120.0  # importing LiteLLM takes seconds, on a slow disk many

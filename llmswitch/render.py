@@ -37,12 +37,12 @@ _ENGINE_PREFIX = {
     "responses": "openai",
 }
 _CALLBACKS = (
-    "llmswitch.callbacks.names.names",
-    "llmswitch.callbacks.ledger.ledger",
-    "llmswitch.callbacks.budget.budgets",
-    "llmswitch.callbacks.failures.failures",
+    "llmswitch.engine.model_names.names",
+    "llmswitch.engine.recorder.ledger",
+    "llmswitch.engine.budget.budgets",
+    "llmswitch.engine.key_rotation.failures",
 )
-_LOGIN = "llmswitch.callbacks.login.logins"
+_LOGIN = "llmswitch.engine.subscription.logins"
 _ADDED_TO = ("model_list", "callbacks", "custom_provider_map")
 
 
@@ -112,7 +112,7 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
         },
         "general_settings": {
             "master_key": ENVIRON + GATEWAY_KEY,
-            "custom_auth": "llmswitch.callbacks.auth.authenticate",
+            "custom_auth": "llmswitch.engine.auth.authenticate",
             # Else it asks every provider for its models, with your key, every five minutes.
             "disable_model_info_refresh": True,
         },
@@ -120,18 +120,18 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
             # Claude Code retries by itself, ten times. Here a try goes to another key or nowhere.
             "num_retries": 0,
             # A model whose deployments are all cooled down answers 429 and hides the real error.
-            # llmswitch.callbacks.failures lets a key rest that has failed.
+            # llmswitch.engine.key_rotation lets a key rest that has failed.
             "disable_cooldowns": True,
             "fallbacks": [
                 {row.name: row.model.fallbacks} for row in menu.served if row.model.fallbacks
             ],
         },
-        # Ours: read by llmswitch.callbacks.settings.
+        # Ours: read by llmswitch.engine.settings.
         "llmswitch": {
             "budgets": [budget.data() for budget in profile.all_budgets],
             "cached": profile.cache.models if profile.cache else [],
             "idle_timeout": profile.gateway.idle_timeout,
-            # Served with the client's own login; see llmswitch.callbacks.login.
+            # Served with the client's own login; see llmswitch.engine.subscription.
             **({"logins": logins} if logins else {}),
         },
     }
@@ -142,7 +142,7 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
     ]:
         config["router_settings"]["context_window_fallbacks"] = rules
     if any(row.provider.prefix == DEMO_PREFIX for row in menu.served):
-        handler = {"provider": DEMO_PREFIX, "custom_handler": "llmswitch.callbacks.demo.demo"}
+        handler = {"provider": DEMO_PREFIX, "custom_handler": "llmswitch.engine.demo_models.demo"}
         config["litellm_settings"]["custom_provider_map"] = [handler]
     merged = _merge(config, profile.litellm)
     left_out = [row.name for row in menu.rows if row.name not in served]

@@ -18,7 +18,7 @@ from llmswitch.paths import write_private
 
 STATE_FILE = "state.json"
 CONF = "gunicorn.conf.py"
-WORKERS = "workers"  # callbacks/master.py names it too
+WORKERS = "workers"  # engine/master.py names it too
 
 
 def command() -> list[str]:

@@ -2,7 +2,7 @@
 
 The login is sent to api.anthropic.com, or to a server on this machine, alone. LiteLLM itself would
 send it to whatever host an `anthropic/` deployment names, so the host is held here, and
-callbacks/login.py holds the rest.
+engine/subscription.py holds the rest.
 """
 
 from __future__ import annotations

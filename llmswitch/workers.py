@@ -12,7 +12,7 @@ from pathlib import Path
 from llmswitch import health
 from llmswitch.state import State, is_ours
 
-_CRASHED = "crashed"  # callbacks/master.py writes it
+_CRASHED = "crashed"  # engine/master.py writes it
 _DISMISSED = "dismissed-"  # and reads this
 _SECONDS_TO_CLOSE = 2.0  # a worker that is told to leave looks up every 0.1 s
 _SECONDS_TO_SHOW = 5.0  # a worker looks for its file every second

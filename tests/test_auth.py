@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmswitch.callbacks.door import OPEN
+from llmswitch.engine.gate import OPEN
 from llmswitch.plan import _LITELLM
 from tests.gateways import KEYS, MODELS, SERVED, STRAYS, Gateway, Lab, open_lab, secrets_in
 
@@ -161,7 +161,7 @@ def test_models(gateway: Gateway) -> None:
 SECOND_LOCK = """
 import asyncio
 from fastapi import HTTPException, Request
-from llmswitch.callbacks.auth import authenticate
+from llmswitch.engine.auth import authenticate
 for headers in (
     [],
     [(b"x-api-key", b"wrong")],
@@ -177,7 +177,7 @@ for headers in (
 
 
 def test_second_lock() -> None:
-    """Were the door not there, LiteLLM would still ask for the key (`custom_auth`), and would take
+    """Were the gate not there, LiteLLM would still ask for the key (`custom_auth`), and would take
     every credential off a request that it lets in.
     """
     done = subprocess.run(

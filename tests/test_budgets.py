@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmswitch.budgets import Account, Budget, Per, dollars, look_up, period
-from llmswitch.callbacks.spending import Spending
+from llmswitch.engine.spending import Spending
 from llmswitch.ledger import insert, open_to_write
 from tests.conftest import User, free_port, make_user
 from tests.gateways import Gateway, wait_for

@@ -147,7 +147,7 @@ def test_no_header_of_litellms_own_has_an_effect(lab: Lab) -> None:
         "x-litellm-num-retries": "6",
         "x-litellm-timeout": "0.001",
         "x-litellm-call-id": "same",
-        "x-litellm-disable-callbacks": "llmswitch.callbacks.ledger.ledger",
+        "x-litellm-disable-callbacks": "llmswitch.engine.recorder.ledger",
     }
     for _ in range(2):
         assert send(lab.gateway, "/v1/messages", "messages", {}, **headers) == 500

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llmswitch.callbacks.door import _KEYS
 from llmswitch.clients import Client, add, all_clients, remove
+from llmswitch.engine.gate import _KEYS
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home
 from tests.conftest import Mission, User, start_mission

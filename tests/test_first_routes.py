@@ -8,7 +8,7 @@ _LOOK = """
 import json
 from starlette.routing import Match
 from litellm.proxy.proxy_server import app
-from llmswitch.callbacks.routes import put_first
+from llmswitch.engine.routes import put_first
 
 def found(method, path):
     scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": [],

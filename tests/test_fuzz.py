@@ -148,7 +148,7 @@ def check_gunicorn(text: str, found: Profile) -> None:
     values = {}
     for statement in ast.parse(text).body:
         if isinstance(statement, ast.ImportFrom):
-            assert statement.module == "llmswitch.callbacks.master"
+            assert statement.module == "llmswitch.engine.master"
             continue
         assert isinstance(statement, ast.Assign)
         (target,) = statement.targets

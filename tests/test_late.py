@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from llmswitch.callbacks.late import LateRoute
+from llmswitch.engine.late import LateRoute
 from tests.conftest import User, free_port
 from tests.engine import look
 from tests.gateways import NO_WAY_OUT, Gateway
@@ -19,7 +19,7 @@ import json, re, sys
 from contextlib import nullcontext
 from fastapi import APIRouter
 from pydantic import BaseModel
-from llmswitch.callbacks.late import built_late, complete
+from llmswitch.engine.late import built_late, complete
 
 with built_late() if sys.argv[1] == "late" else nullcontext():
     from litellm.proxy.proxy_server import app

@@ -25,8 +25,8 @@ import psutil
 import pytest
 
 from llmswitch import ledger
-from llmswitch.callbacks import writer as writing
-from llmswitch.callbacks.writer import Writer
+from llmswitch.engine import ledger_writer as writing
+from llmswitch.engine.ledger_writer import Writer
 from llmswitch.ledger import NewerError, Try, insert, open_to_read, open_to_write
 from tests.conftest import CHECKOUT, Mission, User
 from tests.gateways import CLIENT, Gateway, wait_for, worker_pids
@@ -298,7 +298,7 @@ def test_memory_has_an_end(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> N
 FULL = """
 import resource, sys, time
 from pathlib import Path
-from llmswitch.callbacks.writer import Writer
+from llmswitch.engine.ledger_writer import Writer
 from tests.test_ledger import ROW, count
 file = Path(sys.argv[1])
 writer = Writer(file)

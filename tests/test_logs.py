@@ -294,7 +294,7 @@ Traceback (most recent call last):
     [
         (TRACEBACK.format(name="ValueError", text="no"), "ValueError: no"),
         (TRACEBACK.format(name="litellm.x.AuthError", text="x"), "litellm.x.AuthError: x"),
-        (TRACEBACK.format(name="llmswitch.callbacks.door.ModelError", text="cannot"), "cannot"),
+        (TRACEBACK.format(name="llmswitch.engine.gate.ModelError", text="cannot"), "cannot"),
         ("ValueError: old\nKeyError: 'new'\nbye\n", "KeyError: 'new'"),
         ("\x1b[31mRuntimeError: red\x1b[0m\n", "RuntimeError: red"),
         ("one\ntwo\n\n", "two"),

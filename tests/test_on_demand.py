@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from llmswitch import lease
-from llmswitch.callbacks.idle import Use
+from llmswitch.engine.idle import Use
 from tests.conftest import CHECKOUT, Mission
 from tests.fake_claude import install
 from tests.gateways import Gateway, running_below, wait_for, worker_pids
@@ -219,7 +219,7 @@ def test_a_session_in_the_moment_of_going(shell: Shell, mission: Mission) -> Non
 GOING = """
 import os, sys, time
 from pathlib import Path
-from llmswitch.callbacks.idle import IDLE, ON_DEMAND, WORKERS, use
+from llmswitch.engine.idle import IDLE, ON_DEMAND, WORKERS, use
 WORKERS.mkdir()
 (WORKERS / str(os.getpid())).touch()
 ON_DEMAND.touch()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from llmswitch.callbacks.preload import MODELS, MODULES
+from llmswitch.engine.preload import MODELS, MODULES
 from tests.engine import look
 
 _LOOK = """
 import json, sys, threading
-from llmswitch.callbacks.late import built_late
-from llmswitch.callbacks.preload import MODELS, MODULES, preload
+from llmswitch.engine.late import built_late
+from llmswitch.engine.preload import MODELS, MODULES, preload
 
 with built_late():
     import litellm.proxy.proxy_server
@@ -35,7 +35,7 @@ print(json.dumps([before, state()]))
 def test_modules_models_and_prices_are_there_and_were_not_before() -> None:
     """A name that LiteLLM no longer has, or builds by itself, is found here and not by a user."""
     before, after = look(_LOOK)
-    ours = ["llmswitch.callbacks", "llmswitch.callbacks.late", "llmswitch.callbacks.preload"]
+    ours = ["llmswitch.engine", "llmswitch.engine.late", "llmswitch.engine.preload"]
     same = {"ours": ours, "threads": 1}  # a thread would be missing in the workers
     assert before == {"modules": [], "models": [], "prices": 0, **same}
     assert after == {

@@ -38,10 +38,10 @@ from llmswitch.render import (
 )
 
 CALLBACKS = [
-    "llmswitch.callbacks.names.names",
-    "llmswitch.callbacks.ledger.ledger",
-    "llmswitch.callbacks.budget.budgets",
-    "llmswitch.callbacks.failures.failures",
+    "llmswitch.engine.model_names.names",
+    "llmswitch.engine.recorder.ledger",
+    "llmswitch.engine.budget.budgets",
+    "llmswitch.engine.key_rotation.failures",
 ]
 GOLDEN = Path(__file__).parent / "golden"
 PROFILES = sorted(file.stem for file in data_folder("profiles").glob("*.yaml"))
@@ -391,7 +391,7 @@ def test_the_gateway_is_locked_and_asks_nobody_for_models() -> None:
     loaded = config("models: {a: ollama/x}\n")
     assert loaded["general_settings"] == {
         "master_key": "os.environ/LLMSWITCH_GATEWAY_KEY",
-        "custom_auth": "llmswitch.callbacks.auth.authenticate",
+        "custom_auth": "llmswitch.engine.auth.authenticate",
         "disable_model_info_refresh": True,
     }
     assert loaded["litellm_settings"] == {
@@ -412,7 +412,7 @@ def test_the_demos_provider_is_named_only_where_it_is_used() -> None:
     """LiteLLM loads the module that serves the offline models."""
     handler = {
         "provider": "llmswitch-demo",
-        "custom_handler": "llmswitch.callbacks.demo.demo",
+        "custom_handler": "llmswitch.engine.demo_models.demo",
     }
     loaded = config("models: {a: demo/parrot}\n")
     assert loaded["litellm_settings"]["custom_provider_map"] == [handler]
@@ -450,14 +450,14 @@ litellm:
         "expose_router_debug_in_errors": False,
         "global_disable_no_log_param": True,
         "custom_provider_map": [
-            {"provider": "llmswitch-demo", "custom_handler": "llmswitch.callbacks.demo.demo"},
+            {"provider": "llmswitch-demo", "custom_handler": "llmswitch.engine.demo_models.demo"},
             {"provider": "own", "custom_handler": "own.module.handler"},
         ],
         "cache": True,
         "cache_params": {"type": "local"},
     }
     assert loaded["general_settings"]["max_parallel_requests"] == 5
-    assert loaded["general_settings"]["custom_auth"] == "llmswitch.callbacks.auth.authenticate"
+    assert loaded["general_settings"]["custom_auth"] == "llmswitch.engine.auth.authenticate"
     assert [item["model_name"] for item in loaded["model_list"]] == ["a", "b", "c"]
     assert loaded["model_list"][2] == {
         "model_name": "c",

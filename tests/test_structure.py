@@ -106,7 +106,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 SOURCES = modules()
-COMMAND_LINE = [name for name in SOURCES if not name.startswith("callbacks") and name != "__init__"]
+COMMAND_LINE = [name for name in SOURCES if not name.startswith("engine.") and name != "__init__"]
 
 
 def imports(tree: ast.AST, late: bool = False, for_types: bool = False) -> Iterator[Import]:
@@ -173,25 +173,25 @@ def test_imports_go_one_way(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMAND_LINE)
 def test_nothing_of_the_command_line_imports_the_engine_or_what_runs_inside_it(name: str) -> None:
-    """LiteLLM costs 2.4 s of CPU; its callbacks are named as text, in the configuration."""
+    """LiteLLM costs 2.4 s of CPU; what runs inside it is named as text, in the configuration."""
     found = {item.module for item in imports(SOURCES[name])}
     assert {module for module in found if module.partition(".")[0] in ENGINE} == set()
-    assert {module for module in found if module.startswith("llmswitch.callbacks")} == set()
+    assert {module for module in found if module.startswith("llmswitch.engine.")} == set()
 
 
-def test_the_callbacks_import_the_engine_and_nothing_of_the_command_line() -> None:
+def test_the_inside_imports_the_engine_and_nothing_of_the_command_line() -> None:
     """They run inside LiteLLM, where a mistake of ours must stay small."""
-    inside = [name for name in SOURCES if name.startswith("callbacks")]
+    inside = [name for name in SOURCES if name.startswith("engine.")]
     found = {name: {item.module for item in imports(SOURCES[name])} for name in inside}
     assert any(module.startswith("litellm") for names in found.values() for module in names)
     for name, names in found.items():
         reached = {module for module in names if module.partition(".")[0] == "llmswitch"}
-        assert {module for module in reached if "callbacks" not in module} <= SHARED, name
+        assert {module for module in reached if not module.startswith("llmswitch.engine.")} <= SHARED, name
 
 
 @pytest.mark.parametrize("name", sorted(SHARED))
 def test_what_both_sides_load_is_standard_library(name: str) -> None:
-    """What the commands and the callbacks share draws in neither side."""
+    """What the commands and the engine share draws in neither side."""
     found = {
         module.partition(".")[0] for module in needed_at_start(name.removeprefix("llmswitch."))
     }
@@ -269,7 +269,7 @@ def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None
         "key_helper",
         "statusline",
     }
-    if name not in beginning and not name.startswith("callbacks"):
+    if name not in beginning and not name.startswith("engine."):
         assert reads == []
 
 

@@ -14,9 +14,9 @@ from litellm.llms.anthropic.pass_through.messages.response_cache import (
 )
 from litellm.responses.streaming_iterator import partial_responses_incomplete_event_on_disconnect
 
-from llmswitch.callbacks.budget import spending, worker
-from llmswitch.callbacks.exchange import Exchange, current
-from llmswitch.callbacks.writer import Writer
+from llmswitch.engine.budget import spending, worker
+from llmswitch.engine.ledger_writer import Writer
+from llmswitch.engine.request import RequestContext, current
 from llmswitch.ledger import Try
 
 OK = 200
@@ -79,34 +79,34 @@ class Ledger(CustomLogger):
 
 def _note(kwargs: dict[str, Any]) -> None:
     said = kwargs.get("standard_logging_object")
-    exchange = current.get()
-    if said is None or exchange is None:
+    context = current.get()
+    if said is None or context is None:
         return
-    if exchange.asked is None and not said["model_id"]:
+    if context.asked is None and not said["model_id"]:
         return  # refused before it was known what is asked for
     info = (kwargs.get("litellm_params") or {}).get("model_info") or {}
-    row = _row(said, info, exchange, bool(kwargs.get("stream")))
-    exchange.rows.append(row)
+    row = _row(said, info, context, bool(kwargs.get("stream")))
+    context.rows.append(row)
     writer().put(row)
     spending().add(row)
 
 
-def _row(said: Any, info: dict[str, Any], exchange: Exchange, streamed: bool) -> Try:
+def _row(said: Any, info: dict[str, Any], context: RequestContext, streamed: bool) -> Try:
     tokens = _tokens(said)
     hit = bool(said["cache_hit"])
     rates = _rates(info)
     failed = said["status"] != "success"
     error = said.get("error_information") or {}
-    is_cut = failed and streamed and exchange.first_byte is not None
+    is_cut = failed and streamed and context.first_byte is not None
     seconds = max(0.0, said["endTime"] - said["startTime"])
-    model = said["model_group"] or exchange.asked or said["model"]
-    asked = exchange.asked or model
+    model = said["model_group"] or context.asked or said["model"]
+    asked = context.asked or model
     return Try(
         ended=said["endTime"],
-        request=exchange.id,
-        session=exchange.session,
-        agent=exchange.agent,
-        client=exchange.client,
+        request=context.id,
+        session=context.session,
+        agent=context.agent,
+        client=context.client,
         asked=asked,
         model=model,
         provider=info.get("llmswitch_provider") or (info and said["custom_llm_provider"]) or None,
@@ -116,10 +116,10 @@ def _row(said: Any, info: dict[str, Any], exchange: Exchange, streamed: bool) ->
         **tokens,
         cost=0.0 if hit else _cost(said, tokens, info, is_cut=is_cut),
         prompt_saved=None if hit else _prompt_saved(tokens, rates),
-        first_byte=exchange.first_byte if streamed and not failed else None,
+        first_byte=context.first_byte if streamed and not failed else None,
         seconds=seconds,
         status=_status(error) if failed else OK,
-        error=_error(error, exchange) if failed else None,
+        error=_error(error, context) if failed else None,
         cache_hit=hit,
         saved=_sum(tokens, rates) if hit else None,
         fallback_from=asked if asked != model else None,
@@ -190,8 +190,8 @@ def _prompt_saved(tokens: dict[str, int], rates: dict[str, float | None]) -> flo
     return None if as_it_was is None else round(prompt * full - as_it_was, 12)  # -1e-18 is 0
 
 
-def _error(error: dict[str, Any], exchange: Exchange) -> str:
-    return "BudgetError" if exchange.is_final else error.get("error_class") or "Error"
+def _error(error: dict[str, Any], context: RequestContext) -> str:
+    return "BudgetError" if context.is_final else error.get("error_class") or "Error"
 
 
 def _status(error: dict[str, Any]) -> int:

@@ -13,7 +13,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # it imports LiteLLM
-    from llmswitch.callbacks.log import App, Message, Receive, Send
+    from llmswitch.engine.log import App, Message, Receive, Send
 
 _FIRST = (
     "/v1/messages",
@@ -62,7 +62,7 @@ def built_aside(app: Any) -> App:
 
 
 def _build_all(app: Any) -> None:
-    from llmswitch.callbacks.late import complete
+    from llmswitch.engine.late import complete
 
     complete()
     _build([*app.router.routes])

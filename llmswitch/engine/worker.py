@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmswitch.callbacks.idle import use
-from llmswitch.callbacks.master import FAILED, PROVEN, PROVING, SERVED, WORKERS, note
-from llmswitch.callbacks.output import tend
+from llmswitch.engine.idle import use
+from llmswitch.engine.logging import tend
+from llmswitch.engine.master import FAILED, PROVEN, PROVING, SERVED, WORKERS, note
 
 with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -99,14 +99,14 @@ class Worker(UvicornWorker):
             raise
 
     def load_wsgi(self) -> None:
-        """LiteLLM's application, behind the door.
+        """LiteLLM's application, behind the gate.
 
         The master loads this module before it holds the port, so what needs LiteLLM waits.
         """
-        from llmswitch.callbacks.door import WATCHED, guard
-        from llmswitch.callbacks.log import logged
-        from llmswitch.callbacks.outgoing import confine
-        from llmswitch.callbacks.routes import built_aside
+        from llmswitch.engine.gate import WATCHED, guard
+        from llmswitch.engine.log import logged
+        from llmswitch.engine.outgoing import confine
+        from llmswitch.engine.routes import built_aside
 
         confine()
         # Before anything reads it: where it is changed meanwhile, this worker is of the old one.
@@ -129,7 +129,7 @@ class Worker(UvicornWorker):
     def _write_down(self) -> None:
         """What the ledger and the log have not written yet."""
         if self.ready:
-            from llmswitch.callbacks.log import write_down
+            from llmswitch.engine.log import write_down
 
             write_down()
 
@@ -153,7 +153,7 @@ class Worker(UvicornWorker):
             gc.enable()
             with suppress(OSError):  # of a worker that is not the first
                 PROVING.replace(PROVEN)
-            from llmswitch.callbacks.settings import settings
+            from llmswitch.engine.settings import settings
 
             self.idle_timeout = settings().get("idle_timeout", 0)
             use.begin()

@@ -1,4 +1,4 @@
-"""Who may use the gateway (LiteLLM's `custom_auth`): whoever came in by the door.
+"""Who may use the gateway (LiteLLM's `custom_auth`): whoever came in by the gate.
 
 Without it LiteLLM answers 400 "No connected db." to a wrong key and 500 to a missing one.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import HTTPException, Request
 from litellm.proxy._types import UserAPIKeyAuth
 
-from llmswitch.callbacks.door import CREDENTIALS, refusal, sender
+from llmswitch.engine.gate import CREDENTIALS, refusal, sender
 
 
 async def authenticate(request: Request, api_key: str | None) -> UserAPIKeyAuth:

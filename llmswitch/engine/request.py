@@ -1,7 +1,7 @@
 """One request on its way through the gateway: who sent it, and what is learned of it on the way.
 
 LiteLLM runs its hooks in the context of the request, also those that come after the answer; what
-the door knows reaches them by a context variable.
+the gate knows reaches them by a context variable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LONGEST = 200  # characters of a name that a client sends
 
 
 @dataclass
-class Exchange:
+class RequestContext:
     """`asked` is the model that the client named, once it is known that there is one, `unknown` one
     that there is not. `first_byte` is that of an answer, not of a refusal, in seconds from the
     arrival. `is_final` means that to send it again would be refused again. `tried` are LiteLLM's
@@ -46,16 +46,18 @@ class Exchange:
             self.first_byte = time.monotonic() - self.arrived
 
 
-def begin(client: str, headers: list[tuple[bytes, bytes]]) -> Exchange:
-    """The exchange of this context, from now on."""
+def begin(client: str, headers: list[tuple[bytes, bytes]]) -> RequestContext:
+    """The context of this context, from now on."""
 
     def sent(name: bytes) -> str | None:
         value = next((value for key, value in headers if key == name), b"")
         return value.decode("latin-1")[:_LONGEST] or None
 
-    exchange = Exchange(client, sent(b"x-claude-code-session-id"), sent(b"x-claude-code-agent-id"))
-    current.set(exchange)
-    return exchange
+    context = RequestContext(
+        client, sent(b"x-claude-code-session-id"), sent(b"x-claude-code-agent-id")
+    )
+    current.set(context)
+    return context
 
 
-current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+current: ContextVar[RequestContext | None] = ContextVar("context", default=None)

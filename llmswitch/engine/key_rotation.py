@@ -10,7 +10,7 @@ from typing import Any
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.litellm_core_utils.exception_mapping_utils import ExceptionCheckers
 
-from llmswitch.callbacks.exchange import current
+from llmswitch.engine.request import current
 
 # In Anthropic's words, which LiteLLM knows at api.anthropic.com only; then it goes to the model's
 # context_window_fallbacks.
@@ -49,8 +49,8 @@ class Failures(CustomLogger):
 
     async def async_pre_call_check(self, deployment: dict[str, Any], parent_otel_span: Any) -> None:
         """Note what this request has tried."""
-        if exchange := current.get():
-            exchange.tried.add(_id(deployment))
+        if context := current.get():
+            context.tried.add(_id(deployment))
 
     async def async_filter_deployments(
         self,
@@ -61,10 +61,10 @@ class Failures(CustomLogger):
         parent_otel_span: Any = None,
     ) -> list[Any]:
         """Those that this request has not tried, without those that rest if any are left then."""
-        exchange = current.get()
-        if len(healthy_deployments) < 2 or exchange is None:  # noqa: PLR2004 - nothing to choose
+        context = current.get()
+        if len(healthy_deployments) < 2 or context is None:  # noqa: PLR2004 - nothing to choose
             return healthy_deployments
-        fresh = [item for item in healthy_deployments if _id(item) not in exchange.tried]
+        fresh = [item for item in healthy_deployments if _id(item) not in context.tried]
         rested = [item for item in fresh if not self._rests(_id(item))]
         return rested or fresh or healthy_deployments
 

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Container, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from llmswitch.callbacks.exchange import Exchange, current
-from llmswitch.callbacks.ledger import OK, writer
+from llmswitch.engine.recorder import OK, writer
+from llmswitch.engine.request import RequestContext, current
 from llmswitch.ledger import Try
 from llmswitch.request_line import FAILED, LEFT, Request, formatted, now
 
@@ -66,7 +66,7 @@ class Visit:
         self.is_whole = False
         self.left = False
         self.error: str | None = None
-        self.exchange: Exchange | None = None
+        self.context: RequestContext | None = None
         self._send = send
 
     async def send(self, message: Message) -> None:
@@ -99,7 +99,7 @@ class Visit:
         """
         self.ended = now()
         self.seconds = time.monotonic() - self.arrived
-        self.exchange = current.get()
+        self.context = current.get()
         if not self.is_whole:
             self.left = self._is_gone()
             if not self.left:
@@ -115,7 +115,7 @@ class Visit:
 
     def request(self) -> Request:
         """What is known of it."""
-        known = self.exchange
+        known = self.context
         rows = known.rows if known else []
         return Request(
             time=self.ended,
@@ -136,9 +136,9 @@ class Visit:
 _pending: dict[Visit, asyncio.TimerHandle] = {}
 
 
-def _model(exchange: Exchange) -> str | None:
-    unknown = exchange.unknown
-    return exchange.asked or (unknown if unknown and _NAME.fullmatch(unknown) else None)
+def _model(context: RequestContext) -> str | None:
+    unknown = context.unknown
+    return context.asked or (unknown if unknown and _NAME.fullmatch(unknown) else None)
 
 
 def _answered(rows: list[Try]) -> Try | None:

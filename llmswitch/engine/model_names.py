@@ -15,8 +15,8 @@ from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy.common_utils import model_listing_utils
 from litellm.types.utils import all_litellm_params
 
-from llmswitch.callbacks.exchange import current
-from llmswitch.callbacks.settings import settings
+from llmswitch.engine.request import current
+from llmswitch.engine.settings import settings
 
 # LiteLLM takes its own parameters from a request's body too: with them a client could have a key
 # sent to another host or replaced, another model asked for, or its request left out of the ledger.
@@ -68,21 +68,21 @@ class Names(CustomLogger):
         wanted = data.get("model")
         if llm_router is None or not isinstance(wanted, str):
             return  # a request without a model: LiteLLM knows whether it needs one
-        exchange = current.get()
+        context = current.get()
         if not llm_router.get_model_list(model_name=wanted):
-            if exchange:
-                exchange.unknown = wanted
+            if context:
+                context.unknown = wanted
             known = ", ".join(dict.fromkeys(llm_router.get_model_names()))
             raise HTTPException(
                 404, f"llmswitch: the profile has no model {wanted!r}; it has: {known}"
             )
-        if exchange:
-            exchange.asked = wanted
+        if context:
+            context.asked = wanted
         cached = settings().get("cached", [])
         if cached is None or wanted in cached:
             data["cache"] = {"use-cache": True}
-            if exchange and exchange.login:  # what one has paid for is not another's
-                data["cache"]["namespace"] = hashlib.sha256(exchange.login).hexdigest()
+            if context and context.login:  # what one has paid for is not another's
+                data["cache"]["namespace"] = hashlib.sha256(context.login).hexdigest()
 
 
 names = Names()

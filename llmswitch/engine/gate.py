@@ -1,4 +1,4 @@
-"""The door of the gateway: what stands between its port and LiteLLM's application.
+"""The gate: what stands between its port and LiteLLM's application.
 
 LiteLLM answers some forty of its routes without a key (sign-in pages, catalogues, code exchanges),
 and leaves out models that it cannot make sense of. Here nothing but the two health probes is open,
@@ -13,14 +13,14 @@ import re
 from collections import Counter
 from typing import Any
 
-from llmswitch.callbacks.budget import spending
-from llmswitch.callbacks.clients import owner
-from llmswitch.callbacks.exchange import Exchange, begin
-from llmswitch.callbacks.idle import ON_DEMAND, use
-from llmswitch.callbacks.ledger import OK, writer
-from llmswitch.callbacks.log import App, Message, Receive, Send, finish
-from llmswitch.callbacks.output import be_quiet
-from llmswitch.callbacks.settings import config, settings
+from llmswitch.engine.budget import spending
+from llmswitch.engine.client_keys import owner
+from llmswitch.engine.idle import ON_DEMAND, use
+from llmswitch.engine.log import App, Message, Receive, Send, finish
+from llmswitch.engine.logging import be_quiet
+from llmswitch.engine.recorder import OK, writer
+from llmswitch.engine.request import RequestContext, begin
+from llmswitch.engine.settings import config, settings
 from llmswitch.ledger import OWN_CLIENT
 
 Headers = list[tuple[bytes, bytes]]
@@ -52,9 +52,9 @@ class ModelError(Exception):
 
 
 def guard(app: App) -> App:
-    """The application behind the door."""
+    """The application behind the gate."""
 
-    async def door(scope: Message, receive: Receive, send: Send) -> None:
+    async def gate(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await app(scope, receive, _checked(send))
             return
@@ -69,16 +69,16 @@ def guard(app: App) -> App:
         if scope["path"] == STATE:
             await _answer(send, 200, state())
             return
-        exchange = begin(client or OWN_CLIENT, headers)
-        exchange.login = _login(headers)
+        context = begin(client or OWN_CLIENT, headers)
+        context.login = _login(headers)
         inner = {**scope, "headers": _with_our_key_alone(headers)}
         use.requests += 1
         try:
-            await app(inner, receive, _watched(send, exchange))
+            await app(inner, receive, _watched(send, context))
         finally:
             use.ended()
 
-    return door
+    return gate
 
 
 def _is_for(client: str, path: str) -> bool:
@@ -171,7 +171,7 @@ def state() -> dict[str, Any]:
     return {"ledger": ledger, "budgets": budgets, "goes_after": goes_after}
 
 
-def _watched(send: Send, exchange: Exchange) -> Send:
+def _watched(send: Send, context: RequestContext) -> Send:
     """The same `send`, seeing when an answer begins; a refusal for good says so to clients. What is
     no answer, but comes as one (LiteLLM takes its own error's status from an upstream that said
     200), is a 502.
@@ -180,26 +180,26 @@ def _watched(send: Send, exchange: Exchange) -> Send:
 
     async def watched(message: Message) -> None:
         if message["type"] == "http.response.start":
-            if exchange.asked and message["status"] not in _STATUSES:
+            if context.asked and message["status"] not in _STATUSES:
                 # An upstream's: a redirect, which is not followed, or none that HTTP has.
                 message["status"] = _BAD_GATEWAY
-            lacks_login = exchange.lacks_login and message["status"] == _UNAUTHORIZED
-            if exchange.is_final or lacks_login:
+            lacks_login = context.lacks_login and message["status"] == _UNAUTHORIZED
+            if context.is_final or lacks_login:
                 message["headers"] = [*message["headers"], (b"x-should-retry", b"false")]
             held.append(message)  # until it is known what comes
             return
         body = message.get("body", b"")
         if held and (body or not message.get("more_body")):
             start = held.pop()
-            if exchange.asked and start["status"] == OK and not body:
+            if context.asked and start["status"] == OK and not body:
                 await _answer(send, _BAD_GATEWAY, _EMPTY)
                 return
-            if exchange.asked and start["status"] == OK and body.startswith(_AN_ERROR):
+            if context.asked and start["status"] == OK and body.startswith(_AN_ERROR):
                 start["status"] = _BAD_GATEWAY
-            exchange.is_answered = start["status"] == OK
+            context.is_answered = start["status"] == OK
             await send(start)
-        if body and exchange.is_answered:
-            exchange.note_first_byte()
+        if body and context.is_answered:
+            context.note_first_byte()
         if not held:
             await send(message)
 

@@ -2,7 +2,7 @@
 hook).
 
 LiteLLM itself sends a login that it finds in a request to every `anthropic/` deployment, in place
-of the configured key. So the door takes it off each request, and here it becomes the key of one try
+of the configured key. So the gate takes it off each request, and here it becomes the key of one try
 of one deployment whose model is in `logins`. Such a deployment has no other key: LiteLLM finds no
 ANTHROPIC_API_KEY to put in its place.
 """
@@ -14,8 +14,8 @@ from typing import Any
 from litellm.exceptions import AuthenticationError
 from litellm.integrations.custom_logger import CustomLogger
 
-from llmswitch.callbacks.exchange import current
-from llmswitch.callbacks.settings import settings
+from llmswitch.engine.request import current
+from llmswitch.engine.settings import settings
 
 _REFUSAL = (
     "llmswitch: {model} is paid by a Claude subscription, and no Claude login came with the "
@@ -42,12 +42,12 @@ class Logins(CustomLogger):
         wanted = settings().get("logins", [])
         if not any(item.get("model_name") in wanted for item in healthy_deployments):
             return healthy_deployments
-        exchange = current.get()
-        if exchange is None or exchange.login is None:
-            if exchange:
-                exchange.lacks_login = True
+        context = current.get()
+        if context is None or context.login is None:
+            if context:
+                context.lacks_login = True
             raise LoginError(_REFUSAL.format(model=model), llm_provider="", model=model)
-        login = exchange.login.decode("latin-1")
+        login = context.login.decode("latin-1")
         return [
             {**item, "litellm_params": {**item["litellm_params"], "api_key": login}}
             if item.get("model_name") in wanted

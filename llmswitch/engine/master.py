@@ -22,9 +22,9 @@ from typing import Any
 
 from gunicorn.errors import HaltServer
 
-from llmswitch.callbacks.idle import IDLE, use
-from llmswitch.callbacks.preload import preload
-from llmswitch.callbacks.routes import put_first
+from llmswitch.engine.idle import IDLE, use
+from llmswitch.engine.preload import preload
+from llmswitch.engine.routes import put_first
 
 HANDOVER = Path("handover.json")
 WORKERS = Path("workers")  # a file for each worker that serves, see worker.py
@@ -63,7 +63,7 @@ def when_ready(server: Any) -> None:
         reserve_process_for_forking,
     )
 
-    from llmswitch.callbacks.late import built_late
+    from llmswitch.engine.late import built_late
 
     reserve_process_for_forking("the gunicorn master")  # refuses threads that a fork would lose
     with built_late():

@@ -18,9 +18,9 @@ from litellm.exceptions import RateLimitError
 from litellm.integrations.custom_logger import CustomLogger
 
 from llmswitch.budgets import Account, Budget
-from llmswitch.callbacks.exchange import current
-from llmswitch.callbacks.settings import settings
-from llmswitch.callbacks.spending import Spending
+from llmswitch.engine.request import current
+from llmswitch.engine.settings import settings
+from llmswitch.engine.spending import Spending
 from llmswitch.ledger import OWN_CLIENT, new_worker
 
 _FRESH = 10.0  # seconds after which what other workers have spent is read again
@@ -65,8 +65,8 @@ class Budgets(CustomLogger):
             for name in _with_fallbacks(llm_router, model)
         ]
         if (account := accounts[0]) and all(accounts):
-            if exchange := current.get():
-                exchange.is_final = True
+            if context := current.get():
+                context.is_final = True
             raise HTTPException(429, _refusal(account))
 
     async def async_filter_deployments(
@@ -85,8 +85,8 @@ class Budgets(CustomLogger):
         return healthy_deployments
 
     async def _forbids(self, model: str, provider: str | None) -> Account | None:
-        exchange = current.get()
-        asked = (model, provider, exchange.client if exchange else OWN_CLIENT)
+        context = current.get()
+        asked = (model, provider, context.client if context else OWN_CLIENT)
         if spending().spent_for(*asked) is None:
             return None
         await asyncio.to_thread(spending().refresh)  # it may have been raised just now

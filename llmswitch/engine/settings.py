@@ -1,4 +1,4 @@
-"""What llmswitch's own part of the gateway's configuration says to the callbacks."""
+"""What llmswitch's own part of the gateway's configuration says to the hooks."""
 
 from __future__ import annotations
 
