@@ -7,28 +7,24 @@ and a worker that lacks a model does not start.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
 from typing import Any
 
+from llmswitch.engine.answers import answer, error, watched
 from llmswitch.engine.budget import spending
 from llmswitch.engine.client_keys import owner
 from llmswitch.engine.idle import ON_DEMAND, use
 from llmswitch.engine.log import App, Message, Receive, Send, finish
 from llmswitch.engine.logging import be_quiet
-from llmswitch.engine.recorder import OK, writer
-from llmswitch.engine.request import RequestContext, begin
+from llmswitch.engine.recorder import writer
+from llmswitch.engine.request import begin
 from llmswitch.engine.settings import config, settings
 from llmswitch.ledger import OWN_CLIENT
 
 Headers = list[tuple[bytes, bytes]]
 
-_UNAUTHORIZED = 401
-_BAD_GATEWAY = 502
-_AN_ERROR = b'{"type":"error"'
-_STATUSES = (*range(200, 204), *range(400, 600))  # of what has a body
 STATE = "/llmswitch/state"  # ours; the commands ask for it, clients have no business there
 OPEN = ("/health/liveliness", "/health/liveness", "/health/readiness")
 WATCHED = (*OPEN, STATE)  # asked all the time by commands and by whoever watches the gateway
@@ -64,17 +60,17 @@ def guard(app: App) -> App:
             await _refuse(scope, send, refusal(headers))
             return
         if client is not None and not _is_for(client, scope["path"]):
-            await _answer(send, 404, _error(404, "not_found_error", "llmswitch: nothing is here"))
+            await answer(send, 404, error(404, "not_found_error", "llmswitch: nothing is here"))
             return
         if scope["path"] == STATE:
-            await _answer(send, 200, state())
+            await answer(send, 200, state())
             return
         context = begin(client or OWN_CLIENT, headers)
         context.login = _login(headers)
         inner = {**scope, "headers": _with_our_key_alone(headers)}
         use.requests += 1
         try:
-            await app(inner, receive, _watched(send, context))
+            await app(inner, receive, watched(send, context))
         finally:
             use.ended()
 
@@ -140,25 +136,7 @@ async def _refuse(scope: Message, send: Send, reason: str) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": reason})
         return
-    await _answer(send, 401, _error(401, "authentication_error", reason))
-
-
-def _error(status: int, kind: str, message: str) -> dict[str, Any]:
-    error = {"type": kind, "message": message, "param": None, "code": str(status)}
-    return {"type": "error", "error": error}
-
-
-_EMPTY = _error(_BAD_GATEWAY, "api_error", "llmswitch: the answer was empty")
-
-
-async def _answer(send: Send, status: int, data: Any) -> None:
-    body = json.dumps(data).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await answer(send, 401, error(401, "authentication_error", reason))
 
 
 def state() -> dict[str, Any]:
@@ -169,41 +147,6 @@ def state() -> dict[str, Any]:
     budgets = [account.data() for account in spending().accounts()]
     goes_after = settings().get("idle_timeout", 0) if ON_DEMAND.exists() else 0
     return {"ledger": ledger, "budgets": budgets, "goes_after": goes_after}
-
-
-def _watched(send: Send, context: RequestContext) -> Send:
-    """The same `send`, seeing when an answer begins; a refusal for good says so to clients. What is
-    no answer, but comes as one (LiteLLM takes its own error's status from an upstream that said
-    200), is a 502.
-    """
-    held: list[Message] = []
-
-    async def watched(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            if context.asked and message["status"] not in _STATUSES:
-                # An upstream's: a redirect, which is not followed, or none that HTTP has.
-                message["status"] = _BAD_GATEWAY
-            lacks_login = context.lacks_login and message["status"] == _UNAUTHORIZED
-            if context.is_final or lacks_login:
-                message["headers"] = [*message["headers"], (b"x-should-retry", b"false")]
-            held.append(message)  # until it is known what comes
-            return
-        body = message.get("body", b"")
-        if held and (body or not message.get("more_body")):
-            start = held.pop()
-            if context.asked and start["status"] == OK and not body:
-                await _answer(send, _BAD_GATEWAY, _EMPTY)
-                return
-            if context.asked and start["status"] == OK and body.startswith(_AN_ERROR):
-                start["status"] = _BAD_GATEWAY
-            context.is_answered = start["status"] == OK
-            await send(start)
-        if body and context.is_answered:
-            context.note_first_byte()
-        if not held:
-            await send(message)
-
-    return watched
 
 
 def _checked(send: Send) -> Send:
