@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from llmswitch.engine.log import Message, Send
 from llmswitch.engine.recorder import OK
 from llmswitch.engine.request import RequestContext
 
+Headers = Sequence[tuple[bytes, bytes]]
+
 _UNAUTHORIZED = 401
 _BAD_GATEWAY = 502
 _AN_ERROR = b'{"type":"error"'
 _STATUSES = (*range(200, 204), *range(400, 600))  # of what has a body
+_SERVER = 500
+_OF_OPENAI = ("/v1/chat/completions", "/v1/responses")
+# The type of an error by its status. https://docs.anthropic.com/en/api/errors (2026-11)
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    529: "overloaded_error",
+}
+# Type and code, as api.openai.com answers them.
+_OPENAI_TYPES = {
+    401: ("invalid_request_error", "invalid_api_key"),
+    429: ("requests", "rate_limit_exceeded"),
+}
+
+
+def error_body(path: str, status: int, message: str, kind: str | None = None) -> dict[str, Any]:
+    """An error in the form of the API that the path belongs to: OpenAI's on its two routes, else
+    Anthropic's. `kind` is its type where the status does not say it.
+    """
+    is_server = status >= _SERVER
+    if path.startswith(_OF_OPENAI):
+        usual = ("server_error" if is_server else "invalid_request_error", None)
+        known, code = _OPENAI_TYPES.get(status, usual)
+        said = {"message": message, "type": kind or known, "param": None, "code": code}
+        return {"error": said}
+    usual_type = "api_error" if is_server else "invalid_request_error"
+    kind = kind or _ANTHROPIC_TYPES.get(status, usual_type)
+    return {"type": "error", "error": {"type": kind, "message": message}}
 
 
 def error(status: int, kind: str, message: str) -> dict[str, Any]:
@@ -24,14 +58,15 @@ def error(status: int, kind: str, message: str) -> dict[str, Any]:
 _EMPTY = error(_BAD_GATEWAY, "api_error", "llmswitch: the answer was empty")
 
 
-async def answer(send: Send, status: int, data: Any) -> None:
-    """Answer with JSON of ours."""
+async def answer(send: Send, status: int, data: Any, headers: Headers = ()) -> None:
+    """Answer with JSON of ours, under these headers beside its own."""
     body = json.dumps(data).encode()
-    headers = [
+    own = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    start = {"type": "http.response.start", "status": status, "headers": [*own, *headers]}
+    await send(start)
     await send({"type": "http.response.body", "body": body})
 
 
