@@ -16,11 +16,11 @@ ANTHROPIC_BASE = "https://api.anthropic.com"
 ENVIRON = "os.environ/"
 NO_KEY = "none"  # given outright: without any, LiteLLM looks for a key that is meant for others
 _SECTIONS = ("general_settings", "litellm_settings", "router_settings")  # ours, merged with theirs
-_SECRETS = ("_key", "_secret", "_token", "_password")
+SECRETS = ("_key", "_secret", "_token", "_password")
 _ABSENT = object()
 # What a default of the router, and a fallback that is a mapping, put in the place of a deployment's
 # own: its key, or a Claude login, would go to another host, or another key to its host (seen).
-_REDIRECTING = (
+REDIRECTING = (
     "api_base",
     "base_url",
     "custom_llm_provider",
@@ -118,7 +118,7 @@ def _deployments(deployments: list[Any], names: set[str]) -> Iterator[tuple[Path
 def _parameters(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for field, value in params.items():
         named = value in (None, NO_KEY) or str(value).startswith(ENVIRON)
-        if field.endswith(_SECRETS) and not named:
+        if field.endswith(SECRETS) and not named:
             yield field, f"must be {ENVIRON}NAME, never the key itself"
     if params.get("configurable_clientside_auth_params"):
         yield "configurable_clientside_auth_params", _NAMES_THE_HOST
@@ -167,7 +167,7 @@ def _named(rule: Any, form: str) -> list[str] | None:
 
 def _redirecting(params: dict[str, Any]) -> Iterator[str]:
     for field in params:
-        if field in _REDIRECTING or str(field).endswith(_SECRETS):
+        if field in REDIRECTING or str(field).endswith(SECRETS):
             yield field
 
 

@@ -10,12 +10,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from llmswitch.budgets import Budget as Limit
 from llmswitch.budgets import Per
+from llmswitch.engine_rules import REDIRECTING, SECRETS
 from llmswitch.providers import Provider, Strict, Variable, one_line
 
 ROLES = ("default", "opus", "sonnet", "haiku", "fable", "subagent")
 # What Claude Code itself makes of a typed name: these four are roles, the rest it resolves alone.
 ALIASES = ("opus", "sonnet", "haiku", "fable")
 
+_STEERING = ("api_", "aws_", "azure_", "litellm_", "vertex_", "mock_", "fallback", "metadata")
 _NEEDED = ("model", "messages", "max_tokens", "stream", "system", "tools")
 
 
@@ -41,6 +43,16 @@ def _top_level_field(value: str) -> str:
         raise ValueError("must be the name of a request's field, such as context_management")
     if value in _NEEDED:
         raise ValueError("must leave out no field that every request needs; take it out")
+    return value
+
+
+def _extension(value: str) -> str:
+    """A field that a provider has beside those of its API; what steers LiteLLM is no such field
+    (engine/fields.py asks LiteLLM's own list before a gateway serves).
+    """
+    value = _top_level_field(value)
+    if value.startswith(_STEERING) or value.endswith(SECRETS) or value in REDIRECTING:
+        raise ValueError("must name no parameter of LiteLLM's; take it out")
     return value
 
 
@@ -115,8 +127,9 @@ class Cache(Strict):
 
 class Model(Strict):
     """One row of the menu. `model` is provider/model id upstream, `context` is in tokens, `drop`
-    are top-level fields of Claude Code's requests that its provider refuses, `timeout` the seconds
-    without a byte of an answer after which a try has failed.
+    are top-level fields of Claude Code's requests that its provider refuses, `extensions` (`pass`)
+    those that its provider has beside its API's, `timeout` the seconds without a byte of an answer
+    after which a try has failed.
     """
 
     model: Annotated[str, Field(min_length=1), AfterValidator(one_line)]
@@ -135,6 +148,9 @@ class Model(Strict):
         Annotated[list[Annotated[str, AfterValidator(_top_level_field)]], Field(min_length=1)]
         | None
     ) = None
+    extensions: list[Annotated[str, AfterValidator(_extension)]] = Field(
+        alias="pass", default_factory=list
+    )
 
     @property
     def provider(self) -> str:

@@ -31,6 +31,7 @@ _HEADERS = {
         "advanced-tool-use-2025-11-20,effort-2025-11-24"
     ),
     "anthropic-version": "2023-06-01",
+    "x-llmswitch-fallbacks": "off",  # a model is not found well because another answers for it
     "x-app": "cli",
 }
 
@@ -88,11 +89,8 @@ class AnswerError(Exception):
 
 
 def ask(door: Door, body: Json) -> Message:
-    """Put one question. Raises AnswerError.
-
-    Fallbacks are off: a model is not found well because another one answers in its place.
-    """
-    with _exchange(door, MESSAGES, {**body, "disable_fallbacks": True}) as (response, began):
+    """Put one question. Raises AnswerError."""
+    with _exchange(door, MESSAGES, body) as (response, began):
         start = response.readline()
         # LiteLLM passes an answer in one piece on as a stream without events.
         if "text/event-stream" in response.getheader("Content-Type", "") and start[:1] != b"{":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from llmswitch import document
 from llmswitch.document import Document, Problem, dotted
@@ -106,7 +107,7 @@ def _explain(doc: Document, data: dict[str, Any], error: Any) -> Problem:
     line = doc.line_of(path)
     if kind == "extra_forbidden":
         field = str(path[-1])
-        fields = _model_at(path[:-1]).model_fields
+        fields = [*_fields_of(_model_at(path[:-1]))]
         return Problem(line, f"{where} is not a field{nearest(field, fields)}")
     if kind == "missing":
         return Problem(line, f"{where} is missing")
@@ -150,7 +151,7 @@ def _model_at(path: document.Path) -> type[BaseModel]:
     here: Any = Profile
     for part in path:
         if isinstance(here, type) and issubclass(here, BaseModel):
-            here = here.model_fields[str(part)].annotation
+            here = _fields_of(here)[str(part)].annotation
         else:
             here = get_args(here)[-1]
         while not isinstance(here, type) and type(None) in get_args(here):
@@ -159,6 +160,11 @@ def _model_at(path: document.Path) -> type[BaseModel]:
             here = get_args(here)[0]
     model: type[BaseModel] = here
     return model
+
+
+def _fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model by the names that they have in a profile."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _value_at(data: Any, path: document.Path) -> Any:

@@ -17,7 +17,7 @@ import jinja2
 import yaml
 
 from llmswitch import __version__
-from llmswitch.claude import MARK
+from llmswitch.claude import MARK, behaves_as
 from llmswitch.engine_rules import ENVIRON, FALLBACKS, NO_KEY, fallback_name
 from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Key, Profile
@@ -131,6 +131,8 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
             "budgets": [budget.data() for budget in profile.all_budgets],
             "cached": profile.cache.models if profile.cache else [],
             "idle_timeout": profile.gateway.idle_timeout,
+            "menu": [_menu_row(row) for row in menu.served],
+            "pass": {row.name: row.model.extensions for row in menu.served if row.model.extensions},
             # Served with the client's own login; see llmswitch.engine.subscription.
             **({"logins": logins} if logins else {}),
         },
@@ -151,6 +153,19 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
             if rules := merged[section].get(field):
                 merged[section][field] = _without(rules, left_out)
     return merged
+
+
+def _menu_row(row: Row) -> dict[str, Any]:
+    """What the gateway tells a client of a model."""
+    price = row.price
+    return {
+        "name": row.name,
+        "label": row.label,
+        "provider": row.provider_name,
+        "window": row.context,
+        "price": price and {"input": price.input, "output": price.output},
+        "behaves_as": behaves_as(row),
+    }
 
 
 def _cache(profile: Profile) -> dict[str, Any]:

@@ -124,7 +124,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         (
             "4: models.a.zzz is not a field; "
             "there are: model, label, keys, fallbacks, context_fallbacks, timeout, context, price, "
-            "budget, behaves_as, drop"
+            "budget, behaves_as, drop, pass"
         ),
     ),
     # names

@@ -265,7 +265,10 @@ clients: [ci]
 budgets: [{usd: 50, per: month}, {usd: 1.5, per: week, provider: ollama, client: ci}]
 """
     loaded = config(text)
+    menu = loaded["llmswitch"].pop("menu")
+    assert [row["name"] for row in menu] == ["a", "b"]
     assert loaded["llmswitch"] == {
+        "pass": {},
         "budgets": [
             {"usd": 5.0, "per": "day", "model": "a"},
             {"usd": 50.0, "per": "month"},

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from llmswitch.engine.log import Message, Send
+from llmswitch.engine.asgi import Message, Send
 from llmswitch.engine.recorder import OK
 from llmswitch.engine.request import RequestContext
 

@@ -6,19 +6,15 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Container, MutableMapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from llmswitch.engine.asgi import App, Message, Receive, Send
 from llmswitch.engine.recorder import OK, writer
 from llmswitch.engine.request import RequestContext, current
 from llmswitch.ledger import Try
 from llmswitch.request_line import FAILED, LEFT, Request, formatted, now
-
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 # Seconds after the end of an answer: LiteLLM counts its tokens and its cost when it is sent.
 _COUNTED = 0.4
@@ -29,8 +25,8 @@ _KIND = re.compile(rb'"type":\s*"([a-z_]{1,40}_error)"')
 _lines = logging.getLogger("llmswitch.requests")
 
 
-def logged(app: App, silent: Container[str]) -> App:
-    """The application, with a line for each request but those of the paths `silent`."""
+def logged(app: App, is_quiet: Callable[[Message], bool]) -> App:
+    """The application, with a line for each request but the quiet ones."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     _lines.handlers = [handler]
@@ -38,7 +34,7 @@ def logged(app: App, silent: Container[str]) -> App:
     _lines.setLevel(logging.INFO)
 
     async def log(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in silent:
+        if scope["type"] != "http" or is_quiet(scope):
             await app(scope, receive, send)
             return
         current.set(None)

@@ -23,8 +23,7 @@ from typing import Any
 from gunicorn.errors import HaltServer
 
 from llmswitch.engine.idle import IDLE, use
-from llmswitch.engine.preload import preload
-from llmswitch.engine.routes import put_first
+from llmswitch.engine.routes import keep_the_listed, none_but_the_listed
 
 HANDOVER = Path("handover.json")
 WORKERS = Path("workers")  # a file for each worker that serves, see worker.py
@@ -63,14 +62,10 @@ def when_ready(server: Any) -> None:
         reserve_process_for_forking,
     )
 
-    from llmswitch.engine.late import built_late
-
     reserve_process_for_forking("the gunicorn master")  # refuses threads that a fork would lose
-    with built_late():
+    with none_but_the_listed():
         app = importlib.import_module("litellm.proxy.proxy_server").app
-        preload()
-    put_first(app)
-
+        keep_the_listed(app)
     gc.freeze()  # the workers share these objects; collecting them would copy every page
     gc.enable()
     kill_worker = server.kill_worker

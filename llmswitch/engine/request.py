@@ -23,6 +23,7 @@ class RequestContext:
     arrival. `is_final` means that to send it again would be refused again. `tried` are LiteLLM's
     ids of deployments, `rows` what the ledger notes. `login` is the token of the Claude login that
     the client has brought along, `lacks_login` that it brought none and a model wanted one.
+    `no_fallbacks` is the client's wish to be answered by the model that it named, or by none.
     """
 
     client: str
@@ -35,6 +36,7 @@ class RequestContext:
     is_final: bool = False
     login: bytes | None = field(default=None, repr=False)
     lacks_login: bool = False
+    no_fallbacks: bool = False
     tried: set[str] = field(default_factory=set)
     rows: list[Try] = field(default_factory=list)
     arrived: float = field(default_factory=time.monotonic)
@@ -61,3 +63,11 @@ def begin(client: str, headers: list[tuple[bytes, bytes]]) -> RequestContext:
 
 
 current: ContextVar[RequestContext | None] = ContextVar("context", default=None)
+
+
+def in_context() -> RequestContext:
+    """The one of a request that `begin` was called for."""
+    context = current.get()
+    if context is None:
+        raise LookupError("no request has begun")
+    return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import os
@@ -27,6 +28,12 @@ _EXIT_AND_RETRY = 1
 _PATIENCE = 1.0  # seconds that an idle connection of a leaving worker gets
 _AGAIN = 0.05  # seconds
 _CLOSE = (b"connection", b"close")
+_HEAD_SECONDS = 60.0  # until the headers of a request are complete
+_LARGEST_HEAD = 65_536  # bytes
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"connection: close\r\ncontent-length: 0\r\n\r\n"
+)
 
 
 class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # which one is known at run time
@@ -38,6 +45,42 @@ class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # which one 
     """
 
     leaving = False
+    head = 0  # bytes of a request whose headers are not complete
+    head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Called when a client has connected."""
+        super().connection_made(transport)
+        self._wait_for_head(0)
+
+    def data_received(self, data: bytes) -> None:
+        """Called with whatever a client sends. uvicorn would wait for headers for ever, and keep
+        any number of them.
+        """
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait_for_head(len(data))
+        else:
+            self._wait_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection has ended."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self, length: int) -> None:
+        self.head += length
+        if self.head > _LARGEST_HEAD and not self.transport.is_closing():
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+        elif self.head_timer is None:
+            self.head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        self.head = 0
+        if self.head_timer:
+            self.head_timer.cancel()
+            self.head_timer = None
 
     def shutdown(self) -> None:
         """Called when the worker is to leave."""
@@ -103,17 +146,17 @@ class Worker(UvicornWorker):
 
         The master loads this module before it holds the port, so what needs LiteLLM waits.
         """
-        from llmswitch.engine.gate import WATCHED, guard
+        from llmswitch.engine.gate import guard
         from llmswitch.engine.log import logged
         from llmswitch.engine.outgoing import confine
-        from llmswitch.engine.routes import built_aside
+        from llmswitch.engine.routes import is_quiet
 
         confine()
         # Before anything reads it: where it is changed meanwhile, this worker is of the old one.
         with suppress(OSError):
             text = Path(os.environ["CONFIG_FILE_PATH"]).read_bytes()
             self.config_sha256 = hashlib.sha256(text).hexdigest()
-        self.wsgi = logged(guard(built_aside(self.app.wsgi())), silent=WATCHED)
+        self.wsgi = logged(guard(self.app.wsgi()), is_quiet)
 
     def init_signals(self) -> None:
         """The signal that ended uvicorn is raised once more by it, and a worker dies at once."""
