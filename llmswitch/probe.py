@@ -152,14 +152,15 @@ def body(target: Target) -> Cell:
 def tokens(target: Target) -> Cell:
     """The number of tokens, which Claude Code asks for in `/context` only."""
     try:
-        said = count(target.door, {"model": target.name, "messages": plain("")["messages"]})
+        said, estimated = count(
+            target.door, {"model": target.name, "messages": plain("")["messages"]}
+        )
     except AnswerError as failure:
         return Cell("info", failure.note, failure.words)
     number = said.get("input_tokens")
     if not isinstance(number, int) or number <= 0:
         return Cell("info", "the answer has no input_tokens")
-    local = said.get("litellm_count_source") == "local_estimate"
-    return Cell("ok", "estimated by LiteLLM, not counted by the provider" if local else "")
+    return Cell("ok", "estimated, not counted by the provider" if estimated else "")
 
 
 def cache(target: Target) -> Cell:

@@ -106,10 +106,13 @@ def ask(door: Door, body: Json) -> Message:
     )
 
 
-def count(door: Door, body: Json) -> Json:
-    """Ask how many tokens a question has; the answer as it came. Raises AnswerError."""
+def count(door: Door, body: Json) -> tuple[Json, bool]:
+    """Ask how many tokens a question has; the answer as it came, and whether the gateway says that
+    it is an estimate. Raises AnswerError.
+    """
     with _exchange(door, COUNT, body) as (response, _):
-        return _json(door, response.status, response.read())
+        estimated = response.getheader("x-llmswitch-estimated") == "true"
+        return _json(door, response.status, response.read()), estimated
 
 
 @contextmanager

@@ -90,9 +90,10 @@ class Provider(Strict):
     LiteLLM's own name for the provider (dialect `litellm` only), `env` the variables that such a
     provider reads by itself (cloud credentials). `models_url` is where it lists its models, where
     that is not below `base_url`, `key_url` what only a valid key may ask there. `auth` says what
-    opens it (Anthropic itself only; see Auth). `unverified` are the fields that were not read in
-    the provider's own documentation. `roles` says which of its models serves a role, `wrapper` what
-    its direct wrapper is called.
+    opens it (Anthropic itself only; see Auth). `counts_tokens` says that it answers POST
+    {base_url}/v1/messages/count_tokens, as Anthropic itself does. `unverified` are the fields that
+    were not read in the provider's own documentation. `roles` says which of its models serves a
+    role, `wrapper` what its direct wrapper is called.
     """
 
     label: Annotated[str, AfterValidator(one_line)] = ""
@@ -110,6 +111,7 @@ class Provider(Strict):
     wrapper: Annotated[str, AfterValidator(one_line)] | None = None
     models_url: Url | None = None
     key_url: Url | None = None
+    counts_tokens: bool = False
     source: str | None = None
     read: str | None = None
     unverified: list[str] = Field(default_factory=list)
@@ -127,6 +129,13 @@ def is_local(provider: Provider) -> bool:
     """Whether a provider is a server on this machine that needs no key."""
     host = urlsplit(provider.base_url or "").hostname
     return provider.key is None and host in LOOPBACK.split(",")
+
+
+def counts_tokens(provider: Provider) -> bool:
+    """Whether a provider is known to say how many tokens a request has."""
+    return provider.dialect == "anthropic" or (
+        provider.dialect == "messages" and provider.counts_tokens
+    )
 
 
 def api_base(provider: Provider) -> str | None:

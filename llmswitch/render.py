@@ -23,7 +23,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.fields import Key, Profile
 from llmswitch.menu import Menu, Row
 from llmswitch.paths import data_folder
-from llmswitch.providers import api_base
+from llmswitch.providers import api_base, counts_tokens
 from llmswitch.secrets import inside_name
 
 GATEWAY_KEY = "LLMSWITCH_GATEWAY_KEY"
@@ -222,24 +222,7 @@ def _deployments(profile: Profile, row: Row) -> list[dict[str, Any]]:
         params["api_base"] = base
     if row.model.drop:
         params["additional_drop_params"] = row.model.drop
-    info: dict[str, Any] = {"display_name": f"{row.label} · {row.description}"}
-    if dialect == "messages":
-        info["supported_endpoints"] = ["/v1/messages"]
-    if row.context:
-        info["max_input_tokens"] = row.context
-    if price := row.price:
-        # LiteLLM takes a missing price for 0; a cached token costs what any other does then.
-        rates = {
-            "input_cost_per_token": price.input,
-            "output_cost_per_token": price.output,
-            "cache_read_input_token_cost": price.reading,
-            "cache_creation_input_token_cost": price.writing,
-        }
-        info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items()}
-        info |= dict(row.tiers)
-    info["llmswitch_provider"] = row.provider_name
-    if row.needs_login:
-        info["llmswitch_key"] = "Claude login"  # what the ledger says that served
+    info = _model_info(row)
     if row.model.timeout:
         params["timeout"] = row.model.timeout
     keys = [key for key in profile.all_keys_of(row.model) if key.name in row.keys]
@@ -256,6 +239,31 @@ def _deployments(profile: Profile, row: Row) -> list[dict[str, Any]]:
         }
         for key in keys
     ]
+
+
+def _model_info(row: Row) -> dict[str, Any]:
+    """What LiteLLM and our part of it are told of a model."""
+    info: dict[str, Any] = {"display_name": f"{row.label} · {row.description}"}
+    if row.provider.dialect == "messages":
+        info["supported_endpoints"] = ["/v1/messages"]
+    if row.context:
+        info["max_input_tokens"] = row.context
+    if price := row.price:
+        # LiteLLM takes a missing price for 0; a cached token costs what any other does then.
+        rates = {
+            "input_cost_per_token": price.input,
+            "output_cost_per_token": price.output,
+            "cache_read_input_token_cost": price.reading,
+            "cache_creation_input_token_cost": price.writing,
+        }
+        info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items()}
+        info |= dict(row.tiers)
+    info["llmswitch_provider"] = row.provider_name
+    if counts_tokens(row.provider):
+        info["llmswitch_counts_tokens"] = True
+    if row.needs_login:
+        info["llmswitch_key"] = "Claude login"  # what the ledger says that served
+    return info
 
 
 def _share(key: Key) -> dict[str, Any]:

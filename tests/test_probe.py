@@ -217,7 +217,7 @@ def test_all_is_well_with_a_healthy_model(bench: Bench) -> None:
         "stream": Cell("ok", "0 s to the first token", seconds=0.0),
         "tools": Cell("ok"),
         "client body": Cell("ok"),
-        "count": Cell("ok", "estimated by LiteLLM, not counted by the provider"),
+        "count": Cell("ok", "estimated, not counted by the provider"),
         "cache": Cell("ok", "5000 tokens read from the cache"),
         "A-B-A": Cell("ok"),
     }

@@ -147,7 +147,7 @@ DIALECTS = {
             "api_base": "https://api.anthropic.com",
             "api_key": "os.environ/LLMSWITCH_KEY_K",
         },
-        {},
+        {"llmswitch_counts_tokens": True},
     ),
     "messages": (
         "{dialect: messages, base_url: 'https://h/anthropic/v1', key: K}",

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from llmswitch.engine import fields, keys, model_list, routes
+from llmswitch.engine import fields, keys, model_list, routes, token_counts
 from llmswitch.engine.answers import answer, error_body, watched
 from llmswitch.engine.asgi import App, GoneError, Headers, Message, Receive, RefusedError, Send
 from llmswitch.engine.bodies import Body, parsed, sent_again
@@ -64,6 +64,10 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
     use.requests += 1
     try:
         content = await _content(scope, receive, body, context)
+        if scope["path"] == routes.COUNT_TOKENS and content:
+            counted = await token_counts.count(parsed(content), headers, context)
+            await answer(send, counted.status, counted.data, counted.headers)
+            return
         inner = _inner(scope, headers, content)
         again = receive if content is None else sent_again(content, receive)
         await app(inner, again, _releasing(watched(send, context), body))

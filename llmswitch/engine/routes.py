@@ -20,8 +20,8 @@ HEALTH = ("/health/liveliness", "/health/liveness", "/health/readiness")  # need
 PROBES = (("HEAD", "/"), ("HEAD", "/api/hello"))
 
 POSTED = (MESSAGES, COUNT_TOKENS, CHAT, RESPONSES)
-_BUILT = (*POSTED, MODELS, "/v1/models/{model_id}")
-_ASKED_IN_URL = {MESSAGES: ("beta",), COUNT_TOKENS: ("beta",), MODELS: ("limit",)}
+_BUILT = (MESSAGES, CHAT, RESPONSES, MODELS, "/v1/models/{model_id}")
+_ASKED_IN_URL = {MESSAGES: ("beta",), MODELS: ("limit",)}
 
 
 def is_listed(method: str, path: str) -> bool:
