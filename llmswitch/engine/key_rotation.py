@@ -1,6 +1,4 @@
-"""What LiteLLM gets wrong about failures, put right: which are of a prompt that is too long, and
-which key comes next.
-"""
+"""Which of a model's keys comes next after a failure (a LiteLLM hook)."""
 
 from __future__ import annotations
 
@@ -8,23 +6,11 @@ import time
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
-from litellm.litellm_core_utils.exception_mapping_utils import ExceptionCheckers
 
 from llmswitch.engine.request import current
 
-# In Anthropic's words, which LiteLLM knows at api.anthropic.com only; then it goes to the model's
-# context_window_fallbacks.
-_TOO_LONG = "prompt is too long"
 _REST = 5.0  # seconds
 _OF_THE_REQUEST = (400, 413, 422)  # would fail with any key
-_known = ExceptionCheckers.is_error_str_context_window_exceeded
-
-
-def _is_too_long(error_str: str) -> bool:
-    return _TOO_LONG in error_str.lower() or _known(error_str)
-
-
-ExceptionCheckers.is_error_str_context_window_exceeded = staticmethod(_is_too_long)  # type: ignore[method-assign]
 
 
 class Failures(CustomLogger):

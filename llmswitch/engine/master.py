@@ -22,8 +22,9 @@ from typing import Any
 
 from gunicorn.errors import HaltServer
 
+from llmswitch.engine import patches
 from llmswitch.engine.idle import IDLE, use
-from llmswitch.engine.routes import keep_the_listed, none_but_the_listed
+from llmswitch.engine.routes import BUILT
 
 HANDOVER = Path("handover.json")
 WORKERS = Path("workers")  # a file for each worker that serves, see worker.py
@@ -58,24 +59,22 @@ def when_ready(server: Any) -> None:
     gc.disable()
     use.open_lease()
     note(BOUND)
-    from litellm.rust_bridge.fork_guard import (
-        reserve_process_for_forking,
-    )
-
-    reserve_process_for_forking("the gunicorn master")  # refuses threads that a fork would lose
-    with none_but_the_listed():
-        app = importlib.import_module("litellm.proxy.proxy_server").app
-        keep_the_listed(app)
+    try:
+        _load(server)
+    except patches.PatchError as error:
+        note(CRASHED, str(error))  # for the doctor; `up` finds it in the log
+        raise
     gc.freeze()  # the workers share these objects; collecting them would copy every page
     gc.enable()
-    kill_worker = server.kill_worker
-
-    def kill_and_note(pid: int, number: int) -> None:
-        _asked.add(pid)
-        kill_worker(pid, number)
-
-    server.kill_worker = kill_and_note
     server.log.info("LiteLLM is loaded")
+
+
+def _load(server: Any) -> None:
+    patches.reserve_for_forking("the gunicorn master")
+    with patches.listed_routes(BUILT) as keep:
+        keep(importlib.import_module("litellm.proxy.proxy_server").app)
+    patches.apply()
+    patches.tell_kills(server, _asked.add)
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
-from litellm.proxy.common_utils import model_listing_utils
 
 from llmswitch.engine.request import current
 from llmswitch.engine.settings import settings
-
-# Which names LiteLLM lists for Claude Code as they are, and not in a form that looks like Claude's:
-# it takes those that hold these words, but Claude Code 2.1.197 only those that begin with one.
-model_listing_utils.CLAUDE_CODE_PICKER_PATTERN = re.compile("^(claude|anthropic)", re.IGNORECASE)  # type: ignore[misc]
 
 
 class Names(CustomLogger):

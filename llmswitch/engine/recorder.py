@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
-from litellm.llms.anthropic.pass_through.messages.response_cache import (
-    AnthropicMessagesStreamCacheWriter,
-)
-from litellm.responses.streaming_iterator import partial_responses_incomplete_event_on_disconnect
 
 from llmswitch.engine.budget import spending, worker
 from llmswitch.engine.ledger_writer import Writer
@@ -27,16 +23,6 @@ _RATES = {
     "cache_read": "cache_read_input_token_cost",
     "cache_write": "cache_creation_input_token_cost",
 }
-
-
-def _so_far(stream: AnthropicMessagesStreamCacheWriter) -> Any:
-    """What has come of an answer when its client leaves. With a cache configured LiteLLM looks for
-    it in vain where a Responses stream is translated, and notes nothing.
-    """
-    return partial_responses_incomplete_event_on_disconnect(stream.stream)
-
-
-AnthropicMessagesStreamCacheWriter.partial_response_on_disconnect = _so_far  # type: ignore[attr-defined]
 
 
 @cache

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import hashlib
 import os
-import select
 import signal
 import sys
 import warnings
@@ -14,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from llmswitch.engine.connections import PatientProtocol
 from llmswitch.engine.idle import use
 from llmswitch.engine.logging import tend
 from llmswitch.engine.master import FAILED, PROVEN, PROVING, SERVED, WORKERS, note
@@ -21,93 +20,9 @@ from llmswitch.engine.master import FAILED, PROVEN, PROVING, SERVED, WORKERS, no
 with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
     warnings.simplefilter("ignore", DeprecationWarning)
     from uvicorn.workers import UvicornWorker
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 _BOOT_ERROR = 3  # gunicorn's: the master gives up altogether
 _EXIT_AND_RETRY = 1
-_PATIENCE = 1.0  # seconds that an idle connection of a leaving worker gets
-_AGAIN = 0.05  # seconds
-_CLOSE = (b"connection", b"close")
-_HEAD_SECONDS = 60.0  # until the headers of a request are complete
-_LARGEST_HEAD = 65_536  # bytes
-_HEAD_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"connection: close\r\ncontent-length: 0\r\n\r\n"
-)
-
-
-class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # which one is known at run time
-    """A connection that is not closed the moment its worker is told to leave, nor when its answer
-    has ended: a request that is on its way would be answered by a reset. uvicorn does both.
-
-    Instead each answer that begins now says that it is the last one, so a client that keeps its
-    connections asks elsewhere the next time. One whose answer had begun gets the same time again.
-    """
-
-    leaving = False
-    head = 0  # bytes of a request whose headers are not complete
-    head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Called when a client has connected."""
-        super().connection_made(transport)
-        self._wait_for_head(0)
-
-    def data_received(self, data: bytes) -> None:
-        """Called with whatever a client sends. uvicorn would wait for headers for ever, and keep
-        any number of them.
-        """
-        super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
-            self._wait_for_head(len(data))
-        else:
-            self._wait_no_more()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called when the connection has ended."""
-        self._wait_no_more()
-        super().connection_lost(exc)
-
-    def _wait_for_head(self, length: int) -> None:
-        self.head += length
-        if self.head > _LARGEST_HEAD and not self.transport.is_closing():
-            self.transport.write(_HEAD_TOO_LARGE)
-            self.transport.close()
-        elif self.head_timer is None:
-            self.head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
-
-    def _wait_no_more(self) -> None:
-        self.head = 0
-        if self.head_timer:
-            self.head_timer.cancel()
-            self.head_timer = None
-
-    def shutdown(self) -> None:
-        """Called when the worker is to leave."""
-        self.leaving = True
-        if _CLOSE not in self.server_state.default_headers:
-            self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
-        if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(_PATIENCE, self._leave)
-        elif not self.cycle.response_started:
-            self.cycle.default_headers = [*self.cycle.default_headers, _CLOSE]
-
-    def on_response_complete(self) -> None:
-        """Called at the end of each answer."""
-        super().on_response_complete()
-        if self.leaving and not self.transport.is_closing():
-            self.loop.call_later(_PATIENCE, self._leave)
-
-    def _leave(self) -> None:
-        """Close it, unless a request has come, or lies there unread."""
-        if self.transport.is_closing() or not (self.cycle is None or self.cycle.response_complete):
-            return
-        unread = select.poll()
-        unread.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        if unread.poll(0):
-            self.loop.call_later(_AGAIN, self._leave)
-        else:
-            super().shutdown()
 
 
 class Worker(UvicornWorker):
@@ -117,7 +32,7 @@ class Worker(UvicornWorker):
 
     CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012 - as uvicorn has it
         "loop": "auto",
-        "http": Patient,
+        "http": PatientProtocol,
         # uvicorn measures by the clock of the day: set back by a day, it would not call for a day.
         "timeout_notify": float("-inf"),
     }
@@ -148,10 +63,10 @@ class Worker(UvicornWorker):
         """
         from llmswitch.engine.gate import guard
         from llmswitch.engine.log import logged
-        from llmswitch.engine.outgoing import confine
+        from llmswitch.engine.outgoing import mask_keys
         from llmswitch.engine.routes import is_quiet
 
-        confine()
+        mask_keys()
         # Before anything reads it: where it is changed meanwhile, this worker is of the old one.
         with suppress(OSError):
             text = Path(os.environ["CONFIG_FILE_PATH"]).read_bytes()

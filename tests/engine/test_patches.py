@@ -1,0 +1,175 @@
+"""What reaches into LiteLLM and the packages below it either fits or refuses, aloud."""
+
+from __future__ import annotations
+
+import json
+import sys
+import venv
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from llmswitch.engine.patches import PATCHES, PatchError, tell_kills
+from tests.conftest import User, free_port
+from tests.imported_engine import look
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("patches")]
+
+# LiteLLM is imported once, and each change is made in a process of its own.
+_APPLY = """
+import json, os, sys
+import litellm.proxy.proxy_server
+from llmswitch.engine import patches
+
+def told(change):
+    reading, writing = os.pipe()
+    if not os.fork():
+        exec(change, {"patches": patches})
+        try:
+            patches.apply()
+        except patches.PatchError as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as stream:
+        return stream.read()
+
+print(json.dumps([told(change) for change in json.loads(sys.argv[1])]))
+"""
+MAPPING = "from litellm.litellm_core_utils.exception_mapping_utils import ExceptionCheckers\n"
+LISTING = "from litellm.proxy.common_utils import model_listing_utils as listing\n"
+WRITER = "writer = patches._cache_writer()\n"
+SEND_TWICE = """
+import httpx
+once = httpx.Client._send_single_request
+httpx.Client.send = lambda self, request, **_: [once(self, request) for _ in range(2)][0]
+"""
+# What another version could have changed, the patch that relies on it, and what it says.
+CHANGES = {
+    "a redirect has another name": (
+        SEND_TWICE,
+        "follow no redirect",
+        "httpx follows redirects all the same",
+    ),
+    "an answer is read otherwise": (
+        "import httpx; httpx.Response.aiter_bytes = lambda self, size, more: None",
+        "bound answers",
+        "httpx.Response.aiter_bytes has other parameters",
+    ),
+    "the names are no pattern": (
+        LISTING + "listing.CLAUDE_CODE_PICKER_PATTERN = ('claude', 'anthropic')",
+        "list names for Claude Code",
+        "the pattern is gone",
+    ),
+    "the pattern is not looked at": (
+        LISTING + "listing.claude_code_model_id = lambda name, *_: name",
+        "list names for Claude Code",
+        "a name is listed as no-claude",
+    ),
+    "errors are looked at elsewhere": (
+        MAPPING + "known = ExceptionCheckers.is_error_str_context_window_exceeded\n"
+        "del ExceptionCheckers.is_error_str_context_window_exceeded",
+        "know a long prompt",
+        "type object 'ExceptionCheckers' has no attribute 'is_error_str_context_window_exceeded'",
+    ),
+    "what came is kept elsewhere": (
+        WRITER + "writer.__init__ = lambda self, inner, handler: setattr(self, 'inner', inner)",
+        "bill what came",
+        "it keeps its stream elsewhere",
+    ),
+    "a connection ends otherwise": (
+        "patches.AutoHTTPProtocol.shutdown = None",
+        "wait for connections",
+        "uvicorn calls no shutdown",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, str]:
+    """What is said of the LiteLLM that is installed, and of it with each of the changes."""
+    changes = {"none": "", **{name: change for name, (change, *_) in CHANGES.items()}}
+    said = look(_APPLY, json.dumps([*changes.values()]))
+    return dict(zip(changes, said, strict=True))
+
+
+def test_every_patch_fits(told: dict[str, str]) -> None:
+    """With the LiteLLM that is installed."""
+    assert told["none"] == ""
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_patch_that_does_not_fit_names_itself(told: dict[str, str], change: str) -> None:
+    """Whichever part of whichever package has changed below it."""
+    _, patch, said = CHANGES[change]
+    made_for = next(found.seen for found in PATCHES if found.name == patch)
+    assert told[change] == (
+        f"LiteLLM {version('litellm')} does not fit this llmswitch: its patch `{patch}`, made for "
+        f"{made_for}, does not work: {said}"
+    )
+
+
+def test_a_gunicorn_that_kills_otherwise() -> None:
+    """Is told in the same words."""
+    with pytest.raises(PatchError) as told:
+        tell_kills(object(), lambda _pid: None)
+    assert str(told.value) == (
+        f"LiteLLM {version('litellm')} does not fit this llmswitch: its patch `tell kills`, made "
+        "for gunicorn 23, does not work: 'object' object has no attribute 'kill_worker'"
+    )
+
+
+_OTHER = """
+import importlib.machinery, sys
+
+class Other:
+    def find_spec(self, name, path=None, target=None):
+        if name == "litellm.proxy.common_utils.model_listing_utils":
+            spec = importlib.machinery.PathFinder.find_spec(name, path)
+            run = spec.loader.exec_module
+            def changed(module):
+                run(module)
+                module.PICKER = module.__dict__.pop("CLAUDE_CODE_PICKER_PATTERN")
+            spec.loader.exec_module = changed
+            return spec
+
+sys.meta_path.insert(0, Other())
+"""
+
+
+def another_litellm(folder: Path) -> Path:
+    """The Python of an environment whose LiteLLM has renamed something that a patch relies on."""
+    venv.create(folder, symlinks=True, with_pip=False)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "all.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
+    (site / "other_litellm.py").write_text(_OTHER)
+    (site / "other_litellm.pth").write_text("import other_litellm\n")
+    (site / "llmswitch.pth").write_text(str(Path(__file__).parents[2]))
+    return folder / "bin" / "python"
+
+
+def test_up_and_doctor_say_which_patch_does_not_fit(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway does not start: `up` fails with the sentence, and `doctor` repeats it."""
+    user.write_profile(f"models: {{glm: zai/glm-4.7}}\ngateway: {{port: {free_port()}}}\n")
+    monkeypatch.setattr(sys, "executable", str(another_litellm(user.root / "environment")))
+    done = user.run("up")
+    told = (
+        f"LiteLLM {version('litellm')} does not fit this llmswitch: its patch `list names for "
+        "Claude Code`, made for LiteLLM 1.108.0 to 1.110.2, does not work: module "
+        "'litellm.proxy.common_utils.model_listing_utils' has no attribute "
+        "'CLAUDE_CODE_PICKER_PATTERN'"
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"the gateway stopped while it started: {told}",
+        "-> llmswitch logs --profile work",
+    ]
+    found = json.loads(user.run("doctor", "--json").stdout)
+    rows = {row["name"]: row for row in found["checks"]}
+    assert (rows["process"]["level"], rows["process"]["message"]) == (
+        "error",
+        f"it stopped by itself: {told}",
+    )
