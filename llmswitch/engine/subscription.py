@@ -28,7 +28,7 @@ class LoginError(AuthenticationError):
 
 
 class Logins(CustomLogger):
-    """Gives a try its login, or refuses it before anything is sent."""
+    """Refuses a try that lacks its login before anything is sent, and gives the others theirs."""
 
     async def async_filter_deployments(
         self,
@@ -38,7 +38,9 @@ class Logins(CustomLogger):
         request_kwargs: dict[str, Any] | None = None,
         parent_otel_span: Any = None,
     ) -> list[Any]:
-        """Called for each try, so also for each fallback, and when tokens are counted."""
+        """Refuse a try without a login. Called for each, so also for each fallback, and when tokens
+        are counted.
+        """
         wanted = settings().get("logins", [])
         if not any(item.get("model_name") in wanted for item in healthy_deployments):
             return healthy_deployments
@@ -47,13 +49,26 @@ class Logins(CustomLogger):
             if context:
                 context.lacks_login = True
             raise LoginError(_REFUSAL.format(model=model), llm_provider="", model=model)
-        login = context.login.decode("latin-1")
-        return [
-            {**item, "litellm_params": {**item["litellm_params"], "api_key": login}}
-            if item.get("model_name") in wanted
-            else item
-            for item in healthy_deployments
-        ]
+        return healthy_deployments
+
+    async def async_pre_call_deployment_hook(
+        self, kwargs: dict[str, Any], call_type: Any
+    ) -> dict[str, Any] | None:
+        """Called for each try, with what LiteLLM is about to send and where; what the hook above
+        changes in a deployment does not get there from 1.110 on. Not called when tokens are
+        counted.
+        """
+        from litellm.proxy.proxy_server import llm_router
+
+        context = current.get()
+        if context is None or context.login is None or llm_router is None:
+            return None
+        chosen = llm_router.get_deployment(str((kwargs.get("model_info") or {}).get("id")))
+        if chosen is None or chosen.model_name not in settings().get("logins", []):
+            return None
+        if kwargs.get("api_base") != chosen.litellm_params.api_base:
+            return None  # the login goes to the host of the profile or nowhere
+        return {**kwargs, "api_key": context.login.decode("latin-1")}
 
 
 logins = Logins()
