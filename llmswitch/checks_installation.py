@@ -14,7 +14,7 @@ from pathlib import Path
 from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Verdict
-from llmswitch.secrets import stored_keys
+from llmswitch.secrets import read_gateway_key, stored_keys
 
 ENGINE = "litellm[proxy]>=1.106.2,<1.107"  # as pyproject.toml has it; a test holds them together
 _INSTALL = f"pip install '{ENGINE}'"
@@ -65,6 +65,11 @@ def check_start_file(_facts: Facts) -> Verdict:
 def check_files(facts: Facts) -> Verdict:
     """Nobody else can read what we generate, or write the profiles that we read."""
     state = facts.home.state
+    try:
+        read_gateway_key(facts.home)
+        stored_keys(facts.home)
+    except LlmswitchError as error:
+        return Verdict("error", error.message, error.hint)
     if readable := _open_to_others([state, *sorted(state.rglob("*"))], 0o077):
         cure = f"chmod -R go= {shlex.quote(str(state))}"
         return Verdict("warning", f"{_first(readable)} can be read by others", cure)
@@ -73,10 +78,6 @@ def check_files(facts: Facts) -> Verdict:
         return Verdict(
             "error", f"{keys} can be read by others", f"chmod 600 {shlex.quote(str(keys))}"
         )
-    try:
-        stored_keys(facts.home)
-    except LlmswitchError as error:
-        return Verdict("error", error.message, error.hint)
     profiles = facts.home.profiles
     ours = [facts.home.config, profiles, *sorted(profiles.glob("*.yaml"))]
     if writable := _open_to_others(ours, 0o022):

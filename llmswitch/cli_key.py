@@ -1,7 +1,8 @@
-"""The commands `key set`, `list`, `remove` and `check`: parse, call, print. No logic."""
+"""The commands `key set`, `list` and their like: parse, call, print. No logic."""
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from llmswitch.cli_common import (
     ProfileOption,
     chosen_if_any,
     opened_keys,
+    own_home,
     places_here,
     read_secret,
     show,
@@ -83,3 +85,14 @@ def check(
     answers = catalogue.check_keys(loaded, opened_keys(home), provider)
     show(report_keys.checked(answers, provider), report_keys.checked_data(answers), as_json)
     raise typer.Exit(any(answer.trouble for answer in answers.values()))
+
+
+@app.command("renew-gateway")
+def renew_gateway(as_json: JsonOption = False) -> None:
+    """Make a new key for the gateway itself; the old one opens nothing any more."""
+    from llmswitch import progress, renewal, report_keys
+
+    with progress.shown() as tell:
+        done = renewal.renew(own_home(), os.environ, tell)
+    show(report_keys.renewed(done), report_keys.renewed_data(done), as_json)
+    raise typer.Exit(bool(done.failed))

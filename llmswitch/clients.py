@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import shlex
 from collections.abc import Collection
 from pathlib import Path
@@ -18,6 +17,7 @@ from llmswitch.fields import client_name
 from llmswitch.ledger import OWN_CLIENT
 from llmswitch.money import reading
 from llmswitch.paths import Home, locked, write_private
+from llmswitch.secrets import new_key
 
 _LATEST = 2**35  # seconds; a time that can be shown
 
@@ -58,7 +58,7 @@ def add(home: Home, name: str, now: float) -> str:
                 f"{name} has a key already, and nobody can show it again",
                 f"for a new one: llmswitch client remove {name} && llmswitch client add {name}",
             )
-        key = f"sk-llmswitch-{secrets.token_urlsafe(32)}"
+        key = new_key()
         digest = hashlib.sha256(key.encode()).hexdigest()
         _write(home.client_keys, found | {name: {"sha256": digest, "made": int(now)}})
     return key

@@ -16,7 +16,7 @@ from llmswitch.menu import Row, make_rows
 from llmswitch.paths import Home, ProfileRef, find_profile
 from llmswitch.plan import Drawing, draw, shown_path
 from llmswitch.profile import load_profile
-from llmswitch.secrets import Keys, find_keys, known_keys
+from llmswitch.secrets import Keys, find_keys, known_keys, read_gateway_key
 from llmswitch.state import State, read_state
 
 Level = Literal["failed", "skipped", "ok", "info", "warning", "error"]
@@ -158,6 +158,9 @@ class Facts:
     def own_key(self) -> str:
         """The gateway's own key; a look makes none."""
         try:
-            return self.home.gateway_key.read_text(errors="replace").strip()
-        except OSError as error:
-            raise NotAskedError("there is no gateway key yet") from error
+            key = read_gateway_key(self.home)
+        except (LlmswitchError, OSError) as error:
+            raise NotAskedError("the gateway's key cannot be used") from error
+        if key is None:
+            raise NotAskedError("there is no gateway key yet")
+        return key

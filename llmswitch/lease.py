@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmswitch import health
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import make_private_folder
+from llmswitch.paths import make_private_folder, open_own
 
 LEASES = "leases"  # both are named in engine/idle.py too
 ON_DEMAND = "on-demand"
@@ -28,7 +28,7 @@ def hold(run: Path) -> FileIO:
     session leaves running would keep the gateway.
     """
     make_private_folder(run)
-    lease = FileIO(os.open(run / LEASES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+    lease = FileIO(open_own(run / LEASES, os.O_RDWR | os.O_CREAT), "r+")
 
     def held() -> bool:
         try:

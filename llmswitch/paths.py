@@ -6,10 +6,12 @@ Standard library only, because the wrapper imports this on every start.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shlex
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -212,7 +214,8 @@ def write_private(file: Path, content: str | bytes, mode: int = 0o600) -> None:
     make_private_folder(file.parent)
     data = content.encode() if isinstance(content, str) else content
     scratch = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    scratch.unlink(missing_ok=True)  # of one that was killed; or a link that somebody has put there
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), mode)
@@ -227,13 +230,52 @@ def write_private(file: Path, content: str | bytes, mode: int = 0o600) -> None:
         raise
 
 
+def open_own(file: Path, flags: int) -> int:
+    """A descriptor of a regular file that belongs to the user; what is made is 0600.
+
+    Raises LlmswitchError for a link, which is not followed, and for a file of somebody else's.
+    """
+    moved = shlex.join(["mv", str(file), f"{file}.old"])
+    try:
+        descriptor = os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise LlmswitchError(f"{file} is a symbolic link and is not followed", moved) from error
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+        return descriptor
+    os.close(descriptor)
+    wrong = "is not a regular file"
+    if status.st_uid != os.geteuid():
+        wrong = "belongs to another user"
+    raise LlmswitchError(f"{file} {wrong}", moved)
+
+
+def check_own_folder(folder: Path) -> None:
+    """Raises LlmswitchError for a folder in which another user could replace our files."""
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        raise LlmswitchError(
+            f"{folder} belongs to another user",
+            "name a folder of your own: export LLMSWITCH_HOME=...",
+        )
+    if status.st_mode & stat.S_IWOTH:
+        cure = shlex.join(["chmod", "go-w", str(folder)])
+        raise LlmswitchError(f"every user of this machine can write to {folder}", cure)
+
+
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; waits for another process that holds it."""
+    """Hold an exclusive lock on a file; waits for another process that holds it.
+
+    Raises LlmswitchError where the file, or the folder, is not the user's own.
+    """
     import fcntl
 
     make_private_folder(file.parent)
-    with file.open("a") as stream:
-        file.chmod(0o600)
+    check_own_folder(file.parent)
+    with os.fdopen(open_own(file, os.O_WRONLY | os.O_CREAT), "w") as stream:
+        os.fchmod(stream.fileno(), 0o600)
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

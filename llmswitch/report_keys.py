@@ -8,6 +8,7 @@ from typing import Any
 
 from llmswitch.keys import KEYRING
 from llmswitch.refresh import Answer
+from llmswitch.renewal import Renewed
 from llmswitch.report import columns
 
 
@@ -68,3 +69,30 @@ def checked_data(answers: Mapping[str, Answer]) -> dict[str, Any]:
         for name, answer in answers.items()
     }  # fmt: skip
     return {"keys": said}
+
+
+def renewed(done: Renewed) -> list[str]:
+    """What `key renew-gateway` did, and who has to be told."""
+    lines = [f"made a new gateway key: {done.file}"]
+    for_people = [(one.profile, one.url.removeprefix("http://")) for one in done.reloaded]
+    lines += [f"{profile} on {address} takes it" for profile, address in for_people]
+    for failure in done.failed:
+        lines += [f"{failure.profile} still takes the old key: {failure.message}",
+                  f"-> {failure.hint}"]  # fmt: skip
+    told = [
+        ("open sessions", "end them, then: claude-multi --continue"),
+        ("VS Code", "llmswitch env --format vscode, or: llmswitch code"),
+        ("shells, CI, containers, SDKs", "llmswitch env"),
+    ]
+    lines += ["what still has the old key, and where the new one comes from:"]
+    lines += [f"  {line}" for line in columns(told)]
+    return [*lines, "keys of `client add` stay as they are"]
+
+
+def renewed_data(done: Renewed) -> dict[str, Any]:
+    """The same for --json."""
+    return {
+        "file": str(done.file),
+        "reloaded": [{"profile": one.profile, "url": one.url} for one in done.reloaded],
+        "failed": [failure._asdict() for failure in done.failed],
+    }

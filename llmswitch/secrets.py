@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
+import re
 import secrets
 import shlex
+import stat
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import Home, locked, write_private
+from llmswitch.paths import Home, check_own_folder, locked, open_own, write_private
+
+RENEW = "llmswitch key renew-gateway"
+_FORM = re.compile(r"sk-llmswitch-[A-Za-z0-9_-]{43}")  # as every version has made them
 
 
 def inside_name(name: str) -> str:
@@ -83,18 +90,62 @@ def missing_reason(names: Sequence[str]) -> str:
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set"
 
 
+def new_key() -> str:
+    """A random key that opens a gateway: 256 bits."""
+    return f"sk-llmswitch-{secrets.token_urlsafe(32)}"
+
+
 def gateway_key(home: Home) -> str:
-    """The gateway's own key: random, made once for this installation, kept in a 0600 file."""
-    file = home.gateway_key
-    with locked(file.with_name("gateway.key.lock")):
-        try:
-            key = file.read_text().strip()
-        except FileNotFoundError:
-            key = ""
-        if not key:
-            key = f"sk-llmswitch-{secrets.token_urlsafe(32)}"
-            write_private(file, key + "\n")
+    """The gateway's own key: random, made once for this installation, kept in a 0600 file.
+
+    Raises LlmswitchError as read_gateway_key.
+    """
+    with locked(_lock(home)):
+        key = read_gateway_key(home)
+        if key is None:
+            key = new_key()
+            write_private(home.gateway_key, key + "\n")
     return key
+
+
+def renew_gateway_key(home: Home) -> str:
+    """Put a new key in the place of the gateway's own, whatever is there."""
+    key = new_key()
+    with locked(_lock(home)):
+        write_private(home.gateway_key, key + "\n")
+    return key
+
+
+def read_gateway_key(home: Home) -> str | None:
+    """The gateway's own key, as the file has it; None where there is none yet.
+
+    Raises LlmswitchError where somebody else may know the key, or has written it: for a link, for
+    another owner or a mode that lets others in, and for what is not in the form that we write.
+    """
+    file = home.gateway_key
+    try:
+        descriptor = open_own(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as stream:
+        mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+        key = stream.read(1000).strip()
+    check_own_folder(file.parent)
+    if not key:
+        return None  # what a full disk leaves
+    if mode & 0o077:
+        keep = shlex.join(["chmod", "600", str(file)])
+        raise LlmswitchError(
+            f"other users may have read the gateway's key: {file} has the mode {mode:o}",
+            f"{RENEW}    (or, if nobody has: {keep})",
+        )
+    if not _FORM.fullmatch(key):
+        raise LlmswitchError(f"{file} holds no key that llmswitch has made", RENEW)
+    return key
+
+
+def _lock(home: Home) -> Path:
+    return home.gateway_key.with_name("gateway.key.lock")
 
 
 def fingerprint(key: str, secret: str) -> str:

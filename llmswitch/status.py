@@ -10,11 +10,12 @@ from typing import Any
 
 from llmswitch import __version__, health
 from llmswitch.budgets import period
+from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import NewerError, reading
 from llmswitch.lost import running as running_in
 from llmswitch.lost import was_found
 from llmswitch.paths import Home, ProfileRef
-from llmswitch.secrets import known_keys, missing_reason
+from llmswitch.secrets import known_keys, missing_reason, read_gateway_key
 from llmswitch.state import WORKERS, State, read_state
 from llmswitch.units import installed
 from llmswitch.workers import gave_up
@@ -82,11 +83,13 @@ def _service(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[st
 
 
 def _gateway_says(state: State, home: Home) -> dict[str, Any]:
-    """What only the gateway knows; nothing where it is an older one or its key is gone."""
+    """What only the gateway knows; nothing where it is an older one, or the key is gone or
+    cannot be used (the doctor says why).
+    """
     try:
-        key = home.gateway_key.read_text(errors="replace").strip()
+        key = read_gateway_key(home) or ""
         said: dict[str, Any] = health.ask(state.host, state.port, health.OWN_STATE, key)
-    except (OSError, ValueError):
+    except (LlmswitchError, OSError, ValueError):
         return _NOTHING
     return {name: said.get(name, empty) for name, empty in _NOTHING.items()}
 

@@ -21,6 +21,7 @@ from llmswitch.claude import plain_name
 from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import find_home, find_profile
+from llmswitch.secrets import read_gateway_key
 from llmswitch.state import State, read_state
 
 _PATIENCE = 0.2  # seconds for the gateway's word
@@ -59,7 +60,7 @@ def line(said: Mapping[str, Any], wanted: str | None, environ: Mapping[str, str]
         home = find_home(environ)
         ref = find_profile(home, wanted, environ)
         state = read_state(home.run(ref))
-        key = home.gateway_key.read_text().strip()
+        key = read_gateway_key(home) or ""
     except (LlmswitchError, OSError):
         return plain
     row = (

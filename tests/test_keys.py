@@ -367,6 +367,26 @@ def test_a_key_in_the_keyring_stays_there(mission: Mission, ring: Path) -> None:
     assert places(user) == {}
 
 
+def test_a_new_gateway_key_does_not_make_a_key_of_the_keyring_another(
+    mission: Mission, ring: Path
+) -> None:
+    """What the file and the state say of the key is made with the gateway's; after a new one both
+    agree, so that no session takes the key for one that has changed.
+    """
+    user = mission.user
+    key_set(user, "zai", SECRET)
+    assert (ring / "ring.json").exists()
+    file = user.root / "llmswitch" / "keys.json"
+    before = file.read_text()
+    assert user.json("up")["did"] == "started"
+    assert user.run("key", "renew-gateway").returncode == 0
+    assert file.read_text() != before
+    mark = json.loads(file.read_text())["ZAI_API_KEY"]["keyring"]
+    assert user.gateway_state()["keys"]["ZAI_API_KEY"] == mark
+    assert Gateway(mission.url, user.gateway_key()).ask("glm-4.7").status == 200
+    assert mission.zai.requests[-1].headers["authorization"] == f"Bearer {SECRET}"
+
+
 def test_what_an_upstream_says_of_a_key_in_the_keyring_is_hidden(
     mission: Mission, ring: Path
 ) -> None:

@@ -32,6 +32,7 @@ LAYERS = [
     ["service"],
     [
         "demo",
+        "renewal",
         "leaving",
         "files",
         "status",
@@ -262,6 +263,7 @@ def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None
         "cli",
         "cli_common",
         "cli_init",
+        "cli_key",
         "cli_logs",
         "cli_service",
         "cli_wrapper",
