@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -21,11 +22,13 @@ from llmswitch.references import TARGET, nearest, references, short
 from llmswitch.subscription import SUBSCRIPTION, subscription_problems
 
 
-def load_profile(file: Path, shown: str | None = None) -> Profile:
+def load_profile(
+    file: Path, shown: str | None = None, environ: Mapping[str, str] = os.environ
+) -> Profile:
     """Read a profile from a file.
 
     Raises ProfileError with one line for every mistake in it; `shown` is how the file is called
-    in those lines.
+    in those lines. `environ` is asked for a server of tests alone (see subscription.py).
     """
     shown = shown or str(file)
     try:
@@ -36,10 +39,10 @@ def load_profile(file: Path, shown: str | None = None) -> Profile:
         raise ProfileError(
             f"{shown} is not UTF-8 text (byte {error.start})", "save it as UTF-8"
         ) from error
-    return parse_profile(text, shown)
+    return parse_profile(text, shown, environ)
 
 
-def parse_profile(text: str, shown: str) -> Profile:
+def parse_profile(text: str, shown: str, environ: Mapping[str, str] = os.environ) -> Profile:
     """A profile from its text; see load_profile."""
     doc = document.read_document(text)
     problems = list(doc.problems)
@@ -54,7 +57,7 @@ def parse_profile(text: str, shown: str) -> Profile:
             problems += [_explain(doc, data, item) for item in error.errors(include_url=False)]
         problems += [
             Problem(doc.line_of(path), f"{dotted(path)} {text}")
-            for path, text in (*references(data), *subscription_problems(data))
+            for path, text in (*references(data), *subscription_problems(data, environ))
         ]
         problems += [Problem(doc.line_of(path), text) for path, text in engine_problems(data)]
     if problems or profile is None:

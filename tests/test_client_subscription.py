@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from llmswitch.subscription import TEST_HOST
 from tests import clients
 from tests.conftest import Mission, start_mission
 from tests.gateways import AUTHENTICATION, secrets_in
@@ -28,7 +29,8 @@ both = pytest.mark.parametrize("client", [clients.newest, clients.oldest], ids=[
 def subscribed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
     """A mission whose Anthropic models are paid by a login; it has no key of Anthropic's."""
     for mission in start_mission(tmp_path_factory.mktemp("subscribed")):
-        mission.user.keys = {"ZAI_API_KEY": "zai-own", "MINE_KEY": "mine-own"}
+        host = {TEST_HOST: mission.anthropic.url.removeprefix("http://")}
+        mission.user.keys = {"ZAI_API_KEY": "zai-own", "MINE_KEY": "mine-own", **host}
         file = mission.write()
         text = file.read_text()
         for old, new in (

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from llmswitch.providers import DIRECT, catalogue_data
+from llmswitch.subscription import TEST_HOST
 from tests import clients
 from tests.conftest import User, make_user
 from tests.fake_claude import Seen, install
@@ -215,6 +216,7 @@ def test_a_subscription_sends_the_login_alone_and_to_anthropic_alone(
         "its own models": f"{{o: anthropic/{own}, x: demo/parrot}}",
         "other models": "{x: demo/parrot}",
     }
+    someone.keys = {**someone.keys, TEST_HOST: upstream.url.removeprefix("http://")}
     someone.write_profile(
         f"models: {models[profile]}\n"
         f"providers:\n  anthropic: {{auth: subscription, base_url: '{upstream.url}'}}\n"

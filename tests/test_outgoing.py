@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import pytest
 
+from llmswitch.subscription import TEST_HOST
 from tests.conftest import User, free_port
 from tests.gateways import NO_WAY_OUT, STRAYS, Gateway
 from tests.upstream import Behaviour, FakeUpstream
@@ -97,7 +98,7 @@ def serving(handler: type[Thief]) -> Iterator[int]:
 def start(user: User, url: str) -> Gateway:
     """A gateway whose providers are all at one address, and which logs all that it can."""
     port = free_port()
-    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS}
+    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS, TEST_HOST: url.removeprefix("http://")}
     user.write_profile(PROFILE.format(url=url, port=port))
     done = user.run("up", "-v")
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ import pytest
 from llmswitch.errors import ProfileError
 from llmswitch.profile import parse_profile
 from llmswitch.redact import redact
+from llmswitch.subscription import TEST_HOST
 from tests.conftest import User, free_port, make_user
 from tests.gateways import (
     AUTHENTICATION,
@@ -68,6 +69,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             upstream.__enter__()
         lab = Lab(user, upstreams, free_port())
         urls = {name: upstream.url for name, upstream in upstreams.items()}
+        user.keys = {**user.keys, TEST_HOST: urls["max"].removeprefix("http://")}
         user.write_profile(profile_text(lab.port, urls))
         done = user.run("up")
         assert done.returncode == 0, done.stderr
@@ -293,6 +295,7 @@ def test_a_cached_answer_is_no_way_around_a_login(user: User) -> None:
     """
     with FakeUpstream("max") as upstream:
         port = free_port()
+        user.keys = {TEST_HOST: upstream.url.removeprefix("http://")}
         user.write_profile(
             "models: {opus: anthropic/claude-opus-4-5-20251101}\n"
             "cache: {type: local}\n"
@@ -321,8 +324,8 @@ providers: {anthropic: {auth: subscription}}
 
 
 ELSEWHERE = (
-    "2: providers.anthropic.base_url must be https://api.anthropic.com, or a server on this "
-    "machine: your Claude login is sent nowhere else"
+    "2: providers.anthropic.base_url must be https://api.anthropic.com: your Claude login is sent "
+    "nowhere else"
 )
 
 
@@ -351,7 +354,7 @@ ELSEWHERE = (
         ),
         (
             "anthropic: {auth: subscription, key: MY_KEY}",
-            "2: providers.anthropic.key goes not with `auth: subscription`; take one of them out",
+            "2: providers.anthropic.key cannot be combined with `auth: subscription`; remove one",
         ),
         (
             "anthropic: {auth: login}",
@@ -363,18 +366,61 @@ def test_a_login_goes_nowhere_else_by_profile(spec: str, told: str) -> None:
     """A profile that would send a login to another host, or a key beside it, is refused."""
     text = f"models: {{opus: anthropic/claude-opus-4-5, glm: zai/glm-4.7}}\nproviders: {{{spec}}}\n"
     with pytest.raises(ProfileError) as caught:
-        parse_profile(text, "p.yaml")
+        parse_profile(text, "p.yaml", {})
     assert caught.value.message == f"p.yaml:{told}"
 
 
-@pytest.mark.parametrize(
-    "url", ["https://api.anthropic.com:443", "http://127.0.0.1:8080", "http://localhost:8080"]
-)
-def test_a_login_goes_to_anthropic_and_to_this_machine(url: str) -> None:
-    """What the refusal names is taken, and Anthropic's port may be written out."""
+def at(url: str) -> str:
+    """A profile whose login goes to a URL."""
     spec = f"{{auth: subscription, base_url: '{url}'}}"
-    text = f"models: {{opus: anthropic/claude-opus-4-5}}\nproviders: {{anthropic: {spec}}}\n"
-    assert parse_profile(text, "p.yaml").providers["anthropic"].base_url == url
+    return f"models: {{opus: anthropic/claude-opus-4-5}}\nproviders: {{anthropic: {spec}}}\n"
+
+
+def test_a_login_goes_to_anthropic() -> None:
+    """What the refusal names is taken, and Anthropic's port may be written out."""
+    url = "https://api.anthropic.com:443"
+    assert parse_profile(at(url), "p.yaml", {}).providers["anthropic"].base_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+        ("http://localhost:8080/v1", "localhost:8080"),
+        ("http://[::1]:8080", "[::1]:8080"),
+    ],
+)
+def test_a_server_of_this_machine_is_named_by_the_environment(url: str, named: str) -> None:
+    """The very address, and none but one of this machine; the profile alone cannot."""
+    environ = {TEST_HOST: named}
+    assert parse_profile(at(url), "p.yaml", environ).providers["anthropic"].base_url == url
+    others = ["", "1", "*", "127.0.0.1", "127.0.0.1:808", "127.0.0.1:80801", "localhost:8081"]
+    for refused in ({}, *({TEST_HOST: other} for other in others)):
+        with pytest.raises(ProfileError) as caught:
+            parse_profile(at(url), "p.yaml", refused)
+        assert caught.value.message == f"p.yaml:{ELSEWHERE}"
+
+
+@pytest.mark.parametrize("host", ["evil.example:80", "evil.example", "127.0.0.2:80", "0.0.0.0:80"])
+def test_the_environment_cannot_name_another_machine(host: str) -> None:
+    """It is for tests alone."""
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(at(f"http://{host}"), "p.yaml", {TEST_HOST: host})
+    assert caught.value.message == f"p.yaml:{ELSEWHERE}"
+
+
+@pytest.mark.parametrize("command", ["validate", "up", "render", "env", "wrapper", "init"])
+def test_no_command_takes_it_from_the_profile(command: str, user: User) -> None:
+    """Each command that reads a profile refuses it, and nothing is started or written."""
+    file = user.write_profile(at("http://127.0.0.1:9"))
+    line = f"{file}:{ELSEWHERE}\n"
+    more = {"wrapper": ["install", "--direct", "anthropic"], "init": ["--from", str(file)]}
+    done = user.run(command, *more.get(command, []))
+    assert (done.returncode, done.stdout, done.stderr.startswith(line)) == (1, "", True)
+    assert not user.run_folder().exists() or not list(user.run_folder().glob("*.yaml"))
+    rows = json.loads(user.run("doctor", "--json").stdout)["checks"]
+    (row,) = [row for row in rows if row["name"] == "profile"]
+    assert (row["level"], row["message"]) == ("error", line.rstrip())
 
 
 def test_a_model_has_a_login_or_keys() -> None:
@@ -386,8 +432,8 @@ def test_a_model_has_a_login_or_keys() -> None:
     with pytest.raises(ProfileError) as caught:
         parse_profile(text, "p.yaml")
     assert caught.value.message == (
-        "p.yaml:2: models.opus.keys goes not with `auth: subscription` of anthropic; take one of "
-        "them out"
+        "p.yaml:2: models.opus.keys cannot be combined with `auth: subscription` of anthropic; "
+        "remove one"
     )
 
 
