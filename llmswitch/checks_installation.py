@@ -6,9 +6,7 @@ import platform
 import shlex
 import shutil
 import stat
-import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from llmswitch import __version__
@@ -16,12 +14,6 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Verdict
 from llmswitch.secrets import read_gateway_key, stored_keys
 
-ENGINE = "litellm[proxy]>=1.106.2,<1.107"  # as pyproject.toml has it; a test holds them together
-_INSTALL = f"pip install '{ENGINE}'"
-_TESTED = ((1, 106, 2), (1, 107))
-_MALICIOUS = ("1.82.7", "1.82.8")  # stole credentials; PyPI has taken them down
-_SAFE_FROM = (1, 84, 0)
-_NEW_KEYS = "then change every key that this machine has"
 _MEGABYTE = 1_000_000
 _LITTLE, _TOO_LITTLE = 500 * _MEGABYTE, 50 * _MEGABYTE
 
@@ -29,37 +21,6 @@ _LITTLE, _TOO_LITTLE = 500 * _MEGABYTE, 50 * _MEGABYTE
 def check_versions(_facts: Facts) -> Verdict:
     """Llmswitch and Python, for whoever reads the output."""
     return Verdict("ok", f"llmswitch {__version__}, Python {platform.python_version()}")
-
-
-def check_engine(_facts: Facts) -> Verdict:
-    """LiteLLM in the tested range, and not one of the releases that are known to be bad."""
-    try:
-        found = version("litellm")
-    except PackageNotFoundError:
-        return Verdict("error", "LiteLLM is not installed", _INSTALL)
-    parts = tuple(int(part) for part in found.split(".")[:3] if part.isdecimal())
-    if found in _MALICIOUS:
-        return Verdict(
-            "error", f"LiteLLM {found} is a malicious release", f"{_INSTALL}    ({_NEW_KEYS})"
-        )
-    if parts < _SAFE_FROM:
-        return Verdict("error", f"LiteLLM {found} has known vulnerabilities", _INSTALL)
-    if not _TESTED[0] <= parts < _TESTED[1]:
-        return Verdict("warning", f"LiteLLM {found} is not the version tested (1.106.2)", _INSTALL)
-    return Verdict("ok", f"LiteLLM {found}")
-
-
-def check_start_file(_facts: Facts) -> Verdict:
-    """The file by which the malicious LiteLLM ran at every start of Python."""
-    for folder in sys.path:
-        file = Path(folder, "litellm_init.pth")
-        if file.exists():
-            return Verdict(
-                "error",
-                f"{file} is of a malicious LiteLLM, and runs at every start of Python",
-                f"rm {shlex.quote(str(file))}    ({_NEW_KEYS})",
-            )
-    return Verdict("ok", "no litellm_init.pth")
 
 
 def check_files(facts: Facts) -> Verdict:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from llmswitch import checks_client as client
+from llmswitch import checks_engine as engine
 from llmswitch import checks_gateway as gateway
 from llmswitch import checks_installation as installation
 from llmswitch import checks_profile as profile
@@ -37,8 +38,7 @@ class Result(NamedTuple):
 def checks(facts: Facts) -> Iterator[Check]:
     """The list; each key of the profile has a row of its own."""
     yield Check("versions", installation.check_versions)
-    yield Check("litellm", installation.check_engine)
-    yield Check("litellm_init.pth", installation.check_start_file)
+    yield Check("litellm", engine.check_engine)
     yield Check("files", installation.check_files)
     yield Check("disk", installation.check_disk)
     yield Check("profile", profile.check_profile)

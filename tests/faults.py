@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from llmswitch.engine_versions import REQUIREMENT
 from llmswitch.paths import make_private_folder
 from tests.conftest import Mission, start_mission
 from tests.fake_claude import install
@@ -209,17 +210,36 @@ def install_litellm(version: str) -> Callable[[Scene], object]:
     return seed
 
 
-def leave_start_file(scene: Scene) -> None:
-    """The file of the malicious release, in a folder that Python looks in."""
-    folder = scene.shell.folder / "site"
+def leave_in_packages(*names: str) -> Callable[[Scene], object]:
+    """What a malicious release leaves, in a folder that Python looks in."""
+
+    def seed(scene: Scene) -> None:
+        folder = scene.shell.folder / "site-packages"
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).write_text("")
+        scene.export(PYTHONPATH=str(folder))
+
+    return seed
+
+
+def leave_lock(scene: Scene) -> None:
+    """The file by which the loader of LiteLLM 1.107.0 tells that it has run."""
+    folder = scene.shell.folder / "tmp"
     folder.mkdir()
-    (folder / "litellm_init.pth").write_text("")
-    scene.export(PYTHONPATH=str(folder))
+    (folder / "remote_code_loader.lock").write_text("")
+    scene.export(TMPDIR=str(folder))
+
+
+def deleted_from_the_shell(scene: Scene, hint: str) -> None:
+    """No Python runs, which would run it again."""
+    assert "pip" not in hint
+    scene.sh(hint.partition("    (")[0])
 
 
 def good_litellm(scene: Scene, hint: str) -> None:
     """What the printed pip command would bring, without a network."""
-    assert hint.startswith("pip install 'litellm[proxy]>=1.106.2,<1.107'")
+    assert hint == PIP
     shutil.rmtree(scene.shell.folder / "packages")
     scene.unset("PYTHONPATH")
 
@@ -355,23 +375,41 @@ def moved_away(scene: Scene, hint: str) -> None:
 UP = "llmswitch up --profile work"
 RESTART = "llmswitch restart --profile work"
 ZAI = f"export ZAI_API_KEY=...{ZAI_PAGE}"
-PIP = "pip install 'litellm[proxy]>=1.106.2,<1.107'"
-KEYS_TOO = "    (then change every key that this machine has)"
+PIP = f"pip install '{REQUIREMENT}'"
+AGAIN = "    (from the shell: it runs whenever Python does; then "
+ANEW = "end the processes that it began (ps ax), make this environment anew, "
+KEYS_TOO = "change every key that this machine has)"
+CURE = AGAIN + ANEW + KEYS_TOO
 WRAPPER = "llmswitch wrapper install --profile work"
 
 RUNNING = [
-    Fault("an untested LiteLLM", "litellm", "warning",
-          "LiteLLM 1.108.0 is not the version tested (1.106.2)", PIP,
-          install_litellm("1.108.0"), good_litellm),
+    Fault("an unsupported LiteLLM", "litellm", "warning",
+          "LiteLLM 1.110.2 is unsupported: 1.108.0 to 1.108.7 are tested, what is below 1.109 may "
+          "do", PIP, install_litellm("1.110.2"), good_litellm),
     Fault("a vulnerable LiteLLM", "litellm", "error",
           "LiteLLM 1.80.0 has known vulnerabilities", PIP,
           install_litellm("1.80.0"), good_litellm),
-    Fault("the malicious LiteLLM", "litellm", "error",
-          "LiteLLM 1.82.8 is a malicious release", PIP + KEYS_TOO,
-          install_litellm("1.82.8"), good_litellm),
-    Fault("what the malicious LiteLLM left", "litellm_init.pth", "error",
-          "{folder}/site/litellm_init.pth is of a malicious LiteLLM, and runs at every start of "
-          "Python", "rm {folder}/site/litellm_init.pth" + KEYS_TOO, leave_start_file, typed),
+    *(Fault(f"the malicious LiteLLM {release}", "litellm", "error",
+            "{folder}/packages/litellm-" + release + ".dist-info is of a malicious LiteLLM; keys "
+            "and files of this machine may have gone out",
+            "cd {folder}/packages && rm -rf litellm-" + release + ".dist-info" + CURE,
+            install_litellm(release), deleted_from_the_shell)
+      for release in ("1.82.7", "1.82.8", "1.107.0")),
+    Fault("what LiteLLM 1.82.8 left", "litellm", "error",
+          "{folder}/site-packages/litellm_init.pth is of a malicious LiteLLM; keys and files of "
+          "this machine may have gone out",
+          "cd {folder}/site-packages && rm -rf litellm_init.pth" + CURE,
+          leave_in_packages("litellm_init.pth"), deleted_from_the_shell),
+    Fault("what LiteLLM 1.107.0 left", "litellm", "error",
+          "{folder}/site-packages/cook.pth is of a malicious LiteLLM (and 2 more); keys and files "
+          "of this machine may have gone out",
+          "cd {folder}/site-packages && rm -rf cook.pth cook.py sitecustomize.py" + CURE,
+          leave_in_packages("cook.pth", "cook.py", "sitecustomize.py"), deleted_from_the_shell),
+    Fault("what LiteLLM 1.107.0 has sent", "litellm", "error",
+          "{folder}/tmp/remote_code_loader.lock is of a malicious LiteLLM; keys and files of this "
+          "machine went out",
+          "cd {folder}/tmp && rm -rf remote_code_loader.lock" + AGAIN + KEYS_TOO,
+          leave_lock, deleted_from_the_shell),
     Fault("a gateway key that others can read", "files", "error",
           "other users may have read the gateway's key: {state}/gateway.key has the mode 644",
           "llmswitch key renew-gateway    (or, if nobody has: chmod 600 {state}/gateway.key)",

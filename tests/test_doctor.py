@@ -10,12 +10,15 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from llmswitch import checks_installation, doctor
+from llmswitch import checks_engine, checks_installation, doctor
+from llmswitch.engine_versions import MALICIOUS, REQUIREMENT, SAFE_FROM, TESTED, is_supported
 from llmswitch.facts import Facts, Verdict
 from llmswitch.paths import find_home, make_private_folder
 from llmswitch.redact import with_tilde
@@ -105,7 +108,6 @@ def test_the_table(running_scene: Scene) -> None:
     assert names == [
         "versions",
         "litellm",
-        "litellm_init.pth",
         "files",
         "disk",
         "profile",
@@ -320,9 +322,49 @@ def test_a_default_profile_that_cannot_be_read(idle_scene: Scene) -> None:
 
 
 def test_the_engine_that_is_asked_for_is_the_one_that_is_declared() -> None:
-    """pyproject.toml and the doctor name the same range."""
+    """pyproject.toml, the lock, the doctor and CONTRIBUTING name the same range and versions."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    assert checks_installation.ENGINE in project["dependencies"]
+    assert REQUIREMENT in project["dependencies"]
+    locked = tomllib.loads((CHECKOUT / "uv.lock").read_text())["package"]
+    assert [one["version"] for one in locked if one["name"] == "litellm"] == [TESTED.newest]
+    assert all(f"!={release}" in REQUIREMENT for release in MALICIOUS)
+    assert not any(is_supported(release) for release in (*MALICIOUS, SAFE_FROM, TESTED.canary))
+    assert is_supported(TESTED.oldest)
+    assert is_supported(TESTED.newest)
+    told = f"{TESTED.oldest} to {TESTED.newest} are supported, {TESTED.canary} is tried"
+    assert told in " ".join((CHECKOUT / "CONTRIBUTING.md").read_text().split())
+
+
+def test_an_innocent_sitecustomize(running_scene: Scene) -> None:
+    """Is nobody's but its owner's, as is a cook.py that is no package."""
+    folder = running_scene.shell.folder / "mine"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("")
+    (folder / "cook.py").write_text("")
+    running_scene.export(PYTHONPATH=str(folder))
+    row = running_scene.doctor()["litellm"]
+    assert (row["level"], row["message"]) == ("ok", f"LiteLLM {version('litellm')}")
+
+
+def test_the_environment_of_the_running_gateway_is_looked_at(tmp_path: Path) -> None:
+    """Also where the doctor runs in another; nothing of it is imported."""
+    site = tmp_path / "lib/python3.11/site-packages"
+    (tmp_path / "bin").mkdir()
+    site.mkdir(parents=True)
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    (site / "cook.py").write_text("raise SystemExit('imported')")
+    process = subprocess.Popen([str(tmp_path / "bin/python"), "-c", "import time; time.sleep(60)"])
+    try:
+        facts = Facts({}, find_home({"HOME": str(tmp_path)}), None, tmp_path)
+        facts.__dict__["running"] = SimpleNamespace(pid=process.pid)
+        verdict = checks_engine.check_engine(facts)
+    finally:
+        process.kill()
+        process.wait()
+    assert verdict.message == (
+        f"{site}/cook.py is of a malicious LiteLLM; keys and files of this machine may have gone "
+        "out"
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "llmswitch"
 LAYERS = [
     ["errors"],
     ["document", "health", "progress", "arguments", "redact", "ledger", "budgets", "request_line"],
-    ["engine_rules", "paths", "gateway_log", "log_files"],
+    ["engine_rules", "engine_versions", "paths", "gateway_log", "log_files"],
     ["providers", "secrets", "state", "claude", "usage", "lease"],
     ["fields", "keys", "port_owner", "workers", "saved_default", "child", "policies", "ensure"],
     ["references", "key_helper", "subscription", "login"],
@@ -49,6 +49,7 @@ LAYERS = [
         "report_models",
         "report_keys",
         "report_service",
+        "checks_engine",
         "checks_installation",
         "checks_profile",
         "checks_gateway",
