@@ -41,6 +41,7 @@ _CALLBACKS = (
     "llmswitch.engine.recorder.ledger",
     "llmswitch.engine.budget.budgets",
     "llmswitch.engine.key_rotation.failures",
+    "llmswitch.engine.openai_routes.routes",
 )
 _LOGIN = "llmswitch.engine.subscription.logins"
 _ADDED_TO = ("model_list", "callbacks", "custom_provider_map")
@@ -220,6 +221,8 @@ def _deployments(profile: Profile, row: Row) -> list[dict[str, Any]]:
     params: dict[str, Any] = {"model": f"{prefix}/{row.model.id}"}
     if base := api_base(row.provider):
         params["api_base"] = base
+    if dialect == "chat":  # else LiteLLM asks for {base_url}/responses on /v1/responses
+        params["use_chat_completions_api"] = True
     if row.model.drop:
         params["additional_drop_params"] = row.model.drop
     info = _model_info(row)
@@ -246,6 +249,8 @@ def _model_info(row: Row) -> dict[str, Any]:
     info: dict[str, Any] = {"display_name": f"{row.label} · {row.description}"}
     if row.provider.dialect == "messages":
         info["supported_endpoints"] = ["/v1/messages"]
+    if row.provider.dialect == "responses":  # else it asks for {base_url}/chat/completions too
+        info["mode"] = "responses"
     if row.context:
         info["max_input_tokens"] = row.context
     if price := row.price:

@@ -42,6 +42,7 @@ CALLBACKS = [
     "llmswitch.engine.recorder.ledger",
     "llmswitch.engine.budget.budgets",
     "llmswitch.engine.key_rotation.failures",
+    "llmswitch.engine.openai_routes.routes",
 ]
 GOLDEN = Path(__file__).parent / "golden"
 PROFILES = sorted(file.stem for file in data_folder("profiles").glob("*.yaml"))
@@ -163,6 +164,7 @@ DIALECTS = {
         {
             "model": "hosted_vllm/x/y",
             "api_base": "https://h/v1",
+            "use_chat_completions_api": True,
             "api_key": "os.environ/LLMSWITCH_KEY_K",
         },
         {},
@@ -174,7 +176,7 @@ DIALECTS = {
             "api_base": "https://h/v1",
             "api_key": "os.environ/LLMSWITCH_KEY_K",
         },
-        {},
+        {"mode": "responses"},
     ),
     "litellm": (
         "{dialect: litellm, prefix: vertex_ai, env: [GOOGLE_APPLICATION_CREDENTIALS]}",
