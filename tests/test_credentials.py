@@ -140,6 +140,34 @@ def test_each_upstream_receives_its_own(lab: Lab, model: str, carrier: str) -> N
         check(lab, request, Lab.OF_MODEL[model][1])
 
 
+OPENAI_ROUTES = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+    "/v1/responses": {"input": [{"role": "user", "content": "hi"}]},
+}
+
+
+@pytest.mark.parametrize("route", OPENAI_ROUTES)
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_each_upstream_receives_its_own_on_openais_routes(
+    lab: Lab, model: str, carrier: str, route: str
+) -> None:
+    """The same by /v1/chat/completions and /v1/responses."""
+    for stream in (False, True):
+        assert send(lab, route, model, carrier, stream=stream) == 200
+    upstream = lab.of(model)
+    assert lab.received == {upstream.name: 2}
+    for request in upstream.requests:
+        check(lab, request, Lab.OF_MODEL[model][1])
+
+
+def send(lab: Lab, route: str, model: str, carrier: str, *, stream: bool) -> int:
+    """One question to one of these routes; its status."""
+    body = {"model": model, "stream": stream, **OPENAI_ROUTES[route]}
+    headers = carrying(lab.gateway, carrier)
+    return lab.gateway.send("POST", route, headers=headers, json=body).status_code
+
+
 FAULTS = {
     "500": Behaviour(status=500),
     "401": Behaviour(status=401),
@@ -175,6 +203,24 @@ def test_across_a_fallback(
     assert set(lab.received) == {failing.name, healthy.name}
     for upstream, of in ((failing, first), (healthy, second)):
         assert upstream.requests
+        for request in upstream.requests:
+            check(lab, request, Lab.OF_MODEL[of][1])
+
+
+@pytest.mark.parametrize("route", OPENAI_ROUTES)
+@pytest.mark.parametrize("fault", ["500", "401", "hang-up"])
+@pytest.mark.parametrize(("model", "first", "second"), FALLBACKS)
+def test_across_a_fallback_on_openais_routes(
+    lab: Lab, model: str, first: str, second: str, fault: str, route: str
+) -> None:
+    """The same by /v1/chat/completions and /v1/responses."""
+    failing, healthy = lab.of(first), lab.of(second)
+    failing.behave(FAULTS[fault], "second" if model == "to-keyless" else "first")
+    for stream in (False, True):
+        assert send(lab, route, model, "both", stream=stream) == 200
+    assert set(lab.received) == {failing.name, healthy.name}
+    for upstream, of in ((failing, first), (healthy, second)):
+        assert len(upstream.requests) >= 2
         for request in upstream.requests:
             check(lab, request, Lab.OF_MODEL[of][1])
 

@@ -8,7 +8,6 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,96 +16,30 @@ import psutil
 import pytest
 
 from tests.conftest import free_port, make_user
+from tests.dialects import KEYS, MODELS, check, open_dialects, received
 from tests.gateways import AUTHENTICATION, CLIENT, NO_WAY_OUT, STRAYS, events, worker_pids
 from tests.ledgers import House
-from tests.upstream import Behaviour, FakeUpstream, Json, Request, Tool, Usage
+from tests.upstream import Behaviour, Json, Tool, Usage
 
 pytestmark = [pytest.mark.xdist_group("openai-routes"), pytest.mark.timeout(300)]
 
 LOGIN = "sk-ant-oat01-login-of-the-user"
-KEYS = {
-    "AN_KEY": "sk-ant-api03-own-anthropic",
-    "ZAI_API_KEY": "own-zai",
-    "SECOND_KEY": "own-zai-second",
-    "MINE_KEY": "own-mine",
-    "OAI_KEY": "own-oai",
-    "GROK_KEY": "own-grok",
-}
-PROFILE = """
-models:
-  anthropic: an/claude-opus-4-5-20251101
-  messages: {{model: zai/glm-4.7, price: {{input: 1, output: 2}}}}
-  chat: mine/qwen3
-  responses: oai/gpt-x
-  litellm: grok/grok-4
-  keyless-messages: lm/phi
-  keyless-chat: local/llama
-  keyless-responses: lr/oss
+MORE = """
   login: max/claude-opus-4-5-20251101
-  small: {{model: zai/small, context: 32768}}
-  dropping: {{model: zai/dropping, drop: [temperature]}}
-  two-keys: {{model: zai/two, keys: [ZAI_API_KEY, SECOND_KEY]}}
-  from-messages: {{model: zai/first, fallbacks: [chat]}}
-  from-chat: {{model: mine/first, fallbacks: [messages]}}
-  from-login: {{model: max/first, fallbacks: [messages]}}
-  dear: {{model: zai/dear, price: {{input: 1000000, output: 0}}, budget: {{usd: 1, per: day}}}}
+  small: {model: zai/small, context: 32768}
+  dropping: {model: zai/dropping, drop: [temperature]}
+  two-keys: {model: zai/two, keys: [ZAI_API_KEY, SECOND_KEY]}
+  from-messages: {model: zai/first, fallbacks: [chat]}
+  from-chat: {model: mine/first, fallbacks: [messages]}
+  from-login: {model: max/first, fallbacks: [messages]}
+  dear: {model: zai/dear, price: {input: 1000000, output: 0}, budget: {usd: 1, per: day}}
   messages-of-openai: zai/openai/gpt-5
   messages-of-claude: zai/anthropic/claude-opus-4-5
   chat-of-openai: mine/openai/gpt-oss-120b
   chat-of-claude: mine/anthropic/claude-opus-4-5
   responses-of-claude: oai/anthropic/claude-opus-4-5
   responses-of-google: oai/google/gemini-3-pro-preview
-providers:
-  an: {{dialect: anthropic, base_url: "{an}", key: AN_KEY}}
-  max: {{dialect: anthropic, base_url: "{max}", auth: subscription, prices: ""}}
-  zai: {{base_url: "{zai}/api/anthropic"}}
-  mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
-  oai: {{dialect: responses, base_url: "{oai}/v1", key: OAI_KEY}}
-  grok: {{dialect: litellm, prefix: xai, base_url: "{grok}/v1", key: GROK_KEY}}
-  lm: {{dialect: messages, base_url: "{lm}", key: null}}
-  local: {{dialect: chat, base_url: "{local}/v1", key: null}}
-  lr: {{dialect: responses, base_url: "{lr}/v1", key: null}}
-gateway: {{port: {port}}}
 """
-MESSAGES, CHAT, RESPONSES = "/v1/messages", "/chat/completions", "/responses"
-PATHS = {
-    "an": ("", [MESSAGES]),
-    "max": ("", [MESSAGES]),
-    "zai": ("/api/anthropic", [MESSAGES]),
-    "mine": ("/v1", [CHAT]),
-    "oai": ("/v1", [RESPONSES]),
-    "grok": ("/v1", [CHAT, RESPONSES]),
-    "lm": ("", [MESSAGES]),
-    "local": ("/v1", [CHAT]),
-    "lr": ("/v1", [RESPONSES]),
-}
-"""What each upstream's base URL ends in, and the paths that it has below."""
-
-
-@dataclass
-class Model:
-    """Its upstream, its id there, and the one credential that belongs there."""
-
-    upstream: str
-    id: str
-    credential: tuple[str, str]
-    variable: str | None
-
-
-def _bearer(key: str) -> tuple[str, str]:
-    return "authorization", f"Bearer {key}"
-
-
-MODELS = {
-    "anthropic": Model("an", "claude-opus-4-5-20251101", ("x-api-key", KEYS["AN_KEY"]), "AN_KEY"),
-    "messages": Model("zai", "glm-4.7", _bearer("own-zai"), "ZAI_API_KEY"),
-    "chat": Model("mine", "qwen3", _bearer("own-mine"), "MINE_KEY"),
-    "responses": Model("oai", "gpt-x", _bearer("own-oai"), "OAI_KEY"),
-    "litellm": Model("grok", "grok-4", _bearer("own-grok"), "GROK_KEY"),
-    "keyless-messages": Model("lm", "phi", _bearer("none"), None),
-    "keyless-chat": Model("local", "llama", _bearer("none"), None),
-    "keyless-responses": Model("lr", "oss", _bearer("none"), None),
-}
 SCHEMA: Json = {"type": "object", "properties": {"command": {"type": "string"}}}
 BASH = Tool("Bash", {"command": "echo ü; ls"})
 
@@ -230,24 +163,8 @@ ROUTES = (ChatCompletions, Responses)
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A gateway in front of upstreams that have one path each, started from a shell of traps."""
-    user = make_user(tmp_path_factory.mktemp("openai"))
-    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS, "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
-    upstreams = {name: FakeUpstream(name, dialects=has) for name, (_, has) in PATHS.items()}
-    port = free_port()
-    try:
-        for upstream in upstreams.values():
-            upstream.__enter__()
-        urls = {name: upstream.url for name, upstream in upstreams.items()}
-        user.write_profile(PROFILE.format(port=port, **urls))
-        done = user.run("up")
-        assert done.returncode == 0, done.stderr
-        yield House(user, upstreams, port)
-        user.run("down")
-    finally:
-        user.stop_everything()
-        for upstream in upstreams.values():
-            upstream.__exit__()
+    """A gateway in front of upstreams that have one path each."""
+    yield from open_dialects(tmp_path_factory.mktemp("openai"), MORE)
 
 
 @pytest.fixture(params=ROUTES, ids=["chat/completions", "responses"])
@@ -256,20 +173,6 @@ def route(house: House, request: pytest.FixtureRequest) -> Route:
     found: Route = request.param(house)
     house.heal()
     return found
-
-
-def received(house: House) -> dict[str, list[Request]]:
-    """What each upstream was asked, those left out that were not."""
-    return {name: up.requests for name, up in house.upstreams.items() if up.requests}
-
-
-def check(request: Request, model: str) -> None:
-    """A request came to the path of its dialect, with the model's credential and no other."""
-    expected = MODELS[model]
-    sent = {name: value for name, value in request.headers.items() if name in AUTHENTICATION}
-    assert sent == dict([expected.credential])
-    prefix, paths = PATHS[expected.upstream]
-    assert request.path in [prefix + path for path in paths]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -400,7 +303,7 @@ def test_a_fallback_goes_its_own_way(
 def test_a_second_key_is_tried(house: House, route: Route) -> None:
     """As on /v1/messages: a key that is refused is followed by the other one."""
     upstream = house.upstreams["zai"]
-    upstream.behave(Behaviour(status=401, key="own-zai"), "two")
+    upstream.behave(Behaviour(status=401, key=KEYS["ZAI_API_KEY"]), "two")
     for _ in range(4):
         assert route.said(route.ask("two-keys")) == "I am two at zai"
     sent = [request.headers["authorization"] for request in upstream.requests]
