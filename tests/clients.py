@@ -1,8 +1,9 @@
-"""The real Claude Code, in the newest version that llmswitch knows and in the oldest.
+"""The real Claude Code, in the newest version that llmswitch knows and in the oldest; Codex and
+opencode, which speak to OpenAI's routes.
 
 Each is one native binary, fetched once from the package registry that carries it, into
-``.cache/clients/<version>/claude`` of the checkout. Where that is not possible (no network, no
-npm) the test is skipped with the reason; under CI it fails.
+``.cache/clients/<version>/`` of the checkout. Where that is not possible (no network, no npm) the
+test is skipped with the reason; under CI it fails.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ NEWEST = "2.1.330"
 NEWEST_WHEEL = "claude-agent-sdk==0.2.187"
 """The release on PyPI that bundles NEWEST; the wheel of each platform holds its binary."""
 OLDEST = "2.1.197"
+CODEX = "0.171.0"
+OPENCODE = "1.18.33"
 
 
 @functools.cache
@@ -40,6 +43,22 @@ def newest() -> Path:
 def oldest() -> Path:
     """The executable of Claude Code 2.1.197."""
     return _client(OLDEST, _from_npm)
+
+
+@functools.cache
+def codex() -> Path:
+    """The executable of Codex."""
+    pattern = "node_modules/@openai/codex-*/vendor/*/bin/codex"
+    fetch = functools.partial(_binary_of, f"@openai/codex@{CODEX}", pattern)
+    return _client(CODEX, fetch, "codex", "codex-cli ")
+
+
+@functools.cache
+def opencode() -> Path:
+    """The executable of opencode; of several the last one, which any processor runs."""
+    pattern = "node_modules/opencode-*/bin/opencode"
+    fetch = functools.partial(_binary_of, f"opencode-ai@{OPENCODE}", pattern)
+    return _client(OPENCODE, fetch, "opencode")
 
 
 def make_home(home: Path, project_dir: Path, settings: Mapping[str, Any] | None = None) -> Path:
@@ -75,15 +94,17 @@ def client_env(home: Path, **extra: str) -> dict[str, str]:
     }
 
 
-def _client(version: str, fetch: Callable[[Path], Path]) -> Path:
+def _client(
+    version: str, fetch: Callable[[Path], Path], name: str = "claude", before: str = ""
+) -> Path:
     """The executable of that version, fetched if it is not there yet.
 
-    The lock is for pytest-xdist, the rename for a fetch that is interrupted: a `claude` in
-    the folder of its version is always whole.
+    The lock is for pytest-xdist, the rename for a fetch that is interrupted: a binary in
+    the folder of its version is always whole. `before` is what it says before its version.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     (CACHE / ".gitignore").write_text("*\n")
-    client = CACHE / version / "claude"
+    client = CACHE / version / name
     with (CACHE / f"{version}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not client.exists():
@@ -92,11 +113,11 @@ def _client(version: str, fetch: Callable[[Path], Path]) -> Path:
             partial = Path(tempfile.mkdtemp(dir=CACHE, prefix=f"{version}.partial-"))
             binary = fetch(partial)
             binary.chmod(0o755)
-            _check(binary, version)
+            _check(binary, before + version)
             client.parent.mkdir(exist_ok=True)
             binary.rename(client)
             shutil.rmtree(partial)
-    _check(client, version)
+    _check(client, before + version)
     return client
 
 
@@ -105,7 +126,9 @@ def _check(client: Path, version: str) -> None:
         said = subprocess.run(
             [client, "--version"], env={"HOME": home}, capture_output=True, text=True, check=True
         ).stdout
-    assert said.startswith(f"{version} "), f"{client} is {said!r}, not {version}; delete it"
+    assert said.split()[: len(version.split())] == version.split(), (
+        f"{client} is {said!r}, not {version}; delete it"
+    )
 
 
 def _from_pypi(folder: Path) -> Path:
@@ -119,10 +142,14 @@ def _from_pypi(folder: Path) -> Path:
 
 
 def _from_npm(folder: Path) -> Path:
-    # The scripts only link the binary of the platform's own package into the main one.
     package = f"@anthropic-ai/claude-code@{OLDEST}"
+    return _binary_of(package, "node_modules/@anthropic-ai/claude-code-*/claude", folder)
+
+
+def _binary_of(package: str, pattern: str, folder: Path) -> Path:
+    # The scripts only link the binary of the platform's own package into the main one.
     _run(["npm", "install", "--ignore-scripts", "--prefix", str(folder), package])
-    (binary,) = folder.glob("node_modules/@anthropic-ai/claude-code-*/claude")
+    *_, binary = sorted(folder.glob(pattern))
     return binary
 
 
@@ -141,5 +168,5 @@ def unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-if __name__ == "__main__":  # fetch both, before the clock of a test runs
-    print(newest(), oldest(), sep="\n")
+if __name__ == "__main__":  # fetch them, before the clock of a test runs
+    print(newest(), oldest(), codex(), opencode(), sep="\n")
