@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 OWN_CLIENT = "gateway"  # who came with the gateway's own key
+NO_CLIENT = "(no key)"  # who came with no key, or a wrong one
+CLIENT_LEFT = 499  # nginx' status of an answer that its client has not waited for
 BUSY_SECONDS = 5.0
 # `raises`: what a budget has got on top, in the period that the moment `at` is in.
 # One step for each version of the form, the oldest first; PRAGMA user_version counts them.
@@ -56,6 +58,7 @@ _STEPS = (
     );
     """,
     "CREATE INDEX tries_session ON tries (session); ALTER TABLE raises RENAME COLUMN start TO at",
+    "ALTER TABLE tries ADD COLUMN estimated INTEGER NOT NULL DEFAULT 0",
 )
 
 
@@ -68,8 +71,11 @@ class Try(NamedTuple):
     provider's id of it, `key` the name of the variable that holds the key. `input` is without the
     tokens that the provider's cache held. Money is in USD; None: nobody knows, which is not 0.
     `prompt_saved` is what the provider's cache made cheaper (below 0: dearer), `saved` what an
-    answer from LiteLLM's cache would have cost. `status` is HTTP's. `fallback_from` is
-    the model asked for, where another was tried. `worker` tells the gateway's processes apart.
+    answer from LiteLLM's cache would have cost. `status` is HTTP's. `fallback_from` is the model
+    asked for, where another was tried. A refusal, for which nothing was sent to anybody, has no
+    provider; its names of models are empty where none was known. `worker` tells the gateway's
+    processes apart. `estimated`: the provider has not told all of the tokens, so LiteLLM has
+    counted some.
     """
 
     ended: float
@@ -97,6 +103,7 @@ class Try(NamedTuple):
     saved: float | None
     fallback_from: str | None
     worker: str
+    estimated: bool = False
 
 
 _INSERT = (
@@ -149,6 +156,11 @@ def open_to_read(file: Path) -> sqlite3.Connection | None:
             return None
         opened.pop_all()
     return connection
+
+
+def columns(connection: sqlite3.Connection) -> set[str]:
+    """What `tries` has; a ledger that no newer gateway has written lacks some."""
+    return {row[1] for row in connection.execute("PRAGMA table_info(tries)")}
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def cost(group: Group) -> str:
     """What a group cost; says so where a part of it is unknown."""
     if group.cost_usd is None or not group.unknown_cost_requests:
         return usd(group.cost_usd)
-    return f"{usd(group.cost_usd)} + {_counted(group.unknown_cost_requests)} of unknown price"
+    return f"{usd(group.cost_usd)} + {counted(group.unknown_cost_requests)} of unknown price"
 
 
 def percent(rate: float | None) -> str:
@@ -80,6 +80,11 @@ def percent(rate: float | None) -> str:
     if rate is None:
         return "-"
     return "<1%" if 0 < rate < 0.01 else f"{int(rate * 100)}%"  # noqa: PLR2004
+
+
+def tokens(group: Group) -> str:
+    """All of a group's tokens; `~` where some are estimated."""
+    return f"{'~' if group.estimated_requests else ''}{count(group.tokens)}"
 
 
 def span(period: Period) -> str:
@@ -129,15 +134,19 @@ def title(found: Usage, profile: str) -> list[str]:
     if not found.ever:
         return [f"no usage yet of the profile {profile}"]
     first = f"profile {profile}, {span(found.period)}"
-    if not total.tries:
-        return [first, "nothing was used in this time    -> --since takes 90d or a date"]
     failed = f", {tries(total.failures, 'failed ')}" if total.failures else ""
-    tokens = (
+    refused = f", {counted(total.refusals)} refused" if total.refusals else ""
+    if not total.tries:
+        nothing = f"nothing was used in this time{refused}"
+        return [first, f"{nothing}    -> --since takes 90d or a date"]
+    used = (
         f"{count(total.input_tokens)} tokens of input, {count(total.cache_read_tokens)} read from "
         f"the prompt cache, {count(total.cache_write_tokens)} written to it, "
         f"{count(total.output_tokens)} of output"
     )
-    lines = [first, f"{cost(total)} for {_counted(total.requests)}{failed}", tokens]
+    lines = [first, f"{cost(total)} for {counted(total.requests)}{failed}{refused}", used]
+    if total.estimated_requests:
+        lines.append(estimated(total))
     if total.cache_read_tokens or total.cache_write_tokens:
         lines.append(
             f"the prompt cache held {percent(total.cache_hit_rate)} of the input and saved "
@@ -145,23 +154,30 @@ def title(found: Usage, profile: str) -> list[str]:
         )
     if total.cache_hits:
         lines.append(
-            f"the response cache answered {_counted(total.cache_hits)} and saved "
+            f"the response cache answered {counted(total.cache_hits)} and saved "
             f"{usd(total.saved_usd)}"
         )
     return lines
+
+
+def estimated(total: Group) -> str:
+    """Which numbers of tokens are none that a provider has told."""
+    whose = counted(total.estimated_requests)
+    return f"~: the tokens of {whose} are estimated; no provider has told all of them"
 
 
 def warnings(found: Usage) -> list[str]:
     """What is worth a look."""
     return [
         f"{named(group, 'model')}: a prompt cache held none of {count(group.input_tokens)} tokens "
-        f"of input ({_counted(group.answered)}); its provider may have none    "
+        f"of input ({counted(group.answered)}); its provider may have none    "
         f"-> llmswitch doctor --live {shlex.quote(named(group, 'model'))}"
         for group in never_cached(found.groups["model"])
     ]
 
 
-def _counted(requests: int) -> str:
+def counted(requests: int) -> str:
+    """How many requests, in words."""
     return "1 request" if requests == 1 else f"{count(requests)} requests"
 
 
@@ -174,7 +190,7 @@ def _overview(found: Usage, by: str, width: int) -> list[str]:
     groups = found.groups[by]
     what, size = measure(found.total)
     rows = _right((by.upper(), "REQUESTS", "TOKENS", "COST"), [
-        (named(g, by), count(g.requests), count(g.tokens), _short_cost(g)) for g in groups
+        (named(g, by), count(g.requests), tokens(g), _short_cost(g)) for g in groups
     ])  # fmt: skip
     table = max(map(len, rows))
     room = min(_WIDEST, width - table - 2)

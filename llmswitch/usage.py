@@ -27,6 +27,7 @@ DEFAULT_SINCE = "30d"
 MANY_REQUESTS, LONG_PROMPT = 20, 4096
 _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 _LATEST = 253_370_764_800  # the year 9999; the last days of it cannot be shown in every zone
+_LEFT = ledger.CLIENT_LEFT
 _QUARTER = 900  # seconds; every time zone is whole quarters of an hour away from UTC
 
 
@@ -48,7 +49,9 @@ class Group(NamedTuple):
     """The sums of all tries that have something in common; `name` is what.
 
     `requests` are requests with a try in this group, so one that fell back counts for both models.
-    `failures` are tries without a 200, `answered` those that a provider answered. `cost_usd` is
+    `failures` are tries that failed, `answered` those that a provider answered; one whose client
+    has left is no failure. `refusals`, for which nothing was sent to anybody, are neither requests
+    nor tries. `estimated_requests` have tokens that their provider has not told. `cost_usd` is
     what is known of the cost, None where nothing is; `unknown_cost_requests` have no known price.
     `cache_hit_rate` is the share of the prompts that the provider's cache held, None without
     prompts. `first_byte_seconds` is a median. `last` is when the last try ended.
@@ -71,6 +74,8 @@ class Group(NamedTuple):
     cache_hit_rate: float | None
     first_byte_seconds: float | None
     tokens_per_second: float | None
+    refusals: int
+    estimated_requests: int
     last: float | None
 
     @property
@@ -103,7 +108,7 @@ class Usage(NamedTuple):
     fallbacks: list[Fallback]
 
 
-_EMPTY = Group(None, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0, None, None, None, None)
+_EMPTY = Group(None, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0, None, None, None, 0, 0, None)
 # Everything below is summed out of this, which is in memory and has numbers for the long names of
 # requests: ten times as fast as the ledger itself with 200,000 rows. A failed try that used
 # nothing is not `unpriced`: there is nothing to pay for. NOT INDEXED: reading all is faster.
@@ -112,20 +117,24 @@ _GATHER = f"""
         DENSE_RANK() OVER (ORDER BY request) AS request, ended, status, cache_hit,
         local_day(CAST(ended / {_QUARTER} AS INTEGER)) AS day,
         session, agent, client, asked, model, provider, key, fallback_from,
-        status = 200 AND NOT cache_hit AS answered,
+        provider IS NULL AND status >= 400 AND status != {_LEFT} AS refused,
+        (status = 200 OR status = {_LEFT} AND output > 0) AND NOT cache_hit AS answered,
         input * NOT cache_hit AS input, output * NOT cache_hit AS output,
         cache_read * NOT cache_hit AS cache_read, cache_write * NOT cache_hit AS cache_write,
         cost, saved, prompt_saved, first_byte, seconds,
         cost IS NULL AND NOT cache_hit
             AND (status = 200 OR input + output + cache_read + cache_write > 0) AS unpriced
+        , {{estimated}} AS estimated
     FROM tries NOT INDEXED WHERE ended >= ? AND ended < ?
 """  # noqa: S608 - SQL of ours
-_SUMS = """
-    COUNT(DISTINCT request), COUNT(*), SUM(status != 200), SUM(answered),
+_SUMS = f"""
+    COUNT(DISTINCT CASE WHEN NOT refused THEN request END), SUM(NOT refused),
+    SUM(status NOT IN (200, {_LEFT}) AND NOT refused), SUM(answered),
     SUM(input), SUM(output), SUM(cache_read), SUM(cache_write),
     SUM(cost), COUNT(DISTINCT CASE WHEN unpriced THEN request END),
     SUM(saved), SUM(prompt_saved), SUM(cache_hit),
-    SUM(output * answered) / NULLIF(SUM(seconds * answered), 0), MAX(ended)
+    SUM(output * answered) / NULLIF(SUM(seconds * answered), 0), SUM(refused),
+    COUNT(DISTINCT CASE WHEN estimated THEN request END), MAX(ended)
 """
 _FALLBACKS = """
     SELECT asked, fallback_from, model, COUNT(DISTINCT request) AS requests FROM used
@@ -224,7 +233,9 @@ def _sum(connection: sqlite3.Connection, wanted: Period, by: Sequence[str]) -> U
     connection.create_function("local_day", 1, local_day, deterministic=True)
     connection.text_factory = lambda raw: raw.decode(errors="replace")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute(_GATHER, (wanted.since, wanted.until))  # one statement: of one moment
+    estimated = "estimated" if "estimated" in ledger.columns(connection) else "0"
+    gather = _GATHER.format(estimated=estimated)
+    connection.execute(gather, (wanted.since, wanted.until))  # one statement: of one moment
     ever = connection.execute("SELECT EXISTS (SELECT 1 FROM tries)").fetchone()[0]
     total = next(iter(_groups(connection, "NULL")), _EMPTY)
     groups = {name: _ordered(name, _groups(connection, name)) for name in by}
@@ -239,14 +250,16 @@ def _groups(connection: sqlite3.Connection, by: str) -> list[Group]:
     ):
         waits.setdefault(name, []).append(seconds)
     rows = connection.execute(f"SELECT {by} AS name, {_SUMS} FROM used GROUP BY name")  # noqa: S608
-    return [
+    found = [
         _group(*row, first_byte=median(waits[row[0]]) if row[0] in waits else None) for row in rows
     ]
+    # What was refused before anything was known of it has no model, provider or key.
+    return [group for group in found if group.tries or group.name or by == "NULL"]
 
 
 def _group(name: str | None, *sums: Any, first_byte: float | None) -> Group:
     (requests, tries, failures, answered, fresh, output, read_, written) = sums[:8]
-    (cost, unknown, saved, prompt_saved, hits, per_second, last) = sums[8:]
+    (cost, unknown, saved, prompt_saved, hits, per_second, refusals, estimated, last) = sums[8:]
     prompts = fresh + read_ + written
     return Group(
         name,
@@ -266,6 +279,8 @@ def _group(name: str | None, *sums: Any, first_byte: float | None) -> Group:
         read_ / prompts if prompts else None,
         first_byte,
         per_second,
+        refusals,
+        estimated,
         last,
     )
 

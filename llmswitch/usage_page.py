@@ -13,7 +13,7 @@ from llmswitch import __version__, report_usage
 from llmswitch.claude import MARK
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import data_folder, write_private
-from llmswitch.report_usage import cost, count, measure, named, percent, usd
+from llmswitch.report_usage import cost, count, measure, named, percent, tokens, usd
 from llmswitch.usage import Group, Usage
 from llmswitch.what_if import WhatIf
 
@@ -77,7 +77,8 @@ def render(found: Usage, profile: str, others: Sequence[WhatIf], notes: Sequence
         profile=profile,
         span=report_usage.span(found.period),
         tiles=_tiles(found.total),
-        notes=notes,
+        notes=[*([report_usage.estimated(found.total)] if found.total.estimated_requests else []),
+               *notes],
         what=what,
         days=days,
         highest=max(days, key=lambda day: day.height, default=None),
@@ -108,7 +109,8 @@ def _tiles(total: Group) -> list[tuple[str, str]]:
         ("cost", cost(total)),
         ("requests", count(total.requests)),
         ("failed tries", count(total.failures)),
-        ("tokens", count(total.tokens)),
+        ("refused requests", count(total.refusals)),
+        ("tokens", tokens(total)),
         ("input that the prompt cache held", percent(total.cache_hit_rate)),
         ("saved by the prompt cache", usd(total.prompt_saved_usd)),
         ("answers from the response cache", count(total.cache_hits)),
@@ -142,7 +144,7 @@ def _days(found: Usage) -> list[_Bar]:
     for index, name in enumerate(names):
         group = by_day.get(name)
         height = round(_TALL * size(group) / most, 1) if group else 0.0
-        said = f"{cost(group)}, {count(group.tokens)} tokens" if group else "nothing"
+        said = f"{cost(group)}, {tokens(group)} tokens" if group else "nothing"
         bars.append(_Bar(index * (_BAR + _GAP), _TALL - height, height, name, f"{name}: {said}"))
     return bars
 
@@ -157,7 +159,7 @@ def _rows(found: Usage, by: str) -> list[_Row]:
                 named(group, by),
                 count(group.requests),
                 count(group.failures),
-                count(group.tokens),
+                tokens(group),
                 percent(group.cache_hit_rate),
                 cost(group),
             ),

@@ -60,7 +60,11 @@ class House:
             rows = connection.execute("SELECT * FROM tries WHERE id > ? ORDER BY id", (self.seen,))
             found = [Try(**{name: row[name] for name in Try._fields}) for row in rows]
         return [
-            row._replace(streamed=bool(row.streamed), cache_hit=bool(row.cache_hit))
+            row._replace(
+                streamed=bool(row.streamed),
+                cache_hit=bool(row.cache_hit),
+                estimated=bool(row.estimated),
+            )
             for row in found
         ]
 

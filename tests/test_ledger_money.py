@@ -126,6 +126,7 @@ def test_tokens_and_money(house: House, dialect: str, stream: bool) -> None:
     assert tokens(row) == used(dialect)
     assert same(row.cost, by_hand(used(dialect), PRICES[dialect]))
     assert (row.status, row.error, row.cache_hit, row.streamed) == (200, None, False, stream)
+    assert not row.estimated
     assert (row.provider, row.upstream) == (UPSTREAMS[dialect], "m")
     assert row.key == f"{UPSTREAMS[dialect].upper()}_KEY"
     assert (row.first_byte is not None) is stream
@@ -233,6 +234,7 @@ def test_a_stream_that_its_provider_cuts(house: House, dialect: str) -> None:
     house.gateway.ask(dialect, stream=True)
     (row,) = house.rows(1)
     assert (row.status, row.error) == (500, "ReadError")
+    assert row.estimated is (dialect != "responses")
     if dialect == "responses":
         assert (tokens(row), row.cost) == ((0, 0, 0, 0), None)
         return
@@ -252,7 +254,7 @@ def test_a_stream_that_its_client_cuts(house: House, dialect: str) -> None:
     house.upstreams[UPSTREAMS[dialect]].behave(Behaviour(usage=USED, events=40, delay=0.05))
     leave_after(house, dialect, 3)
     (row,) = house.rows(1)
-    assert (row.status, row.error) == (200, None)
+    assert (row.status, row.error, row.estimated) == (499, "ClientLeft", True)
     if dialect in NATIVE:
         assert (row.input, row.cache_read, row.cache_write) == (1234, 8901, 234)
     else:

@@ -203,7 +203,9 @@ def test_a_page_of_nothing(user: User) -> None:
     user.write_profile("models: {opus: anthropic/claude-opus-4-5}")
     page = user.home / "usage.html"
     assert user.run("usage", "--html", str(page)).returncode == 0
-    assert "cost $0 requests 0 failed tries 0 tokens 0" in words(page.read_text())
+    assert "cost $0 requests 0 failed tries 0 refused requests 0 tokens 0" in words(
+        page.read_text()
+    )
 
 
 def test_one_form_at_a_time(user: User) -> None:

@@ -32,7 +32,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import uvicorn
 
@@ -120,6 +120,14 @@ class Behaviour:
     delay: float = 0.0
     """Seconds between two deltas. An answer that is not streamed takes as long as the stream."""
     usage: Usage = Usage()
+    tells_usage: bool = True
+    """False: say nothing of tokens, as some servers do."""
+    ends: bool = True
+    """False: close a stream before the events that end it, as if all was said."""
+    error_mid_stream: bool = False
+    """Send half of the deltas of a stream, then `status` and `error` as an event."""
+    error_as_200: bool = False
+    """Answer 200 with the error of `status` as the body."""
     tool: Tool | None = None
     """Called when the request offers it and does not end in a tool result. When it does, the
     reply is followed by `` and the tool said: <result>``."""
@@ -161,6 +169,9 @@ class Behaviour:
             hang=False,
             drop_before_first_byte=False,
             drop_mid_stream=False,
+            ends=True,
+            error_mid_stream=False,
+            error_as_200=False,
             refuse=None,
             whole=False,
             disordered=False,
@@ -202,8 +213,7 @@ def signature(model: str) -> str:
     return f"signed-by-{model}"
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(NamedTuple):
     """The events of an answer; the delay and the cut apply between ``deltas``."""
 
     head: Sequence[bytes]
@@ -248,6 +258,9 @@ class Messages:
     def error(self, status: int, message: str) -> Json:
         kind = ANTHROPIC_ERRORS.get(status, "api_error")
         return {"type": "error", "error": {"type": kind, "message": message}}
+
+    def error_event(self, status: int, message: str) -> bytes:
+        return sse(self.error(status, message))
 
     def usage(self, usage: Usage) -> Json:
         kept = {
@@ -338,6 +351,9 @@ class OpenAI:
         kind, code = OPENAI_ERRORS.get(status, ("server_error", None))
         return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
+    def error_event(self, status: int, message: str) -> bytes:
+        return f"data: {json.dumps(self.error(status, message))}\n\n".encode()
+
 
 class Chat(OpenAI):
     """OpenAI Chat Completions."""
@@ -421,6 +437,10 @@ class Responses(OpenAI):
 
     def offered(self, body: Json) -> set[str]:
         return {tool.get("name", "") for tool in body.get("tools") or []}
+
+    def error_event(self, status: int, message: str) -> bytes:
+        error = self.error(status, message)["error"]
+        return sse({"type": "error", "sequence_number": 9, **error})
 
     def result(self, body: Json) -> str | None:
         found = None
@@ -750,17 +770,26 @@ class FakeUpstream:
             await exchange.until_disconnect()
         elif behaviour.drop_before_first_byte:
             await exchange.drop()
-        elif behaviour.status != 200:
+        elif behaviour.status != 200 and not (behaviour.error_mid_stream and body.get("stream")):
             error = dialect.error(behaviour.status, behaviour.error)
-            await exchange.json(behaviour.status, error)
+            await exchange.json(200 if behaviour.error_as_200 else behaviour.status, error)
         elif message := behaviour.refuse and behaviour.refuse(body):
             await exchange.json(400, dialect.error(400, message))
         else:
             answer = self._compose(body, behaviour, dialect)
             if body.get("stream") and not behaviour.whole:
-                await self._stream(exchange, dialect.stream(answer, body), behaviour)
+                stream = dialect.stream(answer, body)
+                if behaviour.error_mid_stream:
+                    event = dialect.error_event(behaviour.status, behaviour.error)
+                    half = stream.deltas[: len(stream.deltas) // 2]
+                    stream = stream._replace(deltas=half, tail=[event])
+                elif not behaviour.ends:
+                    stream = stream._replace(tail=[])
+                await self._stream(exchange, stream, behaviour)
             else:
-                await self._whole(exchange, dialect.whole(answer), behaviour, len(answer.deltas))
+                whole = dialect.whole(answer)
+                whole = whole if behaviour.tells_usage else _without_usage(whole)
+                await self._whole(exchange, whole, behaviour, len(answer.deltas))
 
     def _compose(
         self, body: Json, behaviour: Behaviour, dialect: Messages | Chat | Responses
@@ -811,6 +840,8 @@ class FakeUpstream:
 
     async def _stream(self, exchange: _Exchange, stream: Stream, behaviour: Behaviour) -> None:
         await exchange.start(200, "text/event-stream; charset=utf-8")
+        if not behaviour.tells_usage:
+            stream = Stream(*(list(map(_untold, part)) for part in stream))
         for event in stream.head:
             await exchange.body(event, more=True)
         await asyncio.sleep(behaviour.first_after)
@@ -829,6 +860,23 @@ class FakeUpstream:
         for event in stream.tail:
             await exchange.body(event, more=True)
         await exchange.body(b"", more=False)
+
+
+def _without_usage(payload: Json) -> Json:
+    """An answer or an event that says nothing of tokens."""
+    return {
+        name: _without_usage(value) if name in ("message", "response") else value
+        for name, value in payload.items()
+        if name != "usage"
+    }
+
+
+def _untold(event: bytes) -> bytes:
+    """The same event without its usage."""
+    head, mark, data = event.partition(b"data: ")
+    if data.startswith(b"[DONE]"):
+        return event
+    return head + mark + json.dumps(_without_usage(json.loads(data))).encode() + b"\n\n"
 
 
 def _words(text: str) -> Iterator[str]:

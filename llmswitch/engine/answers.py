@@ -9,6 +9,7 @@ from typing import Any
 from llmswitch.engine.asgi import Message, Send
 from llmswitch.engine.recorder import OK
 from llmswitch.engine.request import RequestContext
+from llmswitch.engine.streams import observe
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -78,6 +79,7 @@ def watched(send: Send, context: RequestContext) -> Send:
     held: list[Message] = []
 
     async def see(message: Message) -> None:
+        observe(message, context)
         if message["type"] == "http.response.start":
             if context.asked and message["status"] not in _STATUSES:
                 # An upstream's: a redirect, which is not followed, or none that HTTP has.

@@ -29,9 +29,13 @@ class Failures(CustomLogger):
     ) -> None:
         """Note a failure that may be the key's or the provider's."""
         said = kwargs.get("standard_logging_object") or {}
-        status = getattr(kwargs.get("exception"), "status_code", 500)
-        if said.get("model_id") and status not in _OF_THE_REQUEST:
-            self._failed[said["model_id"]] = time.monotonic()
+        if said.get("model_id"):
+            self.note(said["model_id"], getattr(kwargs.get("exception"), "status_code", 500))
+
+    def note(self, deployment: str, status: int) -> None:
+        """A deployment (LiteLLM's id) has failed, as an answer showed that began well."""
+        if status not in _OF_THE_REQUEST:
+            self._failed[deployment] = time.monotonic()
 
     async def async_pre_call_check(self, deployment: dict[str, Any], parent_otel_span: Any) -> None:
         """Note what this request has tried."""

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 from llmswitch.engine.asgi import App, Message, Receive, Send
-from llmswitch.engine.recorder import OK, writer
+from llmswitch.engine.recorder import OK, ended, finish_all, writer
+from llmswitch.engine.refusals import strangers
 from llmswitch.engine.request import RequestContext, current
 from llmswitch.ledger import Try
 from llmswitch.request_line import FAILED, LEFT, Request, formatted, now
@@ -101,6 +102,8 @@ class Visit:
             if not self.left:
                 self.status = self.status or 500
                 self.error = error
+        if self.context:
+            ended(self.context, left=self.left)
         _pending[self] = asyncio.get_running_loop().call_later(_COUNTED, self.write)
 
     def write(self) -> None:
@@ -176,12 +179,16 @@ async def finish() -> None:
         await asyncio.sleep(0.1)  # it begins to count a stream in a task of its own
         with suppress(TimeoutError):
             await asyncio.wait_for(GLOBAL_LOGGING_WORKER.flush(), _PATIENCE)
+    finish_all()
+    strangers.sum_up()
     _write_lines()
     await asyncio.to_thread(writer().stop)
 
 
 def write_down() -> None:
     """Write what has waited, lines and rows of the ledger, from outside of the event loop."""
+    finish_all()
+    strangers.sum_up()
     _write_lines()
     writer().stop()
 

@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from llmswitch.engine.request import current
+
 _SO_FAR = "LiteLLM 1.108.0 to 1.110.2"
 _LONGEST = 64_000_000  # bytes of an answer, unpacked: 200,000 tokens, each with an event of its own
 _LONGEST_ERROR = 100_000  # bytes
@@ -130,6 +132,8 @@ def _bounded(bytes_of: Any, error: type[Exception]) -> Any:
             length += len(part)
             if length > _LONGEST:
                 raise error(f"the answer is longer than {_LONGEST // 1_000_000} MB")
+            if context := current.get():
+                context.usage.see(part)
             yield part
 
     return bounded

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from functools import cache
-from pathlib import Path
+import time
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
-from llmswitch.engine.budget import spending, worker
-from llmswitch.engine.ledger_writer import Writer
+from llmswitch.engine import pending_rows
+from llmswitch.engine.budget import worker
+from llmswitch.engine.pending_rows import OK, finish_all, writer
+from llmswitch.engine.refusals import record_refusal
 from llmswitch.engine.request import RequestContext, current
+from llmswitch.engine.streams import UsageWatch
 from llmswitch.ledger import Try
 
-OK = 200
+__all__ = ["OK", "ended", "finish_all", "ledger", "record_refusal", "writer"]
 _MOST_TOKENS = 10**12  # of one answer
 _RATES = {
     "input": "input_cost_per_token",
@@ -23,12 +24,6 @@ _RATES = {
     "cache_read": "cache_read_input_token_cost",
     "cache_write": "cache_creation_input_token_cost",
 }
-
-
-@cache
-def writer() -> Writer:
-    """The writer of this worker."""
-    return Writer(Path(os.environ["LLMSWITCH_LEDGER"]))
 
 
 class Ledger(CustomLogger):
@@ -49,6 +44,12 @@ class Ledger(CustomLogger):
         if logged := (request_kwargs or {}).get("litellm_logging_obj"):
             logged.model_call_details.pop("has_logged_async_failure", None)
         return healthy_deployments
+
+    async def async_pre_call_check(self, deployment: dict[str, Any], parent_otel_span: Any) -> None:
+        """A deployment was chosen, and is asked now."""
+        if context := current.get():
+            context.trying = str((deployment.get("model_info") or {}).get("id"))
+            context.usage = UsageWatch()
 
     async def async_log_success_event(
         self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
@@ -72,9 +73,38 @@ def _note(kwargs: dict[str, Any]) -> None:
         return  # refused before it was known what is asked for
     info = (kwargs.get("litellm_params") or {}).get("model_info") or {}
     row = _row(said, info, context, bool(kwargs.get("stream")))
-    context.rows.append(row)
-    writer().put(row)
-    spending().add(row)
+    pending_rows.told(context, row, said["model_id"] or "")
+
+
+def ended(context: RequestContext, *, left: bool) -> None:
+    """The answer is over; `left`: its client has not waited for the end."""
+    pending_rows.ended(context, _missing, left=left)
+
+
+def _missing(context: RequestContext) -> Try | None:
+    """The row of a try that LiteLLM has told nothing of; what it took is unknown."""
+    from litellm.proxy.proxy_server import llm_router
+
+    found = llm_router.get_model_info(context.trying or "") if llm_router else None
+    if found is None or context.observer is None:
+        return None
+    info = found.get("model_info") or {}
+    now = time.time()
+    seconds = time.monotonic() - context.arrived
+    said = {
+        "model_id": context.trying,
+        "model_group": found["model_name"],
+        "model": found["litellm_params"]["model"],
+        "custom_llm_provider": found["litellm_params"]["model"].partition("/")[0],
+        "status": "success",
+        "cache_hit": False,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "startTime": now - seconds,
+        "endTime": now,
+        "response_cost": None,
+    }
+    return _row(said, info, context, context.observer.is_stream)
 
 
 def _row(said: Any, info: dict[str, Any], context: RequestContext, streamed: bool) -> Try:
@@ -110,6 +140,7 @@ def _row(said: Any, info: dict[str, Any], context: RequestContext, streamed: boo
         saved=_sum(tokens, rates) if hit else None,
         fallback_from=asked if asked != model else None,
         worker=worker,
+        estimated=any(tokens.values()) and not hit and not context.usage.is_told,
     )
 
 

@@ -11,6 +11,7 @@ import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from llmswitch.engine.streams import Observer, UsageWatch
 from llmswitch.ledger import Try
 
 _LONGEST = 200  # characters of a name that a client sends
@@ -24,6 +25,9 @@ class RequestContext:
     ids of deployments, `rows` what the ledger notes. `login` is the token of the Claude login that
     the client has brought along, `lacks_login` that it brought none and a model wanted one.
     `no_fallbacks` is the client's wish to be answered by the model that it named, or by none.
+    `trying` is LiteLLM's id of the deployment that is asked and not told of yet, `usage` sees what
+    its provider answers. `observer` sees the answer, once one begins; `is_over` when there is no
+    more of it, and `left` when its client went before.
     """
 
     client: str
@@ -37,6 +41,11 @@ class RequestContext:
     login: bytes | None = field(default=None, repr=False)
     lacks_login: bool = False
     no_fallbacks: bool = False
+    trying: str | None = None
+    usage: UsageWatch = field(default_factory=UsageWatch)
+    observer: Observer | None = None
+    is_over: bool = False
+    left: bool = False
     tried: set[str] = field(default_factory=set)
     rows: list[Try] = field(default_factory=list)
     arrived: float = field(default_factory=time.monotonic)
