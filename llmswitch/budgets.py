@@ -5,7 +5,7 @@ LiteLLM, so standard library and nothing of ours.
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -74,7 +74,8 @@ def period(per: Per, now: float) -> Period:
 @dataclass
 class Account:
     """One budget in one period, in USD: `before` is what the ledger has, `own` what a worker of
-    the gateway has spent by itself, `raised` what came on top of the budget.
+    the gateway has spent by itself, `raised` what came on top of the budget. `held` is what each
+    open request is likely to cost, by the request's id.
     """
 
     budget: Budget
@@ -83,6 +84,7 @@ class Account:
     raised: float = 0.0
     own: float = 0.0
     warned: bool = False
+    held: dict[str, float] = field(default_factory=dict)
 
     @property
     def limit(self) -> float:
@@ -95,6 +97,11 @@ class Account:
         return round(self.before + self.own, 9)
 
     @property
+    def reserved(self) -> float:
+        """What is likely to be spent by the requests that are open."""
+        return sum(self.held.values())
+
+    @property
     def said(self) -> str:
         """How much of it is spent, and until when."""
         return f"{dollars(self.spent)} of {dollars(self.limit)} spent, until {self.period.until}"
@@ -104,6 +111,16 @@ class Account:
         """Whether nothing is left."""
         return self.spent >= self.limit
 
+    def has_room(self, usd: float, request: str) -> bool:
+        """Whether a request that is likely to cost so much may go beside the others that are open.
+        Where none is, the last cent can be spent, if by more than there is; what costs nothing
+        waits for nobody.
+        """
+        others = sum(held for holder, held in self.held.items() if holder != request)
+        if self.is_spent or not (usd and others):
+            return not self.is_spent
+        return round(self.spent + others + usd, 9) <= self.limit
+
     def data(self) -> dict[str, Any]:
         """For the commands."""
         return {
@@ -112,6 +129,7 @@ class Account:
             "limit_usd": self.limit,
             "raised_usd": self.raised,
             "spent_usd": self.spent,
+            "reserved_usd": self.reserved,
             "until": self.period.end,
             "near": self.spent >= WARN_AT * self.limit,
             "said": self.said,

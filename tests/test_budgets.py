@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmswitch.budgets import Account, Budget, Per, dollars, look_up, period
-from llmswitch.engine.spending import Spending
+from llmswitch.engine.spending import Open, Spending
 from llmswitch.ledger import insert, open_to_write
 from tests.conftest import User, free_port, make_user
 from tests.gateways import Gateway, wait_for
@@ -124,6 +125,17 @@ def spent(of: Spending) -> list[float]:
     return [account.spent for account in of.accounts()]
 
 
+def refused(of: Spending, request: str = "r", **more: Any) -> Account | None:
+    """What forbids a request for GLM, at a dollar per million tokens of output."""
+    info = {
+        "llmswitch_provider": "zai",
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 1e-6,
+    }
+    wanted = Open(request, "glm-4.7", info, "gateway", 0)
+    return of.reserve(wanted._replace(**more))
+
+
 def test_nothing_is_counted_twice(tmp_path: Path) -> None:
     """A worker counts its own rows in memory and those of others from the ledger; a third, later
     one counts both from there.
@@ -149,16 +161,16 @@ def test_a_budget_ends_with_its_period(tmp_path: Path) -> None:
     file, clock = tmp_path / "l.db", Clock(NOON)
     of = spending(file, clock, DAY, Budget(10.0, "month"))
     of.add(ROW._replace(ended=NOON, cost=10.0))
-    assert of.spent_for("glm-4.7", "zai", "gateway") is not None
+    assert refused(of) is not None
     clock.now = period("day", NOON).end - 0.001
     assert spent(of) == [10.0, 10.0]
     clock.now += 0.001
     assert spent(of) == [0.0, 10.0]
-    account = of.spent_for("glm-4.7", "zai", "gateway")
+    account = refused(of)
     assert account is not None
     assert account.budget.per == "month"
     clock.now = period("month", NOON).end
-    assert of.spent_for("glm-4.7", "zai", "gateway") is None
+    assert refused(of) is None
 
 
 def test_a_budget_counts_what_it_names(tmp_path: Path) -> None:

@@ -45,9 +45,13 @@ def error_body(path: str, status: int, message: str, kind: str | None = None) ->
         known, code = _OPENAI_TYPES.get(status, usual)
         said = {"message": message, "type": kind or known, "param": None, "code": code}
         return {"error": said}
-    usual_type = "api_error" if is_server else "invalid_request_error"
-    kind = kind or _ANTHROPIC_TYPES.get(status, usual_type)
-    return {"type": "error", "error": {"type": kind, "message": message}}
+    return {"type": "error", "error": {"type": kind or error_kind(status), "message": message}}
+
+
+def error_kind(status: int) -> str:
+    """Anthropic's type of an error with that status."""
+    usual = "api_error" if status >= _SERVER else "invalid_request_error"
+    return _ANTHROPIC_TYPES.get(status, usual)
 
 
 def error(status: int, kind: str, message: str) -> dict[str, Any]:

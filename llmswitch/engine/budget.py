@@ -9,6 +9,7 @@ import asyncio
 import os
 import shlex
 import time
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from fastapi import HTTPException
 from litellm.exceptions import RateLimitError
 from litellm.integrations.custom_logger import CustomLogger
 
-from llmswitch.budgets import Account, Budget
+from llmswitch.budgets import Account, Budget, dollars
+from llmswitch.engine.estimates import prompt_tokens
 from llmswitch.engine.request import current
 from llmswitch.engine.settings import settings
-from llmswitch.engine.spending import Spending
-from llmswitch.ledger import OWN_CLIENT, new_worker
+from llmswitch.engine.spending import Open, Spending
+from llmswitch.ledger import new_worker
 
 _FRESH = 10.0  # seconds after which what other workers have spent is read again
 
@@ -53,21 +55,28 @@ class Budgets(CustomLogger):
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
     ) -> None:
-        """Raise 429 for a model when neither it nor any of its fallbacks has a budget left."""
+        """Raise 429 for a model when neither it nor any of its fallbacks has a budget left; hold
+        what the first that has will cost. What open requests hold may come back: a client may ask
+        again then.
+        """
         from litellm.proxy.proxy_server import llm_router
 
-        model = data.get("model")
-        if llm_router is None or not isinstance(model, str) or not spending().accounts():
+        model, context = data.get("model"), current.get()
+        if llm_router is None or context is None or not isinstance(model, str):
+            return
+        if not spending().accounts():
             return
         self._refresh_sometimes()
-        accounts = [
-            await self._forbids(name, _provider(llm_router, name))
-            for name in _with_fallbacks(llm_router, model)
-        ]
-        if (account := accounts[0]) and all(accounts):
-            if context := current.get():
-                context.is_final = True
-            raise HTTPException(429, _refusal(account))
+        context.prompt_tokens = prompt_tokens(data)
+        refused = []
+        for name in _with_fallbacks(llm_router, model):
+            account = await self._forbids(name, _info(llm_router.get_model_list(model_name=name)))
+            if account is None:
+                return
+            refused.append(account)
+        context.is_over_budget = True
+        context.is_final = all(account.is_spent for account in refused)
+        raise HTTPException(429, _refusal(refused[0]))
 
     async def async_filter_deployments(
         self,
@@ -77,20 +86,22 @@ class Budgets(CustomLogger):
         request_kwargs: dict[str, Any] | None = None,
         parent_otel_span: Any = None,
     ) -> list[Any]:
-        """Raise BudgetError for one try of one model; called for each fallback too."""
-        infos = [item.get("model_info") or {} for item in healthy_deployments]
-        provider = next((info.get("llmswitch_provider") for info in infos), None)
-        if account := await self._forbids(model, provider):
+        """Raise BudgetError for one try of one model; called for each fallback too, to which what
+        is held moves.
+        """
+        if account := await self._forbids(model, _info(healthy_deployments)):
             raise BudgetError(_refusal(account), llm_provider="", model=model)
         return healthy_deployments
 
-    async def _forbids(self, model: str, provider: str | None) -> Account | None:
+    async def _forbids(self, model: str, info: Mapping[str, Any]) -> Account | None:
         context = current.get()
-        asked = (model, provider, context.client if context else OWN_CLIENT)
-        if spending().spent_for(*asked) is None:
+        if not spending().accounts() or context is None or context.prompt_tokens is None:
+            return None
+        wanted = Open(context.id, model, info, context.client, context.prompt_tokens)
+        if spending().reserve(wanted) is None:
             return None
         await asyncio.to_thread(spending().refresh)  # it may have been raised just now
-        return spending().spent_for(*asked)
+        return spending().reserve(wanted)
 
     def _refresh_sometimes(self) -> None:
         """During a reload the old worker goes on to spend."""
@@ -109,18 +120,20 @@ def _with_fallbacks(router: Any, model: str) -> list[str]:
     return found
 
 
-def _provider(router: Any, model: str) -> str | None:
-    for item in router.get_model_list(model_name=model) or []:
-        provider: str | None = (item.get("model_info") or {}).get("llmswitch_provider")
-        return provider
-    return None
+def _info(deployments: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:
+    """What is said of a model in the configuration; all its deployments say the same."""
+    return next((item.get("model_info") or {} for item in deployments or ()), {})
 
 
 def _refusal(account: Account) -> str:
     name = account.budget.name
     profile = shlex.quote(os.environ["LLMSWITCH_PROFILE"])
     cure = f"llmswitch budget raise {name} USD --profile {profile}"
-    return f"llmswitch: budget {name}: {account.said}; or: {cure}"
+    said = f"budget {name}: {account.said}"
+    if not account.is_spent:
+        left, held = dollars(account.limit - account.spent), dollars(account.reserved)
+        said = f"budget {name} has {left} left and open requests hold {held} of it; ask again later"
+    return f"llmswitch: {said}; or: {cure}"
 
 
 budgets = Budgets()

@@ -10,13 +10,15 @@ from typing import Any
 import orjson
 
 from llmswitch.engine import fields, keys, model_list, routes, token_counts
-from llmswitch.engine.answers import answer, error_body, watched
+from llmswitch.engine.answers import answer, error_body, error_kind, watched
 from llmswitch.engine.asgi import App, GoneError, Headers, Message, Receive, RefusedError, Send
 from llmswitch.engine.bodies import Body, parsed, sent_again
 from llmswitch.engine.idle import use
 from llmswitch.engine.own_state import state
+from llmswitch.engine.refusals import record_refusal
 from llmswitch.engine.request import RequestContext, begin, in_context
 from llmswitch.engine.startup import checked
+from llmswitch.ledger import NO_CLIENT
 
 _NO_FALLBACKS = b"x-llmswitch-fallbacks"  # `off`: the model that is asked for, or none
 
@@ -44,14 +46,16 @@ async def _answered_here(scope: Message, send: Send) -> bool:
     if (method, path) in routes.PROBES or (method == "GET" and path in routes.HEALTH):
         await answer(send, 200, {"status": "healthy"})
     elif (client := keys.sender(scope["headers"])) is None:
-        await _refuse(scope, send, RefusedError(401, keys.refusal(scope["headers"])))
+        stranger = RequestContext(NO_CLIENT, None, None)
+        await _refuse(scope, send, stranger, RefusedError(401, keys.refusal(scope["headers"])))
     elif (method, path) == ("GET", routes.OWN_STATE):
         await answer(send, 200, state(client))
     else:
-        begin(client, scope["headers"])
+        context = begin(client, scope["headers"])
         if routes.is_listed(method, path):
             return False
-        await _refuse(scope, send, RefusedError(404, f"there is no {method} {path[:100]!r} here"))
+        said = f"there is no {method} {path[:100]!r} here"
+        await _refuse(scope, send, context, RefusedError(404, said))
     return True
 
 
@@ -72,7 +76,7 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
         again = receive if content is None else sent_again(content, receive)
         await app(inner, again, _releasing(watched(send, context), body))
     except RefusedError as refusal:
-        await _refuse(scope, send, refusal)
+        await _refuse(scope, send, context, refusal)
     except GoneError:
         return
     finally:
@@ -128,6 +132,10 @@ def _releasing(send: Send, body: Body) -> Send:
     return release
 
 
-async def _refuse(scope: Message, send: Send, refusal: RefusedError) -> None:
-    said = f"llmswitch: {refusal.message}"
-    await answer(send, refusal.status, error_body(scope["path"], refusal.status, said))
+async def _refuse(
+    scope: Message, send: Send, context: RequestContext, refusal: RefusedError
+) -> None:
+    """Answer with the reason, in the form of the API that was asked, and note it in the ledger."""
+    record_refusal(context, refusal.status, error_kind(refusal.status))
+    said = error_body(scope["path"], refusal.status, f"llmswitch: {refusal.message}")
+    await answer(send, refusal.status, said)

@@ -53,6 +53,7 @@ def told(context: RequestContext, row: Try, deployment: str) -> None:
     if context.is_over or row.status != OK:
         finish()
     else:
+        spending().release(context.id)
         _wait(context, finish)
 
 
@@ -65,6 +66,8 @@ def ended(context: RequestContext, missing: Missing, *, left: bool) -> None:
         waiting.act()
     elif context.observer and context.trying:
         _wait(context, partial(_do_without, context, missing))
+    else:
+        spending().release(context.id)
 
 
 def finish_all() -> None:
@@ -97,10 +100,13 @@ def _do_without(context: RequestContext, missing: Missing) -> None:
         spending().add(row)
         context.trying = None
         _finish(context, row, deployment)
+    spending().release(context.id)
 
 
 def _finish(context: RequestContext, row: Try, deployment: str) -> None:
     """Write what LiteLLM calls a success as what the client got."""
+    if context.is_over:
+        spending().release(context.id)
     found = _became(context) if row.status == OK else None
     if found:
         row = row._replace(status=found.status, error=found.error)

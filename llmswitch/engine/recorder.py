@@ -208,7 +208,7 @@ def _prompt_saved(tokens: dict[str, int], rates: dict[str, float | None]) -> flo
 
 
 def _error(error: dict[str, Any], context: RequestContext) -> str:
-    return "BudgetError" if context.is_final else error.get("error_class") or "Error"
+    return "BudgetError" if context.is_over_budget else error.get("error_class") or "Error"
 
 
 def _status(error: dict[str, Any]) -> int:

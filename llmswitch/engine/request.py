@@ -21,13 +21,15 @@ _LONGEST = 200  # characters of a name that a client sends
 class RequestContext:
     """`asked` is the model that the client named, once it is known that there is one, `unknown` one
     that there is not. `first_byte` is that of an answer, not of a refusal, in seconds from the
-    arrival. `is_final` means that to send it again would be refused again. `tried` are LiteLLM's
-    ids of deployments, `rows` what the ledger notes. `login` is the token of the Claude login that
-    the client has brought along, `lacks_login` that it brought none and a model wanted one.
-    `no_fallbacks` is the client's wish to be answered by the model that it named, or by none.
-    `trying` is LiteLLM's id of the deployment that is asked and not told of yet, `usage` sees what
-    its provider answers. `observer` sees the answer, once one begins; `is_over` when there is no
-    more of it, and `left` when its client went before.
+    arrival. `is_final` means that to send it again would be refused again, `is_over_budget` that no
+    budget has room for it. `tried` are LiteLLM's ids of deployments, `rows` what the ledger notes.
+    `login` is the token of the Claude login that the client has brought along, `lacks_login` that
+    it brought none and a model wanted one. `no_fallbacks` is the client's wish to be answered by
+    the model that it named, or by none.
+    `prompt_tokens` is an estimate, None until a budget has asked for it. `trying` is LiteLLM's id
+    of the deployment that is asked and not told of yet, `usage` sees what its provider answers.
+    `observer` sees the answer, once one begins; `is_over` when there is no more of it, and `left`
+    when its client went before.
     """
 
     client: str
@@ -38,9 +40,11 @@ class RequestContext:
     first_byte: float | None = None
     is_answered: bool = False
     is_final: bool = False
+    is_over_budget: bool = False
     login: bytes | None = field(default=None, repr=False)
     lacks_login: bool = False
     no_fallbacks: bool = False
+    prompt_tokens: int | None = None
     trying: str | None = None
     usage: UsageWatch = field(default_factory=UsageWatch)
     observer: Observer | None = None

@@ -15,12 +15,13 @@ from llmswitch.engine import pending_rows, refusals
 from llmswitch.engine.ledger_writer import Writer
 from llmswitch.engine.refusals import Strangers, record_refusal
 from llmswitch.engine.request import RequestContext
-from llmswitch.engine.spending import Spending
+from llmswitch.engine.spending import Open, Spending
 from llmswitch.engine.streams import Observer
 from llmswitch.ledger import NO_CLIENT, Try
 from tests.test_ledger import ROW
 
 DEPLOYMENT = "id-of-a-deployment"
+INFO = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}
 WHOLE = b'data: {"type":"message_stop"}\n\n'
 
 
@@ -33,6 +34,7 @@ class Desk:
         self.context = RequestContext("gateway", None, None, asked="glm-4.7")
         self.context.trying = DEPLOYMENT
         self.context.observer = Observer(is_stream=True)
+        self.spending.reserve(Open(self.context.id, "glm-4.7", INFO, "gateway", 9))
 
     def see(self, body: bytes) -> None:
         """What the client gets."""
@@ -52,6 +54,11 @@ class Desk:
     def put(self) -> list[tuple[int, str | None, float | None]]:
         """What was put to be written: status, error, cost."""
         return [(row.status, row.error, row.cost) for row in self.writer._rows]
+
+    @property
+    def reserved(self) -> float:
+        """What is held."""
+        return self.spending.accounts()[0].reserved
 
 
 @pytest.fixture
@@ -82,7 +89,7 @@ def test_it_waits_for_both_in_either_order(desk: Desk) -> None:
 
     def check_waiting() -> None:
         assert desk.put == []
-        assert desk.spending.accounts()[0].spent == 0.5
+        assert (desk.reserved, desk.spending.accounts()[0].spent) == (0, 0.5)
 
     run(desk.tell, check_waiting, lambda: desk.see(WHOLE), desk.end)
     assert desk.put == [(200, None, 0.5)]
@@ -104,8 +111,12 @@ def test_the_end_first(
     """What the client saw decides what became of it; a client that goes after the end missed
     nothing, and an error is one whoever is left to see it.
     """
-    run(lambda: desk.see(body), lambda: desk.end(left=left), desk.tell)
-    assert desk.put == [expected]
+
+    def check_held() -> None:
+        assert (desk.put, desk.reserved > 0) == ([], True)
+
+    run(lambda: desk.see(body), lambda: desk.end(left=left), check_held, desk.tell)
+    assert (desk.put, desk.reserved) == ([expected], 0)
     assert [row.status for row in desk.context.rows] == [expected[0]]
 
 
@@ -116,20 +127,20 @@ def test_an_end_that_does_not_come(desk: Desk) -> None:
 
 
 def test_litellm_says_nothing(desk: Desk) -> None:
-    """The row is written, with a cost that nobody knows."""
+    """The row is written, with a cost that nobody knows; nothing stays held."""
     run(lambda: desk.see(WHOLE), desk.end)
-    assert desk.put == [(200, None, None)]
+    assert (desk.put, desk.reserved) == ([(200, None, None)], 0)
 
 
 def test_a_failed_try_is_written_at_once(desk: Desk) -> None:
-    """Whatever becomes of the request."""
+    """What is held stays for the next try, until the request is over."""
     failed = ROW._replace(status=500, error="Timeout", cost=0.0)
 
-    def check() -> None:
-        assert desk.put == [(500, "Timeout", 0.0)]
+    def check_held() -> None:
+        assert desk.reserved > 0
 
-    run(lambda: desk.tell(failed), check, desk.end)
-    assert len(desk.put) == 1
+    run(lambda: desk.tell(failed), check_held, desk.end)
+    assert (desk.put, desk.reserved) == ([(500, "Timeout", 0.0)], 0)
 
 
 def test_a_worker_that_leaves_writes_what_waits(desk: Desk) -> None:
