@@ -6,7 +6,6 @@ returns a Cell; it changes nothing and prints nothing.
 
 from __future__ import annotations
 
-import http
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from threading import Event
@@ -17,7 +16,6 @@ from llmswitch.menu import Row
 from llmswitch.probe_bodies import (
     NOTE,
     PASSWORD,
-    UNKNOWN,
     cached,
     client_body,
     form_of,
@@ -134,19 +132,9 @@ def _with_result(messages: list[Json], said: Message, more: str = "") -> list[Js
 
 
 def body(target: Target) -> Cell:
-    """The request that Claude Code sends with llmswitch's settings, and a field of the future."""
+    """The request that Claude Code sends with llmswitch's settings."""
     form = form_of(behaves_as(target.row))
-    sent = client_body(form, target.mark)
-    try:
-        return _said(_ask(target, {**sent, UNKNOWN: True}))
-    except AnswerError as failure:
-        if failure.status != http.HTTPStatus.BAD_REQUEST or UNKNOWN not in (failure.words or ""):
-            raise
-        cell = _said(_ask(target, sent))
-        if cell.level != "ok":
-            return cell
-        note = "refuses a field that it does not know, as a newer Claude Code may send"
-        return Cell("warning", note, failure.words)
+    return _said(_ask(target, client_body(form, target.mark)))
 
 
 def tokens(target: Target) -> Cell:

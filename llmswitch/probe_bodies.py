@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 from llmswitch.menu import Row
 
 Json = dict[str, Any]
-UNKNOWN = "llmswitch_unknown_field"  # stands for what a later client may send
 PASSWORD = "marmalade"  # noqa: S105 - only a model that has read the note can say it
 NOTE = f"The note says: {PASSWORD}."
 _SHORT = 1000  # max_tokens of a question that one word answers; a model may think about it

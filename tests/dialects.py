@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmswitch.subscription import TEST_HOST
 from tests.conftest import free_port, make_user
 from tests.gateways import AUTHENTICATION, NO_WAY_OUT, STRAYS, wait_for
 from tests.ledgers import House
@@ -98,6 +99,7 @@ def open_dialects(root: Path, more: str = "") -> Iterator[House]:
         }
         house = House(user, upstreams, free_port())
         urls = {name: upstream.url for name, upstream in upstreams.items()}
+        user.keys = {**user.keys, TEST_HOST: urls["max"].removeprefix("http://")}
         user.write_profile(PROFILE.format(port=house.port, more=more, **urls))
         try:
             done = user.run("up")

@@ -24,7 +24,7 @@ from llmswitch.probe import (
     run,
     stream,
 )
-from llmswitch.probe_bodies import UNKNOWN, estimate, form_of
+from llmswitch.probe_bodies import estimate, form_of
 from llmswitch.probe_cures import cure_of
 from llmswitch.probe_wire import (
     AnswerError,
@@ -65,7 +65,6 @@ models:
   failing: {{model: fake/failing, fallbacks: [healthy]}}
   down: gone/down
   chat: mine/chat
-  strict-chat: mine/strict-chat
   no-effort: {{model: mine/no-effort, label: No effort, drop: [user]}}
   chat-only: only/chat-only
   claude: an/claude-opus-4-5-20251101
@@ -129,7 +128,6 @@ BEHAVIOURS = {
     "no-stream": replace(HEALTHY, refuse=refuses_streams),
     "one-piece": replace(HEALTHY, whole=True),
     "strict": replace(HEALTHY, refuse=refuses_field("context_management")),
-    "strict-chat": replace(HEALTHY, refuse=refuses_field(UNKNOWN)),
     "no-effort": replace(HEALTHY, refuse=refuses_field("reasoning_effort")),
     "no-system": replace(HEALTHY, refuse=refuses_system),
     "jealous": replace(HEALTHY, refuse=refuses_foreign_thinking),
@@ -317,17 +315,6 @@ def test_a_slow_first_token_is_a_warning(bench: Bench) -> None:
         "stream": Cell("warning", f"{seconds:g} s to the first token", seconds=seconds)
     }
     assert stream(bench.target("slow")).level == "ok"
-
-
-def test_a_field_of_the_future_that_is_refused_is_a_warning(bench: Bench) -> None:
-    """Translated requests carry unknown fields on; today's client sends none."""
-    found = bench.check("strict-chat")
-    assert found["client body"] == Cell(
-        "warning",
-        "refuses a field that it does not know, as a newer Claude Code may send",
-        f"{UNKNOWN}: Extra inputs are not permitted",
-    )
-    assert set(found) == {"client body", "cache"}
 
 
 SKIPPED = dict.fromkeys([name for name, _ in PROBES][1:], Cell("skipped", "no plain answer"))

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from llmswitch.subscription import TEST_HOST
 from tests.conftest import free_port, make_user
 from tests.gateways import NO_WAY_OUT, STRAYS, Gateway
 from tests.upstream import Json
@@ -145,7 +146,8 @@ def running(
 ) -> Iterator[tuple[Gateway, Counter]]:
     """A gateway whose models are all there."""
     user = make_user(tmp_path_factory.mktemp("counts"))
-    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS}
+    host = {TEST_HOST: counter.url.removeprefix("http://")}
+    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS, **host}
     port = free_port()
     user.write_profile(PROFILE.format(url=counter.url, port=port))
     done = user.run("up")
