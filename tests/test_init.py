@@ -88,7 +88,7 @@ ANTHROPIC_API_KEY is kept in ~/.config/llmswitch/keys.json
 wrote ~/.config/llmswitch/profiles/main.yaml
 started on 127.0.0.1:PORT, pid PID
 installed ~/.local/bin/claude-multi
-llmswitch doctor: 25 checks, nothing is wrong
+llmswitch doctor: 24 checks, nothing is wrong
 note: Anthropic alone needs no gateway    -> llmswitch wrapper install --direct anthropic
 
 next:  claude-multi  Claude Code, with every model in /model"""
@@ -551,7 +551,7 @@ k takes another key; n leaves, and nothing is written
         terminal.enter()
         assert terminal.wait_exit() == 0
         screen = terminal.text()
-    assert "llmswitch doctor: 25 checks, nothing is wrong\n\nnext:  claude-multi" in screen
+    assert "llmswitch doctor: 24 checks, nothing is wrong\n\nnext:  claude-multi" in screen
     done = subprocess.run(
         [connected.home / ".local/bin/claude-multi", "-p", "good morning"],
         env=connected.env,
@@ -721,7 +721,7 @@ def test_from_a_file_it_asks_nothing_and_starts(someone: Newcomer) -> None:
 wrote ~/.config/llmswitch/profiles/mine.yaml
 started on 127.0.0.1:PORT, pid PID
 installed ~/.local/bin/claude-multi
-llmswitch doctor: 24 checks, 1 to look at
+llmswitch doctor: 23 checks, 1 to look at
 RESULT   CHECK    MESSAGE
 warning  wrapper  ~/.local/bin is not on PATH
                   -> export PATH=~/.local/bin:"$PATH"
