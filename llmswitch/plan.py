@@ -53,12 +53,21 @@ _PASSED_ON = [
     "https_proxy",
     "http_proxy",
 ]
+# LiteLLM (1.108.7, 1.110.2) fetches and sends nothing by itself, and makes no request by its parts
+# in Rust: engine/patches.py does not reach them.
 _LITELLM = {
     "DISABLE_ADMIN_UI": "True",
+    "LITELLM_DISABLE_BUG_REPORT_LINK": "True",  # else its errors invite to its own tracker
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
     "LITELLM_LOG": "ERROR",  # its warnings are of a server that many people sign in to
     "LITELLM_MODE": "PRODUCTION",  # else it loads any .env that it finds above its own folder
+    "LITELLM_OFFLINE_MODE": "True",  # from 1.110 on: all of its own fetching
+    "LITELLM_RUST": "False",
+    "LITELLM_TELEMETRY_DISABLED": "True",
     "NO_DOCS": "True",
     "NO_OPENAPI": "True",
     "NO_REDOC": "True",

@@ -221,10 +221,17 @@ def test_environment_is_built_from_nothing(shell: Mission, proxy: Proxy) -> None
             [user.gateway_state()[name] for name in ("host", "port", "version", "engine")]
         ),
         "DISABLE_ADMIN_UI": "True",
+        "LITELLM_DISABLE_BUG_REPORT_LINK": "True",
         "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+        "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+        "LITELLM_LOCAL_BLOG_POSTS": "True",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
         "LITELLM_LOG": "ERROR",
         "LITELLM_MODE": "PRODUCTION",
+        "LITELLM_OFFLINE_MODE": "True",
+        "LITELLM_RUST": "False",
+        "LITELLM_TELEMETRY_DISABLED": "True",
         "NO_DOCS": "True",
         "NO_OPENAPI": "True",
         "NO_REDOC": "True",
@@ -239,6 +246,7 @@ def test_environment_is_built_from_nothing(shell: Mission, proxy: Proxy) -> None
         assert dict(item.split("=", 1) for item in raw.split("\0") if item) == expected
 
 
+@pytest.mark.engine
 def test_upstreams_on_loopback_need_no_proxy(shell: Mission, proxy: Proxy) -> None:
     """A provider on this machine is reached directly, whatever the shell's proxy; and neither the
     start nor a request has anything to ask of the network.
