@@ -24,7 +24,7 @@ UV_REQUIREMENT = import tomllib; \
   print("uv==" + uv["version"], *("--hash=" + wheel["hash"] for wheel in uv["wheels"]))
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types unit wheel-test format bench lock clean
+.PHONY: help setup demo test lint types unit wheel-test engine format bench lock clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -52,6 +52,9 @@ unit: $(SYNCED) ## pytest with branch coverage (WORKERS=2, PYTEST_ARGS=...)
 
 wheel-test: $(SYNCED) ## build the wheel and use it in a clean environment, far from the checkout
 	sh tests/wheel_smoke.sh
+
+engine: $(SYNCED) ## what is relied on of LiteLLM, with the oldest, the newest and a newer one (30 minutes)
+	WORKERS=$(WORKERS) $(BIN)/python -m tests.contract $(PYTEST_ARGS)
 
 format: $(SYNCED) ## let ruff format and fix what it can
 	$(BIN)/ruff format

@@ -13,7 +13,7 @@ from llmswitch.engine.answers import error_body
 from llmswitch.plan import _LITELLM
 from tests.gateways import SERVED, Gateway, Lab, open_lab
 
-pytestmark = [pytest.mark.xdist_group("auth"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("auth"), pytest.mark.timeout(300)]
 
 PREFIX = "llmswitch: "
 NO_KEY = "llmswitch: no key was sent; the gateway's key is in llmswitch's file gateway.key"

@@ -24,7 +24,7 @@ from tests.ledgers import House, open_house
 from tests.test_routes import TOOLS, tool_use
 from tests.upstream import Behaviour, Json, Tool, Usage
 
-pytestmark = [pytest.mark.xdist_group("caching"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("caching"), pytest.mark.timeout(300)]
 
 PROFILE = """\
 models:

@@ -19,7 +19,7 @@ from tests.conftest import free_port, make_user
 from tests.gateways import AUTHENTICATION, NO_WAY_OUT, STRAYS, Lab, secrets_in
 from tests.upstream import Behaviour, FakeUpstream, Tool, _Exchange
 
-pytestmark = [pytest.mark.xdist_group("catalogue"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("catalogue"), pytest.mark.timeout(300)]
 
 # They sign requests or fetch tokens with a cloud's own credentials, from hosts that are made of a
 # region or a project: no fake upstream on this machine can take their place.

@@ -16,7 +16,11 @@ from tests.gateways import KEYS, Gateway, Lab, open_lab, wait_for
 from tests.test_ledger import count, settled
 from tests.upstream import Behaviour, FakeUpstream, Usage
 
-pytestmark = [pytest.mark.xdist_group("client-fields"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("client-fields"),
+    pytest.mark.timeout(300),
+]
 
 DIALECTS = ("anthropic", "messages", "chat", "responses", "litellm")
 ROUTES = ("/v1/messages", "/v1/chat/completions")

@@ -27,7 +27,7 @@ from tests.gateways import (
 )
 from tests.upstream import Behaviour, FakeUpstream, Json, Request
 
-pytestmark = [pytest.mark.xdist_group("credentials"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("credentials"), pytest.mark.timeout(300)]
 
 DEAD = "http://127.0.0.1:9"
 # Where LiteLLM would send requests if it took these from the shell.

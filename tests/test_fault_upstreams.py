@@ -45,7 +45,11 @@ from tests.misbehaving import (
 )
 from tests.upstream import Behaviour, FakeUpstream
 
-pytestmark = [pytest.mark.xdist_group("fault-upstreams"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("fault-upstreams"),
+    pytest.mark.timeout(300),
+]
 
 PROFILE = """
 models:

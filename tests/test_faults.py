@@ -15,7 +15,7 @@ from tests.gateways import DIALECTS, Reply
 from tests.ledgers import House, open_house
 from tests.upstream import Behaviour
 
-pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
 
 
 class Fault(NamedTuple):

@@ -17,7 +17,7 @@ from tests.gateways import DIALECTS
 from tests.ledgers import House, open_house
 from tests.upstream import Behaviour, Json, Tool, Usage
 
-pytestmark = [pytest.mark.xdist_group("money"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("money"), pytest.mark.timeout(300)]
 
 Price = tuple[str, str, str, str]
 KINDS = ("input", "output", "cache_read", "cache_write")

@@ -13,7 +13,7 @@ import pytest
 from tests.gateways import DIALECTS, MODELS, Gateway, Lab, Reply, open_lab
 from tests.upstream import Behaviour, Json, Tool, Usage
 
-pytestmark = [pytest.mark.xdist_group("routes"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("routes"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

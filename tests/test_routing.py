@@ -13,7 +13,7 @@ from tests.gateways import wait_for
 from tests.ledgers import House, open_house
 from tests.upstream import Behaviour
 
-pytestmark = [pytest.mark.xdist_group("routing"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("routing"), pytest.mark.timeout(300)]
 
 PROFILE = """\
 models:

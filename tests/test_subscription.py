@@ -28,7 +28,7 @@ from tests.gateways import (
 )
 from tests.upstream import Behaviour, FakeUpstream
 
-pytestmark = [pytest.mark.xdist_group("subscription"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("subscription"), pytest.mark.timeout(300)]
 
 LOGIN = "sk-ant-oat01-login-of-the-user_ABCDEF-0123456789"
 OTHER_LOGIN = "sk-ant-oat01-login-of-somebody-else"
