@@ -20,7 +20,7 @@ from llmswitch.engine.streams import NO_END, Failure
 from llmswitch.ledger import CLIENT_LEFT, Try
 
 OK = 200
-LONGEST_WAIT = 5.0  # seconds; LiteLLM tells of a try some milliseconds after its end
+LONGEST_WAIT = 3.0  # seconds; LiteLLM tells of a try some milliseconds after its end
 _LEFT = Failure(CLIENT_LEFT, "ClientLeft")
 Missing = Callable[[RequestContext], Try | None]
 
