@@ -41,6 +41,16 @@ _VALUES = tuple(
         rf"({_NAMED}(?:{_QUOTE})?{_IS}(?:-\s)?)(?![|>])((?:(?:bearer|basic)\s+)?[^\s\"',;&}})\\]{{1,500}})",
     )
 )
+# The forms of keys that vendors give out, wherever they stand; a vendor may put * into its own.
+_KEYS = (
+    r"\b(?:sk|pk|rk|csk|xai|nvapi|pplx|r8|tvly|sess|xox[abp])[-_][\w*-]{6,}",
+    r"\b(?:gsk|hf|fw|tgp|gh[opsur]|github_pat|glpat)[-_]\w{6,}",
+    r"\bAIza[\w-]{10,}|\bya29\.[\w-]+|\b(?:AKIA|ASIA)[A-Z0-9]{12,}",
+    r"\beyJ[\w-]+(?:\.[\w-]+)+",
+    r"\b[0-9a-f]{32}\.\w{6,}",
+)
+_KEY = re.compile("|".join(_KEYS), re.IGNORECASE)
+_BEARER = re.compile(r"\b(bearer)\s{1,20}[\w.~+/=*-]{4,}", re.IGNORECASE)
 _FORMS = tuple(
     (re.compile(pattern, re.IGNORECASE), put)
     for pattern, put in (
@@ -55,12 +65,7 @@ _FORMS = tuple(
         (r"\b((?:set-)?cookie(?:\\*[\"'])?\s{0,20}[:=,]\s{0,20}b?[\"']?)[^\n\"']+", rf"\1{HIDDEN}"),
         (r"\b(bearer|basic)(\s{1,20}|%20)[\w.~+/=%-]{4,}", rf"\1\2{HIDDEN}"),
         (r"([?&](?:key|sig|signature)=)[^&\s\"']+", rf"\1{HIDDEN}"),
-        # The forms of keys that vendors give out, wherever they stand.
-        (r"\b(?:sk|pk|rk|csk|xai|nvapi|pplx|r8|tvly|sess|xox[abp])[-_][\w-]{6,}", HIDDEN),
-        (r"\b(?:gsk|hf|fw|tgp|gh[opsur]|github_pat|glpat)[-_]\w{6,}", HIDDEN),
-        (r"\bAIza[\w-]{10,}|\bya29\.[\w-]+|\b(?:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
-        (r"\beyJ[\w-]+(?:\.[\w-]+)+", HIDDEN),
-        (r"\b[0-9a-f]{32}\.\w{6,}", HIDDEN),
+        *((pattern, HIDDEN) for pattern in _KEYS),
         (r"(https://hooks\.slack\.com/)\S+", rf"\1{HIDDEN}"),
         # Whatever else is too long and too mixed to be a word.
         (
@@ -85,14 +90,17 @@ def in_url(value: str) -> list[str]:
     return [part for part in (parts.username, parts.password) if part]
 
 
+def without_keys(text: str, secrets: Iterable[str]) -> str:
+    """The text without these secrets and without what looks like a key; all else stays."""
+    return _BEARER.sub(rf"\1 {HIDDEN}", _KEY.sub(HIDDEN, _without(text, secrets)))
+
+
 def redact(text: str, secrets: Iterable[str], home: Path, who: Mapping[str, str]) -> str:
     """The text without these secrets, without anything that looks like one, with `~` for the home
     folder and, for each name in `who` (the user's, the machine's), the word that stands for it.
     """
     text = "\n".join(line[:_LONGEST_LINE] for line in text.split("\n"))
-    written = {form for secret in secrets for form in _written(secret)}
-    for form in sorted(written, key=len, reverse=True):
-        text = text.replace(form, HIDDEN)
+    text = _without(text, secrets)
     for pattern, put in _FORMS:
         text = pattern.sub(put, text)
     for pattern in _VALUES:
@@ -110,6 +118,13 @@ def with_tilde(text: str, home: Path) -> str:
     if not home.is_absolute() or home == Path("/"):
         return text
     return re.sub(rf"(?<![\w'/~.-]){re.escape(str(home))}(?=[/\s:;,\"')]|$)", "~", text)
+
+
+def _without(text: str, secrets: Iterable[str]) -> str:
+    written = {form for secret in secrets for form in _written(secret)}
+    for form in sorted(written, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    return text
 
 
 def _written(secret: str) -> Iterator[str]:

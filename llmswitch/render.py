@@ -37,6 +37,7 @@ _ENGINE_PREFIX = {
     "responses": "openai",
 }
 _CALLBACKS = (
+    "llmswitch.engine.provider_errors.provider_errors",
     "llmswitch.engine.model_names.names",
     "llmswitch.engine.recorder.ledger",
     "llmswitch.engine.budget.budgets",
@@ -263,7 +264,7 @@ def _model_info(row: Row) -> dict[str, Any]:
         }
         info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items()}
         info |= dict(row.tiers)
-    info["llmswitch_provider"] = row.provider_name
+    info |= {"llmswitch_provider": row.provider_name, "llmswitch_label": row.provider_label}
     if counts_tokens(row.provider):
         info["llmswitch_counts_tokens"] = True
     if row.needs_login:

@@ -14,10 +14,10 @@ import struct
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tests.upstream import Answer, Chat, Json, Messages, Usage
+from tests.upstream import Answer, Chat, Json, Messages, Responses, Usage
 
 MODEL = "liar"
 TEXT = "I am the answer"
@@ -44,6 +44,7 @@ class Wire:
         return "/chat/completions" in self.path
 
     path: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     async def send(self, data: bytes) -> None:
         """Write, and wait until the other side has taken most of it."""
@@ -108,7 +109,9 @@ class Wire:
         self.writer.transport.abort()
 
     @property
-    def _dialect(self) -> Messages | Chat:
+    def _dialect(self) -> Messages | Chat | Responses:
+        if "/responses" in self.path:
+            return Responses()
         return Chat() if self.is_chat else Messages()
 
     def _made(self, words: Sequence[str]) -> Answer:
@@ -174,7 +177,7 @@ class MisbehavingUpstream:
             headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
             body = json.loads(await reader.readexactly(int(headers["content-length"])))
             self.answered += 1
-            await self.fault(Wire(reader, writer, body, lines[0].split(" ")[1]))
+            await self.fault(Wire(reader, writer, body, lines[0].split(" ")[1], headers))
         self.open -= 1
         with suppress(OSError):
             writer.close()

@@ -191,8 +191,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 OUTCOMES = {
     "content-length too long": "EEEE",
     "content-length too short": "EUER",
-    "an HTML page": "EUEN",
-    "an error with 200": "EUEE",
+    "an HTML page": "EEEN",
+    "an error with 200": "EEEE",
     "nothing": "EEEN",
     "null": "EUEN",
     "a list": "EUEN",

@@ -38,6 +38,7 @@ from llmswitch.render import (
 )
 
 CALLBACKS = [
+    "llmswitch.engine.provider_errors.provider_errors",
     "llmswitch.engine.model_names.names",
     "llmswitch.engine.recorder.ledger",
     "llmswitch.engine.budget.budgets",
@@ -208,6 +209,7 @@ def test_each_dialect_has_its_deployment(
             "model_info": {
                 "display_name": "m (y) · mine · context unknown · price unknown",
                 "llmswitch_provider": "mine",
+                "llmswitch_label": "mine",
                 **({"llmswitch_key": "K"} if "api_key" in params else {}),
                 **info,
             },
@@ -326,11 +328,13 @@ models:
         "cache_read_input_token_cost": 0.0,
         "cache_creation_input_token_cost": 3.3e-06,
         "llmswitch_provider": "ollama",
+        "llmswitch_label": "Ollama",
     }
     assert second == {
         "display_name": "b (y) · Ollama · context unknown · price unknown",
         "supported_endpoints": ["/v1/messages"],
         "llmswitch_provider": "ollama",
+        "llmswitch_label": "Ollama",
     }
 
 

@@ -74,7 +74,7 @@ LAYERS = [
     ["__main__"],
 ]
 # Loaded by the commands and inside LiteLLM; so standard library and nothing of ours.
-SHARED = {"llmswitch.ledger", "llmswitch.budgets", "llmswitch.request_line"}
+SHARED = {"llmswitch.ledger", "llmswitch.budgets", "llmswitch.request_line", "llmswitch.redact"}
 ENGINE = {"litellm", "fastapi", "starlette", "uvicorn", "gunicorn"}
 WRITERS = {
     "cli": {"stdout", "stderr"},

@@ -74,7 +74,7 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
             return
         inner = _inner(scope, headers, content)
         again = receive if content is None else sent_again(content, receive)
-        await app(inner, again, _releasing(watched(send, context), body))
+        await app(inner, again, _releasing(watched(send, context, scope["path"]), body))
     except RefusedError as refusal:
         await _refuse(scope, send, context, refusal)
     except GoneError:

@@ -15,17 +15,18 @@ def mask_keys() -> None:
     """Mask them in all that is logged from now on. Called in each worker, which has the keys that
     are set by then.
     """
-    secrets = sorted(_secrets(), key=len, reverse=True)
+    hidden = sorted(secrets(), key=len, reverse=True)
 
     def masked(text: str) -> str:
-        for secret in secrets:
+        for secret in hidden:
             text = text.replace(secret, _MASK)
         return text.replace("\n", "\n  ")  # what someone else has written begins no line of ours
 
     mask_log(masked)
 
 
-def _secrets() -> set[str]:
+def secrets() -> set[str]:
+    """The values of this process's environment that are credentials by their names."""
     return {
         value
         for name, value in os.environ.items()

@@ -29,6 +29,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from llmswitch.engine.request import current
 
 _SO_FAR = "LiteLLM 1.108.0 to 1.110.2"
+TOO_LONG = "the answer is longer than"
 _LONGEST = 64_000_000  # bytes of an answer, unpacked: 200,000 tokens, each with an event of its own
 _LONGEST_ERROR = 100_000  # bytes
 _REDIRECT = 307
@@ -131,7 +132,7 @@ def _bounded(bytes_of: Any, error: type[Exception]) -> Any:
         async for part in bytes_of(answer, chunk_size):
             length += len(part)
             if length > _LONGEST:
-                raise error(f"the answer is longer than {_LONGEST // 1_000_000} MB")
+                raise error(f"{TOO_LONG} {_LONGEST // 1_000_000} MB")
             if context := current.get():
                 context.usage.see(part)
             yield part

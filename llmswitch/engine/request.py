@@ -10,11 +10,29 @@ import time
 import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from llmswitch.engine.streams import Observer, UsageWatch
 from llmswitch.ledger import Try
 
 _LONGEST = 200  # characters of a name that a client sends
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What one try of a model got in place of an answer. `message` is what the client is told: the
+    provider's words behind its label, or a refusal of ours. `kind`, `code` and `request_id` are
+    those of the upstream's error, in Anthropic's form or (not `is_anthropic`) in another.
+    """
+
+    model: str
+    status: int
+    message: str
+    is_anthropic: bool = False
+    kind: str | None = None
+    code: str | None = None
+    request_id: str | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass
@@ -29,7 +47,8 @@ class RequestContext:
     `prompt_tokens` is an estimate, None until a budget has asked for it. `trying` is LiteLLM's id
     of the deployment that is asked and not told of yet, `usage` sees what its provider answers.
     `observer` sees the answer, once one begins; `is_over` when there is no more of it, and `left`
-    when its client went before.
+    when its client went before. `deployment` is LiteLLM's of the try that is under way and has not
+    failed, `failures` what the others got, `exceptions` all that LiteLLM raised for those.
     """
 
     client: str
@@ -52,6 +71,9 @@ class RequestContext:
     left: bool = False
     tried: set[str] = field(default_factory=set)
     rows: list[Try] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    exceptions: list[BaseException] = field(default_factory=list, repr=False)
+    deployment: dict[str, Any] = field(default_factory=dict, repr=False)
     arrived: float = field(default_factory=time.monotonic)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 

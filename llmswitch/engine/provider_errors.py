@@ -1,0 +1,237 @@
+"""What each try of a request got in place of an answer (a LiteLLM hook).
+
+LiteLLM puts a status and words of its own around an upstream's error. What the upstream sent stands
+in the chain of its exception: from there it is noted, and answers.py tells it to the client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import aiohttp
+import httpx
+import httpx2
+from litellm.integrations.custom_logger import CustomLogger
+
+from llmswitch.engine.error_words import (
+    BAD_GATEWAY,
+    ERRORS,
+    UNREADABLE,
+    error_in,
+    fitting_status,
+    loaded,
+    own_words,
+    words_of,
+)
+from llmswitch.engine.key_rotation import failures as keys
+from llmswitch.engine.outgoing import secrets
+from llmswitch.engine.patches import TOO_LONG
+from llmswitch.engine.request import Failure, RequestContext, current
+from llmswitch.redact import without_keys
+
+_OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _SILENT = 200, 400, 401, 403, 504
+_OF_THE_CLIENT = range(400, 500)
+_LOGIN = "Claude login"  # what render.py calls the key of a model that has none of its own
+_HEADERS = re.compile(r"retry-after|request-id|x-should-retry|anthropic-ratelimit-[a-z-]+")
+# Of httpx2 since openai 3, of aiohttp below httpx in LiteLLM.
+_REFUSED = (httpx.HTTPStatusError, httpx2.HTTPStatusError)
+_TIMEOUTS = (httpx.TimeoutException, httpx2.TimeoutException, TimeoutError)
+_BROKEN = (httpx.RequestError, httpx2.RequestError, aiohttp.ClientError, OSError)
+_NOT_CONNECTED = (httpx.ConnectError, httpx2.ConnectError, aiohttp.ClientConnectorError)
+_WAITED = re.compile(r"Timeout passed=([\d.]+)")
+_OF_A_TRY = ("original_response", "api_call_start_time")
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class ProviderErrors(CustomLogger):
+    """Notes which deployment is tried, and what a try that failed has got."""
+
+    async def async_pre_call_check(self, deployment: dict[str, Any], parent_otel_span: Any) -> None:
+        """A deployment was chosen for a try."""
+        if context := current.get():
+            context.deployment = deployment
+
+    async def async_filter_deployments(
+        self,
+        model: str,
+        healthy_deployments: list[Any],
+        messages: Any,
+        request_kwargs: dict[str, Any] | None = None,
+        parent_otel_span: Any = None,
+    ) -> list[Any]:
+        """A new try begins: LiteLLM would still know the answer to the one before it."""
+        if logged := (request_kwargs or {}).get("litellm_logging_obj"):
+            for name in _OF_A_TRY:
+                logged.model_call_details.pop(name, None)
+        return healthy_deployments
+
+    async def async_log_failure_event(
+        self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """A try has failed."""
+        if context := current.get():
+            _note(kwargs.get("exception"), kwargs, context)
+
+    async def async_post_call_failure_hook(
+        self,
+        request_data: dict[str, Any],
+        original_exception: Exception,
+        user_api_key_dict: Any,
+        traceback_str: str | None = None,
+    ) -> None:
+        """A request has failed. LiteLLM may tell of its last try when the client has its answer."""
+        context = current.get()
+        if context and context.deployment:
+            known = {
+                "litellm_params": context.deployment,
+                "standard_logging_object": {"model_group": context.deployment["model_name"]},
+                "api_call_start_time": context.arrived,
+            }
+            _note(original_exception, known, context)
+
+
+provider_errors = ProviderErrors()
+
+
+def _note(
+    exception: BaseException | None, kwargs: Mapping[str, Any], context: RequestContext
+) -> None:
+    chain = [*_chain(exception, context.exceptions)]
+    if chain:
+        context.failures.append(_failure(chain, kwargs, context))
+        context.exceptions += chain
+        context.deployment = {}
+
+
+def noted(body: Any, context: RequestContext) -> Failure:
+    """The newest failure: what LiteLLM has noted of the try that is under way, else `body`, which
+    it takes for an answer: JSON, or text.
+    """
+    if context.deployment or not context.failures:
+        info = context.deployment.get("model_info") or {}
+        model = context.deployment.get("model_name") or context.asked or ""
+        error = error_in(body)
+        status = fitting_status(error) if error else _OK
+        context.failures.append(_of_provider(model, info, context, status, body))
+        keys.note(str(info.get("id")), status)
+        context.deployment = {}
+    return context.failures[-1]
+
+
+def refusal(status: int, words: str, model: str = "") -> Failure:
+    """What we, or LiteLLM in its own way, refuse before anything is sent."""
+    known = status if status in ERRORS else BAD_GATEWAY
+    return Failure(model, known, f"llmswitch: {without_keys(own_words(words), secrets())}")
+
+
+def _failure(
+    chain: list[BaseException], kwargs: Mapping[str, Any], context: RequestContext
+) -> Failure:
+    info = (kwargs.get("litellm_params") or {}).get("model_info") or {}
+    model = (kwargs.get("standard_logging_object") or {}).get("model_group") or context.asked or ""
+    known = next((one for one in chain if isinstance(one, (*_REFUSED, *_BROKEN, *_TIMEOUTS))), None)
+    if isinstance(known, _REFUSED):
+        answer = known.response
+        headers = _kept(answer.headers)
+        return _of_provider(model, info, context, answer.status_code, answer.text, headers)
+    if isinstance(known, _TIMEOUTS):
+        waited = next((found for one in chain if (found := _WAITED.search(str(one)))), None)
+        words = f"no answer within {float(waited[1]):g} s" if waited else "no answer in time"
+        return _of_provider(model, info, context, _SILENT, words)
+    if known:
+        return _of_provider(model, info, context, BAD_GATEWAY, _why_broken(known))
+    if not kwargs.get("api_call_start_time"):
+        status = getattr(chain[0], "status_code", None) or _BAD_REQUEST
+        said = words_of(getattr(chain[0], "detail", None) or str(chain[0]))
+        return refusal(status if status in _OF_THE_CLIENT else _BAD_REQUEST, said, model)
+    return _of_words(chain, kwargs, context, model, info)
+
+
+def _of_words(
+    chain: list[BaseException],
+    kwargs: Mapping[str, Any],
+    context: RequestContext,
+    model: str,
+    info: Mapping[str, Any],
+) -> Failure:
+    """Of an answer with 200 that LiteLLM could make nothing of: the error that is in it, else what
+    LiteLLM says of it.
+    """
+    whole = None if kwargs.get("stream") else kwargs.get("original_response")
+    said = own_words(str(chain[0]))
+    for data in (loaded(str(whole)), loaded(said)):
+        if error := error_in(data):
+            return _of_provider(model, info, context, fitting_status(error), data)
+    if isinstance(whole, str):
+        return _of_provider(model, info, context, _OK, whole)
+    statuses = [one.status_code for one in chain if hasattr(one, "status_code")]
+    status = statuses[-1] if statuses and said != UNREADABLE else _OK
+    return _of_provider(model, info, context, status, said)
+
+
+def _why_broken(exception: BaseException) -> str:
+    """Why there is no answer, or no end of it."""
+    if isinstance(exception, _NOT_CONNECTED):
+        return "no connection: " + re.sub(r" ssl:\S+", "", str(exception))
+    if isinstance(exception, httpx.DecodingError):
+        return "the answer cannot be unpacked"
+    if str(exception).startswith(TOO_LONG):
+        return str(exception)
+    return "the connection broke before the answer was complete"
+
+
+def _chain(exception: BaseException | None, known: list[BaseException]) -> Iterator[BaseException]:
+    """An exception and those that it was made of, the outermost first, up to one that is known."""
+    found: list[BaseException] = []
+    while exception and not any(exception is one for one in (*found, *known)):
+        found.append(exception)
+        yield exception
+        exception = exception.__cause__ or exception.__context__
+
+
+def _kept(headers: Mapping[str, str]) -> Headers:
+    """Those of an upstream's headers that a client needs to know what to do next."""
+    return tuple(
+        (name.lower().encode(), value.encode("latin-1", "replace"))
+        for name, value in headers.items()
+        if _HEADERS.fullmatch(name.lower())
+    )
+
+
+def _of_provider(
+    model: str,
+    info: Mapping[str, Any],
+    context: RequestContext,
+    status: int,
+    body: Any,
+    headers: Headers = (),
+) -> Failure:
+    """Of what an upstream has answered: `body` is its text, or its JSON."""
+    data = loaded(body) if isinstance(body, str) else body
+    error = error_in(data) or {}
+    is_anthropic = isinstance(data, dict) and data.get("type") == "error"
+    provider = info.get("llmswitch_provider")
+    login = [context.login.decode("latin-1")] if context.login else []
+    words = without_keys(words_of(data), [*secrets(), *login])
+    message = f"{info.get('llmswitch_label') or provider or model}: "
+    message += words or f"answered {status} and said nothing"
+    has_key = info.get("llmswitch_key", _LOGIN) != _LOGIN
+    if status in (_UNAUTHORIZED, _FORBIDDEN) and provider and has_key:
+        message += f" -> llmswitch key check {provider}"
+    return Failure(
+        model,
+        status if status in ERRORS else BAD_GATEWAY,
+        message,
+        is_anthropic=is_anthropic,
+        kind=_text(error.get("type")),
+        code=_text(error.get("code")),
+        request_id=_text(data.get("request_id")) if is_anthropic else None,
+        headers=headers,
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
