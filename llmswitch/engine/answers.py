@@ -92,7 +92,7 @@ def watched(send: Send, context: RequestContext, path: str) -> Send:
     return _Answer(send, context, path).see if path.startswith(_API) else send
 
 
-def _body(failure: Failure, path: str) -> dict[str, Any]:
+def failure_body(failure: Failure, path: str) -> dict[str, Any]:
     """A failure in the form of a route, with what the upstream's error has in the same form."""
     is_openai = path.startswith(_OF_OPENAI)
     kind = failure.kind if failure.is_anthropic != is_openai else None
@@ -183,7 +183,7 @@ class _Answer:
         context, headers = self._context, [*failure.headers]
         if context.is_final or (context.lacks_login and failure.status == _UNAUTHORIZED):
             headers.append((b"x-should-retry", b"false"))
-        data = _body(failure, self._path)
+        data = failure_body(failure, self._path)
         await answer(self._send, failure.status, data, headers)
 
     async def _forward(self, body: bytes, *, more: bool) -> None:
@@ -228,7 +228,7 @@ def _told(event: bytes, context: RequestContext, path: str) -> bytes:
     data = loaded(event.decode(errors="replace"))
     failure = noted(data, context)
     if not path.startswith(_RESPONSES):
-        data = _body(failure, path)
+        data = failure_body(failure, path)
     elif error := error_in(data):
         error["message"] = failure.message
     else:

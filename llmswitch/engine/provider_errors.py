@@ -127,6 +127,15 @@ def refusal(status: int, words: str, model: str = "") -> Failure:
     return Failure(model, known, f"llmswitch: {without_keys(own_words(words), secrets())}")
 
 
+def of_response(
+    deployment: Mapping[str, Any], response: httpx.Response, context: RequestContext
+) -> Failure:
+    """What an upstream has refused, with the headers that tell what to do next."""
+    model, info = deployment["model_name"], deployment.get("model_info") or {}
+    status, headers = response.status_code, _kept(response.headers)
+    return _of_provider(model, info, context, status, response.text, headers)
+
+
 def _failure(
     chain: list[BaseException], kwargs: Mapping[str, Any], context: RequestContext
 ) -> Failure:

@@ -17,8 +17,9 @@ from litellm.constants import DEFAULT_IMAGE_TOKEN_COUNT
 from litellm.llms.custom_httpx.http_handler import get_async_httpx_client
 from litellm.types.utils import LlmProviders
 
-from llmswitch.engine.answers import error_body
+from llmswitch.engine.answers import failure_body
 from llmswitch.engine.asgi import Headers, RefusedError
+from llmswitch.engine.provider_errors import of_response
 from llmswitch.engine.request import RequestContext
 from llmswitch.engine.routes import COUNT_TOKENS
 from llmswitch.engine.settings import settings
@@ -33,8 +34,6 @@ _OK = 200
 # What the provider says of the request, the key or the plan: the question itself would be answered
 # like that. Anything else says of the counting alone that it does not work.
 _TOLD = (400, 401, 402, 403, 413, 422, 429)
-_PASSED_ON = ("retry-after", "request-id", "x-should-retry")
-_LONGEST = 2000  # characters of a provider's words
 _PER_MESSAGE = 3  # tokens around the text of each
 _MEDIA = ("image", "document")
 _OPAQUE = {("thinking", "signature"), ("redacted_thinking", "data")}
@@ -61,7 +60,7 @@ async def count(body: dict[str, Any], headers: Headers, context: RequestContext)
     if not isinstance(messages, list) or not messages:
         raise RefusedError(400, "messages: a list is required")
     deployment = await _counting(llm_router, body["model"], context.login)
-    if deployment and (said := await _ask(deployment, body, headers)):
+    if deployment and (said := await _ask(deployment, body, headers, context)):
         return said
     return Answer(_OK, {"input_tokens": await asyncio.to_thread(estimate, body)}, [ESTIMATED])
 
@@ -86,7 +85,9 @@ async def _counting(router: Any, name: str, login: bytes | None) -> dict[str, An
     return {**chosen, "litellm_params": params}
 
 
-async def _ask(deployment: dict[str, Any], body: dict[str, Any], headers: Headers) -> Answer | None:
+async def _ask(
+    deployment: dict[str, Any], body: dict[str, Any], headers: Headers, context: RequestContext
+) -> Answer | None:
     """What the provider answers; None where that is no count."""
     params = deployment["litellm_params"]
     dropped = params.get("additional_drop_params") or ()
@@ -102,7 +103,9 @@ async def _ask(deployment: dict[str, Any], body: dict[str, Any], headers: Header
     except (httpx.HTTPError, TimeoutError):
         return None
     if response.status_code in _TOLD:
-        return _refusal(response, params["api_key"], deployment["model_info"])
+        failure = of_response(deployment, response, context)
+        data = failure_body(failure, COUNT_TOKENS)
+        return Answer(failure.status, data, [*failure.headers])
     said = _json(response)
     number = said.get("input_tokens")
     is_count = isinstance(number, int) and not isinstance(number, bool) and number >= 0
@@ -122,23 +125,6 @@ def _sent(params: dict[str, Any], headers: Headers) -> dict[bytes, bytes]:
     if key.startswith(_LOGIN) and not any(_LOGIN_BETA in beta for beta in betas):
         betas.append(_LOGIN_BETA)
     return sent | ({b"anthropic-beta": b",".join(betas)} if betas else {})
-
-
-def _refusal(response: httpx.Response, key: str, info: dict[str, Any]) -> Answer:
-    """A provider's error as it is, its name in front and without the key that it may repeat."""
-    found = _json(response).get("error")
-    told = found if isinstance(found, dict) else {}
-    words = str(told.get("message") or response.text)[:_LONGEST].replace(key, "***")
-    status = response.status_code
-    kind = told.get("type")
-    headers = [
-        (name.encode(), value.encode())
-        for name, value in response.headers.items()
-        if name in _PASSED_ON or name.startswith("anthropic-ratelimit-")
-    ]
-    provider = info["llmswitch_provider"]
-    said = error_body(COUNT_TOKENS, status, f"{provider}: {words}", str(kind) if kind else None)
-    return Answer(status, said, headers)
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:

@@ -242,7 +242,11 @@ def test_on_openais_routes_it_has_openais_form(
         429: ("requests", "rate_limit_exceeded"),
         529: ("server_error", None),
     }
-    is_own = model not in ("anthropic", "gemini")  # what LiteLLM asks there has the same form
+    is_own = model not in (
+        "anthropic",
+        "messages",
+        "gemini",
+    )  # what LiteLLM asks there has the same form
     kind, code = ("some_type", "some") if is_own else usual[status]
     message = told(model, STATUSES[status], status)
     error = {"message": message, "type": kind, "param": None, "code": code}

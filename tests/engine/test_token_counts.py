@@ -272,10 +272,12 @@ def test_a_refusal_is_told(lab: Lab, model: str, status: int, kind: str) -> None
     lab.counter.become(status, said, headers={"retry-after": "7", "request-id": "req_1"})
     response = lab.count(model)
     name = {"anthropic": "an", "counting": "counting", "login": "max"}[model]
+    checked = status in (401, 403) and model != "login"
+    cure = f" -> llmswitch key check {name}" if checked else ""
     assert response.status_code == status
     assert response.json() == {
         "type": "error",
-        "error": {"type": kind, "message": f"{name}: the key *** is not good"},
+        "error": {"type": kind, "message": f"{name}: the key REDACTED is not good{cure}"},
     }
     assert (response.headers["retry-after"], response.headers["request-id"]) == ("7", "req_1")
 
@@ -284,7 +286,10 @@ def test_a_refusal_in_another_form_is_told_too(lab: Lab) -> None:
     """As what its status says."""
     lab.counter.become(401, b"who are you?")
     error = lab.count("counting").json()["error"]
-    assert (error["type"], error["message"]) == ("authentication_error", "counting: who are you?")
+    assert (error["type"], error["message"]) == (
+        "authentication_error",
+        "counting: who are you? -> llmswitch key check counting",
+    )
 
 
 def test_everything_of_a_prompt_is_estimated(lab: Lab) -> None:
