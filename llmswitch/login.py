@@ -16,6 +16,7 @@ from llmswitch.saved_default import settings_file
 
 TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - the name of a variable
 HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
+QUIET = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
 OWN_LOGIN = "CLAUDE_CODE_OAUTH_TOKEN"  # of `claude setup-token`
 NO_LOGIN = "no Claude login was found"
 LOG_IN = "claude    (and in it: /login)"
@@ -29,7 +30,9 @@ def gateway_access(
     """The variables by which the client opens the gateway.
 
     Beside a login the key goes in a header of its own, behind those that the user has set in
-    `surroundings`: a token in ANTHROPIC_AUTH_TOKEN would be sent in place of the login.
+    `surroundings`: a token in ANTHROPIC_AUTH_TOKEN would be sent in place of the login. The client
+    sends such headers to Anthropic too with what it asks there for itself (GET
+    /api/claude_cli/bootstrap; 2.1.197, 2.1.330, 2.1.332), which QUIET switches off in each of them.
     """
     if not with_login:
         return {TOKEN: key}
@@ -38,7 +41,8 @@ def gateway_access(
         for line in surroundings.get(HEADERS, "").splitlines()
         if line.partition(":")[0].strip().lower() not in ("", *_CREDENTIALS)
     ]
-    return {TOKEN: "", HEADERS: "\n".join([*theirs, f"x-litellm-api-key: Bearer {key}"])}
+    headers = "\n".join([*theirs, f"x-litellm-api-key: Bearer {key}"])
+    return {TOKEN: "", HEADERS: headers, QUIET: "1"}
 
 
 def is_wanted(clients: Mapping[str, Mapping[str, Any]]) -> bool:

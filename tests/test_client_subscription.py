@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from llmswitch.subscription import TEST_HOST
 from tests import clients
 from tests.conftest import Mission, start_mission
 from tests.gateways import AUTHENTICATION, secrets_in
+from tests.internet import Internet
 from tests.seat import Seat, ask, choose, leave, open_menu, switch, take_seat
-from tests.terminal import INPUT_BOX
-from tests.upstream import Behaviour
+from tests.terminal import INPUT_BOX, type_command
+from tests.upstream import Behaviour, FakeUpstream
 
 pytestmark = [pytest.mark.xdist_group("client-subscription"), pytest.mark.timeout(900)]
 
@@ -229,6 +231,73 @@ def test_what_an_editor_is_given(client: Fetch, subscribed: Mission, tmp_path: P
             check=False,
         )
         assert (done.returncode, done.stdout.split()[-1:]) == (0, [upstream]), done
+    check(subscribed)
+
+
+HOSTS = ("api.anthropic.com", "platform.claude.com", "claude.ai", "downloads.claude.ai",
+         "raw.githubusercontent.com")  # fmt: skip
+
+
+@contextmanager
+def receivers(
+    folder: Path,
+) -> Iterator[tuple[dict[str, str], dict[str, FakeUpstream]]]:
+    """What a client must have exported to find these hosts on this machine, and what each gets."""
+    with ExitStack() as stack:
+        hosts = {name: stack.enter_context(FakeUpstream(name)) for name in HOSTS}
+        internet = stack.enter_context(Internet(hosts, folder))
+        yield {**internet.env, "NODE_EXTRA_CA_CERTS": internet.env["SSL_CERT_FILE"]}, hosts
+
+
+def check_hosts(mission: Mission, hosts: Mapping[str, FakeUpstream]) -> None:
+    """The client has asked Anthropic, with its login, and nobody but the gateway has got a key."""
+    asked = hosts["api.anthropic.com"].requests
+    assert any(one.headers.get("authorization") == f"Bearer {LOGIN}" for one in asked)
+    keys = (mission.user.gateway_key(), "zai-own", "mine-own")
+    for name, host in hosts.items():
+        for request in host.requests:
+            whole = json.dumps([request.path, request.query, request.headers, request.body])
+            assert not secrets_in(whole, *keys), (name, request.path)
+
+
+@both
+@pytest.mark.parametrize("way", ["headless", "terminal", "editor"])
+def test_no_key_of_ours_reaches_anthropic(
+    way: str, client: Fetch, subscribed: Mission, tmp_path: Path
+) -> None:
+    """What the client asks Anthropic for itself, beside the conversation and at every start,
+    carries its login and not the gateway's key, though that travels in a header of its own.
+    """
+    seat = take_seat(subscribed, client(), tmp_path)
+    log_in(seat)
+    with receivers(tmp_path) as (exported, hosts):
+        seat.more = exported
+        if way == "headless":
+            done = seat.run("--model", "opus", "-p", "say")
+            assert (done.returncode, done.stdout.split()[-1:]) == (0, ["anthropic"]), done
+        elif way == "editor":
+            (listed,) = json.loads(subscribed.user.run("env", "-f", "vscode").stdout).values()
+            given = {one["name"]: one["value"] for one in listed}
+            done = subprocess.run(
+                [seat.claude, "--model", "opus", "-p", "say"],
+                env={**seat.env, **given},
+                cwd=seat.project,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert (done.returncode, done.stdout.split()[-1:]) == (0, ["anthropic"]), done
+        else:
+            with seat.open("--model", "opus") as terminal:
+                terminal.wait_for(INPUT_BOX)
+                assert ask(terminal, subscribed, "word-one").upstream == "anthropic"
+                type_command(terminal, "/usage")
+                terminal.wait_idle(1)
+                terminal.send("\x1b")
+                assert leave(terminal) == 0
+        check_hosts(subscribed, hosts)
     check(subscribed)
 
 
