@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmswitch import trust
 from llmswitch.advice import notes
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Level, NotAskedError, Verdict
@@ -32,6 +33,22 @@ def check_advice(facts: Facts) -> Verdict:
         return Verdict("ok", "nothing to know")
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return Verdict("info", found[0] + more, f"llmswitch validate {facts.ref.typed}")
+
+
+def trust_of(facts: Facts) -> trust.Trust:
+    """What to know of the profile if it is somebody else's; nothing where it has mistakes."""
+    try:
+        return trust.look(facts.profile)
+    except NotAskedError:
+        return trust.Trust((), ())
+
+
+def check_trust(facts: Facts) -> Verdict:
+    """Where it sends keys, and what of `litellm:` runs code or sends data elsewhere."""
+    found = trust.lines(trust_of(facts))
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    cure = f"if you did not write it, read all of it: llmswitch validate {facts.ref.typed}"
+    return Verdict("info", found[0] + more, cure)
 
 
 def check_prices(facts: Facts) -> Verdict:

@@ -88,14 +88,16 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a profile: every mistake at once, with its line; then what to know of it."""
-    from llmswitch import advice, clients, plan, report
+    from llmswitch import advice, clients, plan, report, trust
     from llmswitch.profile import load_profile
 
     home, ref = chosen(file or profile)
     loaded = load_profile(ref.file, plan.shown_path(ref.file))
     notes = advice.notes(loaded, keys_here(home).names) + clients.notes(home, loaded.clients)
-    data = {"profile": ref.name, "valid": True, "notes": notes}
-    show(report.valid(plan.shown_path(ref.file), len(loaded.models), notes), data, as_json)
+    found = trust.look(loaded)
+    data = {"profile": ref.name, "valid": True, "notes": notes, "trust": trust.data(found)}
+    shown = plan.shown_path(ref.file)
+    show(report.valid(shown, len(loaded.models), notes, trust.lines(found)), data, as_json)
 
 
 @app.command()
@@ -207,7 +209,7 @@ def doctor(
         raise typer.BadParameter("MODEL, --client and --yes go with --live")
     results = doctor.examine(facts)
     lines = [case.case(facts, results)] if to_post else report.doctor(results)
-    show(lines, doctor.data(results), as_json)
+    show(lines, doctor.data(results, facts), as_json)
     raise typer.Exit(doctor.worst(results) == "error")
 
 

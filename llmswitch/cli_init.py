@@ -13,6 +13,7 @@ import typer
 
 from llmswitch.cli_ask import Screen
 from llmswitch.cli_common import BIN, JsonOption, keys_here, own_home, places_here, show
+from llmswitch.cli_from import take
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,14 +45,17 @@ def init(
     """Set everything up: a profile from what is found here, the gateway, claude-multi.
 
     A profile that is there is added to, never overwritten. LLMSWITCH_PROFILE names it, or a new
-    one. --json asks nothing, like --yes.
+    one. --json asks nothing, like --yes; --from FILE is used on your word or with --yes.
     """
-    from llmswitch import report, setup
+    from llmswitch import report
 
     home = own_home()
     screen = Screen(asks=not (yes or as_json), silent=as_json)
-    guide = _Guide(home, screen)
-    done = guide.run() if source is None else setup.copy(home, source)
+    known: dict[str, Any] = {}
+    if source is None:
+        done = _Guide(home, screen).run()
+    else:
+        done, known = take(home, source, screen, yes=yes)
     if no_start:
         screen.tell(report.init(done))
         started: dict[str, Any] = {}
@@ -59,7 +63,7 @@ def init(
         started = _start(home, done, screen)
     if as_json:
         data = {"name": done.ref.name, "file": str(done.ref.file), "was_there": done.was_there}
-        show([], data | {"added": list(done.added)} | started, as_json)
+        show([], data | {"added": list(done.added)} | known | started, as_json)
 
 
 def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from llmswitch import checks_engine as engine
 from llmswitch import checks_gateway as gateway
 from llmswitch import checks_installation as installation
 from llmswitch import checks_profile as profile
+from llmswitch import trust
 from llmswitch.facts import LEVELS, Facts, Level, NotAskedError, Verdict
 from llmswitch.redact import with_tilde
 
@@ -43,6 +44,8 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield Check("disk", installation.check_disk)
     yield Check("profile", profile.check_profile)
     yield Check("advice", profile.check_advice)
+    if profile.trust_of(facts) != trust.Trust((), ()):
+        yield Check("trust", profile.check_trust)
     yield Check("prices", profile.check_prices)
     for name in profile.key_names(facts):
         yield Check(name, partial(profile.check_key, name=name))
@@ -101,6 +104,8 @@ def worst(results: list[Result]) -> Level:
     return max((result.level for result in results), key=LEVELS.index)
 
 
-def data(results: list[Result]) -> dict[str, Any]:
+def data(results: list[Result], facts: Facts) -> dict[str, Any]:
     """`doctor --json`."""
-    return {"worst": worst(results), "checks": [result._asdict() for result in results]}
+    checks = [result._asdict() for result in results]
+    known = trust.data(profile.trust_of(facts))
+    return {"worst": worst(results), "checks": checks, "trust": known}

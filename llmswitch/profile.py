@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -32,9 +33,16 @@ def load_profile(
     """
     shown = shown or str(file)
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        content = file.read_bytes()
     except OSError as error:
         raise ProfileError(f"{shown} cannot be read: {error.strerror}", "check the path") from error
+    return read_profile(content, shown, environ)
+
+
+def read_profile(content: bytes, shown: str, environ: Mapping[str, str] = os.environ) -> Profile:
+    """A profile from the content of its file; see load_profile."""
+    try:
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
     except UnicodeDecodeError as error:
         raise ProfileError(
             f"{shown} is not UTF-8 text (byte {error.start})", "save it as UTF-8"

@@ -179,10 +179,15 @@ def uninstalled(file: Path | None, name: str, folder: Path) -> list[str]:
     return [f"removed {file}"] if file else [f"there is no {name} in {folder}"]
 
 
-def valid(shown: str, models: int, notes: Sequence[str]) -> list[str]:
-    """What `validate` says of a profile without mistakes."""
+def valid(shown: str, models: int, notes: Sequence[str], trust: Sequence[str]) -> list[str]:
+    """What `validate` says of a profile without mistakes. `trust` is what to know of it if somebody
+    else has written it.
+    """
     counted = "1 model" if models == 1 else f"{models} models"
-    return [f"{shown} is valid: {counted}", *(f"note: {note}" for note in notes)]
+    lines = [f"{shown} is valid: {counted}", *(f"note: {note}" for note in notes)]
+    if trust:
+        lines += ["if you did not write it:", *(f"  {one}" for one in trust)]
+    return lines
 
 
 def client_added(name: str, key: str) -> list[str]:

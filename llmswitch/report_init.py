@@ -160,6 +160,18 @@ def second(file: Path, rows: Sequence[Row]) -> list[str]:
     return [f"{_short(file)} is your profile: {models}{out}"]
 
 
+def of_a_file(source: str, told: Sequence[str]) -> list[str]:
+    """What is to be known of a profile that may be somebody else's."""
+    if not told:
+        return [f"{source} sends each key to its provider alone, and runs no code"]
+    return [f"{source}, if you did not write it:", *(f"  {one}" for one in told)]
+
+
+def use(name: str) -> str:
+    """The question of it."""
+    return f"use it as the profile {name}?"
+
+
 def kept(name: str, place: Place, keys: Path) -> list[str]:
     """Where a pasted key is now."""
     return [f"{name} is kept in {KEYRING if place == 'keyring' else _short(keys)}"]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from llmswitch import edit
 from llmswitch.errors import LlmswitchError
+from llmswitch.fields import Profile
 from llmswitch.paths import (
     PROFILE_NAME,
     Home,
@@ -19,7 +20,7 @@ from llmswitch.paths import (
     write_private,
 )
 from llmswitch.plan import shown_path
-from llmswitch.profile import load_profile
+from llmswitch.profile import load_profile, read_profile
 
 FIRST = "main"  # the profile that `init` composes
 READY_MADE = "claude-glm"  # where it has nothing to compose one of
@@ -34,6 +35,17 @@ class Done(NamedTuple):
     was_there: bool
     added: tuple[str, ...] = ()
     default: str | None = None
+
+
+class Source(NamedTuple):
+    """What `init --from` starts from: the name of the profile, its text as it was read, what it
+    says, and whether it is a file of somebody's, not a ready-made profile.
+    """
+
+    name: str
+    content: bytes
+    profile: Profile
+    is_file: bool
 
 
 def own_profile(home: Home, environ: Mapping[str, str]) -> ProfileRef | None:
@@ -52,8 +64,7 @@ def own_profile(home: Home, environ: Mapping[str, str]) -> ProfileRef | None:
     if default and not edit.is_ready_made(default):
         return default
     file = home.profiles / f"{FIRST}.yaml"
-    there = file.exists() or file.is_symlink()  # one that leads nowhere is told, and not replaced
-    return ProfileRef(FIRST, file, FIRST) if there else None
+    return ProfileRef(FIRST, file, FIRST) if _is_there(file) else None
 
 
 def _default(home: Home) -> ProfileRef | None:
@@ -83,11 +94,9 @@ def ready_made() -> tuple[str, str]:
     return READY_MADE, file.read_text(encoding="utf-8")
 
 
-def copy(home: Home, source: str) -> Done:
-    """Copy a ready-made profile, or a file, to the user's profiles and make it the default.
-
-    A profile of that name that is there already is kept as it is. Raises LlmswitchError where that
-    one cannot be read.
+def read(source: str) -> Source:
+    """A ready-made profile by its name, or one by its file. Raises LlmswitchError for none, and for
+    one that is not valid, with its mistakes.
     """
     is_file = "/" in source or source.endswith((".yaml", ".yml"))
     origin = Path(source).expanduser() if is_file else data_folder("profiles") / f"{source}.yaml"
@@ -102,8 +111,30 @@ def copy(home: Home, source: str) -> Done:
             f"there is no profile {source!r} to start from",
             f"llmswitch init --from NAME, with one of: {ready_made}; or --from FILE.yaml",
         )
-    load_profile(origin, source)  # a profile that is not valid is refused here, with its mistakes
-    return _place(home, home.profiles / f"{origin.stem}.yaml", origin.read_bytes(), {})
+    content = origin.read_bytes()
+    return Source(origin.stem, content, read_profile(content, source), is_file=is_file)
+
+
+def is_there(home: Home, source: Source) -> bool:
+    """Whether the user has a profile of that name, which is kept."""
+    return _is_there(_file(home, source))
+
+
+def copy(home: Home, source: Source) -> Done:
+    """Write what was read to the user's profiles and make it the default.
+
+    A profile of that name that is there already is kept as it is. Raises LlmswitchError where that
+    one cannot be read.
+    """
+    return _place(home, _file(home, source), source.content, {})
+
+
+def _file(home: Home, source: Source) -> Path:
+    return home.profiles / f"{source.name}.yaml"
+
+
+def _is_there(file: Path) -> bool:
+    return file.exists() or file.is_symlink()  # a link that leads nowhere is told, not replaced
 
 
 def write(home: Home, file: Path, text: str, environ: Mapping[str, str]) -> Done:
@@ -115,7 +146,7 @@ def write(home: Home, file: Path, text: str, environ: Mapping[str, str]) -> Done
 
 def _place(home: Home, file: Path, content: bytes, environ: Mapping[str, str]) -> Done:
     with locked(home.state / "edit.lock"):
-        was_there = file.exists() or file.is_symlink()
+        was_there = _is_there(file)
         if was_there:
             load_profile(file, shown_path(file))  # what cannot be read becomes no default
         else:

@@ -112,6 +112,7 @@ def test_the_table(running_scene: Scene) -> None:
         "disk",
         "profile",
         "advice",
+        "trust",
         "prices",
         "ANTHROPIC_API_KEY",
         "ZAI_API_KEY",
@@ -135,7 +136,10 @@ def test_the_table(running_scene: Scene) -> None:
     ]
     lines = done.stdout.splitlines()
     assert lines[0] == "RESULT  CHECK              MESSAGE"
-    assert [line.split("  ")[0] for line in lines[1:]] == ["ok"] * len(names)
+    trusted = names.index("trust")  # a profile of the tests sends its keys to this machine
+    assert lines[2 + trusted].strip().startswith("-> if you did not write it, read all")
+    del lines[1 + trusted : 3 + trusted]
+    assert [line.split("  ")[0] for line in lines[1:]] == ["ok"] * (len(names) - 1)
     assert "models             5 models, 5 roles, all in the gateway's own list" in done.stdout
 
     scene.export(ANTHROPIC_MODEL="mine")

@@ -707,17 +707,18 @@ def test_a_key_in_the_place_of_an_answer_is_not_shown(connected: Newcomer) -> No
     ]
 
 
-def test_from_a_file_it_asks_nothing_and_starts(someone: Newcomer) -> None:
+def test_from_a_file_with_yes_it_asks_nothing_and_starts(someone: Newcomer) -> None:
     """The whole output, with a folder of wrappers that is not on PATH."""
     text = f"models: {{parrot: demo/parrot}}\ngateway: {{port: {free_port()}}}\n"
     (someone.home / "mine.yaml").write_text(text)
     folder = someone.home / ".local/bin"
     claude = {"LLMSWITCH_CLAUDE": str(folder / "claude"), "PATH": "/usr/bin:/bin"}
-    done = someone.run("init", "--from", "mine.yaml", env=claude)
+    done = someone.run("init", "--from", "mine.yaml", "--yes", env=claude)
     assert (done.returncode, done.stderr) == (0, "")
     assert (
         plain(done.stdout)
         == """\
+mine.yaml sends each key to its provider alone, and runs no code
 wrote ~/.config/llmswitch/profiles/mine.yaml
 started on 127.0.0.1:PORT, pid PID
 installed ~/.local/bin/claude-multi
@@ -747,7 +748,7 @@ def test_where_no_gateway_is_needed_the_way_without_is_named(
     """All models are of one provider whose API is Anthropic's; the command that is named works."""
     text = f"models: {models}\ngateway: {{port: {free_port()}}}\n"
     (someone.home / "mine.yaml").write_text(text)
-    done = someone.run("init", "--from", "mine.yaml", env={"ZAI_API_KEY": "k"})
+    done = someone.run("init", "--from", "mine.yaml", "--yes", env={"ZAI_API_KEY": "k"})
     assert (done.returncode, done.stderr) == (0, "")
     told = re.findall(
         r"^note: .* alone needs no gateway    -> llmswitch (.*)$", done.stdout, re.MULTILINE

@@ -41,7 +41,7 @@ def use_all_of_it(user: User) -> None:
     profile = f"models: {{a: demo/parrot, b: zai/glm-4.7}}\ngateway: {{port: {free_port()}}}\n"
     (user.root / "mine.yaml").write_text(profile)
     for arguments in (
-        ("init", "--from", str(user.root / "mine.yaml")),
+        ("init", "--yes", "--from", str(user.root / "mine.yaml")),
         ("wrapper", "install"),
         ("up",),
         ("client", "add", "ci"),

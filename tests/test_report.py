@@ -191,11 +191,13 @@ def test_uninstalling_says_what_is_gone() -> None:
 
 def test_a_valid_profile_is_said_to_be_so_and_what_to_know_of_it() -> None:
     """One model is one model."""
-    assert report.valid("p.yaml", 1, []) == ["p.yaml is valid: 1 model"]
-    assert report.valid("p.yaml", 2, ["x", "y"]) == [
+    assert report.valid("p.yaml", 1, [], []) == ["p.yaml is valid: 1 model"]
+    assert report.valid("p.yaml", 2, ["x", "y"], ["A -> b (c)"]) == [
         "p.yaml is valid: 2 models",
         "note: x",
         "note: y",
+        "if you did not write it:",
+        "  A -> b (c)",
     ]
 
 

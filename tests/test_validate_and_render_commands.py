@@ -96,14 +96,15 @@ def test_a_valid_profile_is_said_to_be_so_with_what_to_know(user: User) -> None:
 
 
 def test_validate_as_json_is_the_same_for_scripts(user: User) -> None:
-    """The contract: the profile's name, whether it is valid, the notes."""
-    user.write_profile(f"models: {{a: {COMPLETE}, b: {{model: zai/glm-4.7, keys: [K]}}}}\n")
+    """The contract: the profile's name, whether it is valid, the notes, and where its keys go."""
+    user.write_profile(f"models: {{a: {COMPLETE}, b: {{model: zai/glm-4.7, keys: [ZAI_TWO]}}}}\n")
     assert user.json("validate") == {
         "profile": "work",
         "valid": True,
-        "notes": ["b is left out of the menu: K is not set"],
+        "notes": ["b is left out of the menu: ZAI_TWO is not set"],
+        "trust": {"sent": [], "litellm": []},
     }
-    assert user.json("validate", env={"K": "x"})["notes"] == []
+    assert user.json("validate", env={"ZAI_TWO": "x"})["notes"] == []
 
 
 def test_a_key_that_is_only_white_space_is_not_set(user: User) -> None:
@@ -249,7 +250,7 @@ def test_init_takes_a_file_of_the_users_own(user: User) -> None:
     """Copied under its name; the original is not touched."""
     source = user.home / "team.yaml"
     source.write_text("# ours\nmodels: {a: zai/glm-4.7}\n")
-    assert user.json("init", "--from", "./team.yaml", "--no-start")["name"] == "team"
+    assert user.json("init", "--from", "./team.yaml", "--yes", "--no-start")["name"] == "team"
     copy = user.root / "llmswitch" / "profiles" / "team.yaml"
     assert copy.read_text() == source.read_text() == "# ours\nmodels: {a: zai/glm-4.7}\n"
     assert user.json("init", "--from", str(copy), "--no-start")["was_there"] is True
