@@ -29,7 +29,8 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from llmswitch.engine.request import current
 
 _SO_FAR = "LiteLLM 1.108.0 to 1.110.2"
-TOO_LONG = "the answer is longer than"
+LONGER = "the answer is longer than"
+TOO_LONG = "prompt is too long"  # Anthropic's words
 _LONGEST = 64_000_000  # bytes of an answer, unpacked: 200,000 tokens, each with an event of its own
 _LONGEST_ERROR = 100_000  # bytes
 _REDIRECT = 307
@@ -132,7 +133,7 @@ def _bounded(bytes_of: Any, error: type[Exception]) -> Any:
         async for part in bytes_of(answer, chunk_size):
             length += len(part)
             if length > _LONGEST:
-                raise error(f"{TOO_LONG} {_LONGEST // 1_000_000} MB")
+                raise error(f"{LONGER} {_LONGEST // 1_000_000} MB")
             if context := current.get():
                 context.usage.see(part)
             yield part
@@ -201,16 +202,15 @@ def know_a_long_prompt() -> None:
     mapping: Any = import_module("litellm.litellm_core_utils.exception_mapping_utils")
     checkers = mapping.ExceptionCheckers
     known = checkers.is_error_str_context_window_exceeded
-    words = "prompt is too long"
-    if known(words):
+    if known(TOO_LONG):
         return
 
     def is_too_long(error_str: str) -> bool:
-        return words in error_str.lower() or known(error_str)
+        return TOO_LONG in error_str.lower() or known(error_str)
 
     checkers.is_error_str_context_window_exceeded = staticmethod(is_too_long)
     exceeded = checkers.is_error_str_context_window_exceeded
-    _need(exceeded(f"A {words}: 2 > 1") and not exceeded("other"), "it has no effect")
+    _need(exceeded(f"A {TOO_LONG}: 2 > 1") and not exceeded("other"), "it has no effect")
 
 
 def bill_what_came() -> None:
@@ -326,5 +326,5 @@ PATCHES = (
     Patch("list names for Claude Code", _SO_FAR, list_names_for_claude),
     Patch("know a long prompt", "LiteLLM 1.108.0 to 1.108.7", know_a_long_prompt),
     Patch("bill what came", _SO_FAR, bill_what_came),
-    Patch("wait for connections", "uvicorn 0.34 to 0.51", wait_for_connections),
+    Patch("wait for connections", "uvicorn 0.54", wait_for_connections),
 )

@@ -14,6 +14,7 @@ import aiohttp
 import httpx
 import httpx2
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.litellm_core_utils.exception_mapping_utils import ExceptionCheckers
 
 from llmswitch.engine.error_words import (
     BAD_GATEWAY,
@@ -27,7 +28,7 @@ from llmswitch.engine.error_words import (
 )
 from llmswitch.engine.key_rotation import failures as keys
 from llmswitch.engine.outgoing import secrets
-from llmswitch.engine.patches import TOO_LONG
+from llmswitch.engine.patches import LONGER, TOO_LONG
 from llmswitch.engine.request import Failure, RequestContext, current
 from llmswitch.redact import without_keys
 
@@ -187,7 +188,7 @@ def _why_broken(exception: BaseException) -> str:
         return "no connection: " + re.sub(r" ssl:\S+", "", str(exception))
     if isinstance(exception, httpx.DecodingError):
         return "the answer cannot be unpacked"
-    if str(exception).startswith(TOO_LONG):
+    if str(exception).startswith(LONGER):
         return str(exception)
     return "the connection broke before the answer was complete"
 
@@ -226,6 +227,11 @@ def _of_provider(
     login = [context.login.decode("latin-1")] if context.login else []
     words = without_keys(words_of(data), [*secrets(), *login])
     message = f"{info.get('llmswitch_label') or provider or model}: "
+    if (
+        ExceptionCheckers.is_error_str_context_window_exceeded(words)
+        and TOO_LONG not in words.lower()
+    ):
+        message += f"{TOO_LONG}: "  # by which Claude Code sees that it is to compact
     message += words or f"answered {status} and said nothing"
     has_key = info.get("llmswitch_key", _LOGIN) != _LOGIN
     if status in (_UNAUTHORIZED, _FORBIDDEN) and provider and has_key:

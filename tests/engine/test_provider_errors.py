@@ -265,6 +265,18 @@ def test_a_key_that_is_repeated_is_masked(scene: Scene, model: str, stream: bool
     assert answer.json()["error"]["message"] == expected
 
 
+@STREAM
+@pytest.mark.parametrize("model", ["chat", "xai", "responses"])
+def test_that_a_prompt_is_too_long_is_told_so_that_claude_code_sees_it(
+    scene: Scene, model: str, stream: bool
+) -> None:
+    """It goes by Anthropic's words for that; a provider's own stand behind them."""
+    words = "This model's maximum context length is 8192 tokens."
+    answer = scene.ask(model, refuses(400, words), stream=stream)
+    expected = f"{OF_MODEL[model][0]}: prompt is too long: {words}"
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, expected)
+
+
 def test_a_provider_without_a_key_has_none_to_check(scene: Scene) -> None:
     """A 401 of it says what it says."""
     answer = scene.ask("keyless", refuses(401, "who are you?"), stream=False)
