@@ -20,9 +20,10 @@ from llmswitch.state import WORKERS, State, read_state
 from llmswitch.units import installed
 from llmswitch.workers import gave_up
 
+# 499: the client has left, and what had come until then is paid for.
 _SERVED = """
     SELECT model, key, fallback_from, COUNT(*), COALESCE(SUM(cost), 0), SUM(cost IS NULL)
-    FROM tries WHERE ended >= ? AND ended < ? AND status = 200
+    FROM tries WHERE ended >= ? AND ended < ? AND status IN (200, 499)
     GROUP BY model, key, fallback_from ORDER BY model, key
 """
 _NOTHING: dict[str, Any] = {"ledger": None, "budgets": [], "goes_after": None}

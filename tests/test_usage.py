@@ -231,12 +231,14 @@ def test_a_refusal_is_no_request_and_no_failure(tmp_path: Path) -> None:
     )
 
 
-def test_a_client_that_left_is_no_failure(tmp_path: Path) -> None:
-    """What it got is counted as an answer."""
-    left = PLAIN._replace(status=ledger.CLIENT_LEFT, error="ClientLeft")
-    rows = [left, left._replace(request="r2", output=0)]
-    total = usage.read(write(tmp_path / "l.db", rows), ALWAYS, []).total
+def test_a_client_that_left_is_no_failure(user: User) -> None:
+    """What it got is counted as an answer, by `status` too."""
+    left = PLAIN._replace(ended=time.time(), status=ledger.CLIENT_LEFT, error="ClientLeft")
+    file = used(user, [left, left._replace(request="r2", output=0)])
+    total = usage.read(file, usage.period("1h", None, time.time(), UTC), []).total
     assert (total.tries, total.failures, total.answered, total.refusals) == (2, 0, 1, 0)
+    [today] = user.json("status")["today"]
+    assert (today["answers"], today["cost_usd"]) == (2, 1.0)
 
 
 def test_estimated_tokens_are_marked(user: User) -> None:

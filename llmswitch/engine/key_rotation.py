@@ -29,13 +29,13 @@ class Failures(CustomLogger):
     ) -> None:
         """Note a failure that may be the key's or the provider's."""
         said = kwargs.get("standard_logging_object") or {}
-        if said.get("model_id"):
-            self.note(said["model_id"], getattr(kwargs.get("exception"), "status_code", 500))
+        status = getattr(kwargs.get("exception"), "status_code", 500)
+        if said.get("model_id") and status not in _OF_THE_REQUEST:
+            self.rest(said["model_id"])
 
-    def note(self, deployment: str, status: int) -> None:
-        """A deployment (LiteLLM's id) has failed, as an answer showed that began well."""
-        if status not in _OF_THE_REQUEST:
-            self._failed[deployment] = time.monotonic()
+    def rest(self, deployment: str) -> None:
+        """Let the key of a deployment rest, by LiteLLM's id of it."""
+        self._failed[deployment] = time.monotonic()
 
     async def async_pre_call_check(self, deployment: dict[str, Any], parent_otel_span: Any) -> None:
         """Note what this request has tried."""

@@ -111,7 +111,7 @@ def _finish(context: RequestContext, row: Try, deployment: str) -> None:
     if found:
         row = row._replace(status=found.status, error=found.error)
         if found is not _LEFT:
-            failures.note(deployment, found.status)
+            failures.rest(deployment)
     _write(context, row)
 
 
