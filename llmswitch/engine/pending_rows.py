@@ -64,7 +64,7 @@ def ended(context: RequestContext, missing: Missing, *, left: bool) -> None:
     context.is_over, context.left = True, left
     if waiting := _stop_waiting(context):
         waiting.act()
-    elif context.observer and context.trying:
+    elif context.trying and (context.observer or left):
         _wait(context, partial(_do_without, context, missing))
     else:
         spending().release(context.id)
@@ -118,9 +118,11 @@ def _finish(context: RequestContext, row: Try, deployment: str) -> None:
 def _became(context: RequestContext) -> Failure | None:
     """What an answer was, if not whole."""
     observer = context.observer
-    if observer is None or observer.failure or observer.has_ended or not context.is_over:
-        return observer.failure if observer else None
-    return _LEFT if context.left else NO_END
+    if observer and (observer.failure or observer.has_ended):
+        return observer.failure
+    if context.left:
+        return _LEFT
+    return NO_END if observer and context.is_over else None
 
 
 def _write(context: RequestContext, row: Try) -> None:

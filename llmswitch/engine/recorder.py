@@ -86,7 +86,7 @@ def _missing(context: RequestContext) -> Try | None:
     from litellm.proxy.proxy_server import llm_router
 
     found = llm_router.get_model_info(context.trying or "") if llm_router else None
-    if found is None or context.observer is None:
+    if found is None:
         return None
     info = found.get("model_info") or {}
     now = time.time()
@@ -104,7 +104,7 @@ def _missing(context: RequestContext) -> Try | None:
         "endTime": now,
         "response_cost": None,
     }
-    return _row(said, info, context, context.observer.is_stream)
+    return _row(said, info, context, bool(context.observer and context.observer.is_stream))
 
 
 def _row(said: Any, info: dict[str, Any], context: RequestContext, streamed: bool) -> Try:

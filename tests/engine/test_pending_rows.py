@@ -132,6 +132,13 @@ def test_litellm_says_nothing(desk: Desk) -> None:
     assert (desk.put, desk.reserved) == ([(200, None, None)], 0)
 
 
+def test_a_client_that_left_before_the_answer_began(desk: Desk) -> None:
+    """Is no failure either, whether LiteLLM tells of it or not."""
+    desk.context.observer = None
+    run(lambda: desk.end(left=True))
+    assert (desk.put, desk.reserved) == ([(499, "ClientLeft", None)], 0)
+
+
 def test_a_failed_try_is_written_at_once(desk: Desk) -> None:
     """What is held stays for the next try, until the request is over."""
     failed = ROW._replace(status=500, error="Timeout", cost=0.0)
