@@ -17,7 +17,7 @@ from tests.conftest import User, free_port
 from tests.gateways import CLIENT, NO_WAY_OUT, STRAYS, Gateway, worker_pids
 from tests.upstream import Behaviour, FakeUpstream
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("outgoing"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("outgoing"), pytest.mark.timeout(600)]
 
 KEYS = {
     "AN_KEY": "sk-ant-api03-own",

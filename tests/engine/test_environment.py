@@ -9,7 +9,7 @@ import pytest
 from llmswitch.plan import _LITELLM
 from tests.imported_engine import look
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 _ASK = """
 import json, os, sys

@@ -14,7 +14,7 @@ from llmswitch.engine.patches import PATCHES, PatchError, tell_kills
 from tests.conftest import User, free_port
 from tests.imported_engine import look
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("patches")]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("patches"), pytest.mark.timeout(300)]
 
 # LiteLLM is imported once, and each change is made in a process of its own.
 _APPLY = """
