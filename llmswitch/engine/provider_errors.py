@@ -117,7 +117,7 @@ def noted(body: Any, context: RequestContext) -> Failure:
         error = error_in(body)
         status = fitting_status(error) if error else _OK
         context.failures.append(_of_provider(model, info, context, status, body))
-        keys.note(str(info.get("id")), status)
+        keys.rest(str(info.get("id")))
         context.deployment = {}
     return context.failures[-1]
 
