@@ -12,7 +12,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from llmswitch.ledger import Try
+from llmswitch.ledger import NO_CLIENT, Try
 from tests.gateways import DIALECTS
 from tests.ledgers import House, open_house
 from tests.upstream import Behaviour, Json, Tool, Usage
@@ -140,9 +140,7 @@ def test_tokens_and_money(house: House, dialect: str, stream: bool) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_clients_of_openai_are_counted_alike(house: House, dialect: str, stream: bool) -> None:
-    """A request for Chat Completions, whoever sends it and whatever serves it. LiteLLM serves it
-    from an Anthropic-compatible host by the host's own Chat Completions.
-    """
+    """A request for Chat Completions, whoever sends it and whatever serves it."""
     body = {
         "model": dialect,
         "messages": [{"role": "user", "content": "hi"}],
@@ -151,7 +149,7 @@ def test_clients_of_openai_are_counted_alike(house: House, dialect: str, stream:
     answer = house.gateway.send("POST", "/v1/chat/completions", json=body)
     assert answer.status_code == 200
     (row,) = house.rows(1)
-    counted = used("anthropic" if dialect == "anthropic" else "chat")
+    counted = used(dialect)
     assert tokens(row) == counted
     assert same(row.cost, by_hand(counted, PRICES[dialect]))
     assert (row.session, row.agent, row.client) == (None, None, "gateway")
@@ -292,16 +290,47 @@ def test_a_client_that_does_not_wait_for_the_answer_pays_for_it(house: House, di
     assert same(row.cost, by_hand(used(dialect), PRICES[dialect]))
 
 
-def test_what_reaches_no_model_is_no_row(house: House) -> None:
-    """A question for the number of tokens, an unknown name, a wrong key, a request that says
-    nothing, a list of models.
-    """
+def test_what_asks_no_model_is_no_row(house: House) -> None:
+    """A question for the number of tokens, a list of models."""
     for model in ("anthropic", "messages"):
         assert house.gateway.count(model).status_code == 200
-    assert house.gateway.ask("nobody").status == 404
-    assert house.gateway.ask("chat", headers={"x-api-key": "wrong"}).status == 401
-    assert house.gateway.send("POST", "/v1/messages", json={}).status_code == 400
     assert house.gateway.send("GET", "/v1/models").status_code == 200
+    house.rows(0)
+
+
+def test_a_refusal_by_the_gate_has_its_row(house: House) -> None:
+    """An unknown name, a path that there is not, a body that is none, one that is too large; of who
+    comes without a key the first. None of them costs anything, or is a failure of a provider's.
+    """
+    refused = [
+        (house.gateway.ask("nobody").status, 404, "not_found_error"),
+        (house.gateway.send("GET", "/v1/files").status_code, 404, "not_found_error"),
+        (
+            house.gateway.send("POST", "/v1/messages", content=b"[]").status_code,
+            400,
+            "invalid_request_error",
+        ),
+        (
+            house.gateway.send(
+                "POST", "/v1/messages", content=b"[" + b"1," * 100_001 + b"1]"
+            ).status_code,
+            413,
+            "request_too_large",
+        ),
+        (
+            house.gateway.ask("chat", headers={"x-api-key": "wrong"}).status,
+            401,
+            "authentication_error",
+        ),
+    ]
+    rows = house.rows(5)
+    assert [status for status, _, _ in refused] == [row.status for row in rows]
+    assert [(status, error) for _, status, error in refused] == [
+        (row.status, row.error) for row in rows
+    ]
+    assert {(row.provider, row.cost, row.input, row.output) for row in rows} == {(None, 0, 0, 0)}
+    assert [row.client for row in rows] == ["gateway"] * 4 + [NO_CLIENT]
+    assert house.gateway.ask("chat", headers={"x-api-key": "wrong"}).status == 401
     house.rows(0)
 
 
