@@ -174,21 +174,13 @@ def _json(door: Door, status: int, raw: bytes) -> Json:
 
 
 def upstream_words(message: str, secrets: Sequence[str]) -> str:
-    """What the upstream itself said, out of what LiteLLM 1.106 makes of it:
-    `litellm.NotFoundError: OpenAIException - {the upstream's JSON}` and a paragraph of its own.
+    """What the upstream itself said. The gateway puts the provider's label before it, and behind a
+    refused key what to do.
     """
-    message = message.partition("\n\nLiteLLM: ")[0]
-    message = re.sub(r"^litellm\.\w+: (?:[\w.]+: )*(?:\w*Exception\b)?(?: - )?", "", message)
-    if (start := message.find("{")) >= 0:
-        try:
-            inner = json.JSONDecoder().raw_decode(message[start:])[0]
-        except ValueError:
-            inner = {}
-        error = inner.get("error", inner)
-        found = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-        message = str(found) if found else message
-    message = re.sub(r" ssl:<[^>]*>", "", message)  # of "Cannot connect to host ..."
-    return one_line(message, secrets)
+    _, _, words = message.partition(": ")
+    if not words or message.startswith("llmswitch: "):
+        words = message
+    return one_line(re.sub(r" -> llmswitch key check \S+$", "", words), secrets)
 
 
 def one_line(text: str, secrets: Sequence[str]) -> str:

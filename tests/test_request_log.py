@@ -107,7 +107,7 @@ def test_a_failure(lab: Lab) -> None:
         [
             (Behaviour(status=500, error=words), False, 500, "InternalServerError"),
             (Behaviour(status=429, error=words), True, 429, "RateLimitError"),
-            (Behaviour(drop_mid_stream=True, events=9), True, 200, "ReadError"),
+            (Behaviour(drop_mid_stream=True, events=9, delay=0.02), True, 200, "ReadError"),
         ]
     ):
         lab.upstreams["zai"].behave(behaviour)

@@ -185,7 +185,7 @@ def _of_words(
 def _why_broken(exception: BaseException) -> str:
     """Why there is no answer, or no end of it."""
     if isinstance(exception, _NOT_CONNECTED):
-        return "no connection: " + re.sub(r" ssl:\S+", "", str(exception))
+        return "no connection: " + re.sub(r" ssl:(?:<[^>]*>|\S+)", "", str(exception))
     if isinstance(exception, httpx.DecodingError):
         return "the answer cannot be unpacked"
     if str(exception).startswith(LONGER):
