@@ -34,6 +34,7 @@ def guard(app: App) -> App:
             await send({"type": "websocket.close", "code": 1008, "reason": "no WebSockets here"})
             return
         scope["headers"] = [(name.lower(), value) for name, value in scope["headers"]]
+        scope["path"] = routes.exact(scope["raw_path"], scope["path"])
         if not await _answered_here(scope, send):
             await _pass_on(app, scope, receive, send)
 

@@ -24,7 +24,7 @@ from inspect import signature
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from llmswitch.engine.request import current
 
@@ -308,12 +308,12 @@ def tell_kills(arbiter: Any, told: Callable[[int], None]) -> None:
 
 def wait_for_connections() -> None:
     """That connections.PatientProtocol finds what it relies on in uvicorn."""
-    _need(issubclass(AutoHTTPProtocol, asyncio.Protocol), "it is no asyncio.Protocol")
-    for name in ("shutdown", "on_response_complete"):
-        _need(callable(getattr(AutoHTTPProtocol, name, None)), f"uvicorn calls no {name}")
-    cycle = sys.modules[AutoHTTPProtocol.__module__].RequestResponseCycle
+    _need(issubclass(H11Protocol, asyncio.Protocol), "it is no asyncio.Protocol")
+    for name in ("shutdown", "on_response_complete", "send_400_response"):
+        _need(callable(getattr(H11Protocol, name, None)), f"uvicorn calls no {name}")
+    cycle = sys.modules[H11Protocol.__module__].RequestResponseCycle
     for owner, names in (
-        (AutoHTTPProtocol, ("cycle", "server_state", "loop", "transport")),
+        (H11Protocol, ("cycle", "conn", "server_state", "loop", "transport")),
         (cycle, ("response_started", "response_complete", "default_headers")),
     ):
         for name in names:

@@ -23,11 +23,19 @@ BUILT = (MESSAGES, CHAT, RESPONSES, MODELS, "/v1/models/{model_id}")
 _ASKED_IN_URL = {MESSAGES: ("beta",), MODELS: ("limit",)}
 
 
+def exact(raw: bytes, path: str) -> str:
+    """The path as it was sent; only the name of a model is taken from `path`, which is decoded."""
+    sent = raw.decode("latin-1")
+    return path if sent.startswith(ONE_MODEL) else sent
+
+
 def is_listed(method: str, path: str) -> bool:
     """Whether LiteLLM is to see such a request."""
     if method == "POST":
         return path in POSTED
-    return method == "GET" and (path == MODELS or path.startswith(ONE_MODEL))
+    return method == "GET" and (
+        path == MODELS or (path.startswith(ONE_MODEL) and path != ONE_MODEL)
+    )
 
 
 def is_quiet(scope: Any) -> bool:

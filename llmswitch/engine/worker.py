@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmswitch.engine.connections import PatientProtocol
+from llmswitch.engine.connections import LARGEST_HEAD, PatientProtocol
 from llmswitch.engine.idle import use
 from llmswitch.engine.logging import tend
 from llmswitch.engine.master import FAILED, PROVEN, PROVING, SERVED, WORKERS, note
@@ -33,6 +33,7 @@ class Worker(UvicornWorker):
     CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012 - as uvicorn has it
         "loop": "auto",
         "http": PatientProtocol,
+        "h11_max_incomplete_event_size": LARGEST_HEAD,
         # uvicorn measures by the clock of the day: set back by a day, it would not call for a day.
         "timeout_notify": float("-inf"),
     }
