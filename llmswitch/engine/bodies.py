@@ -48,6 +48,7 @@ class Body:
         self._packed = given.get(b"content-encoding", b"identity").lower() != b"identity"
         announced = given.get(b"content-length", b"")
         self._announced = int(announced) if announced.isdigit() else 0
+        self._is_ambiguous = b"content-length" in given and b"transfer-encoding" in given
         self._holds_lock = False
 
     async def read(self, receive: Receive) -> bytes:
@@ -58,6 +59,8 @@ class Body:
         """
         if self._packed:
             raise RefusedError(400, "the body is packed (content-encoding); send it as it is")
+        if self._is_ambiguous:
+            raise RefusedError(400, "content-length and transfer-encoding exclude each other")
         try:
             async with asyncio.timeout(_WHOLE):
                 return await self._read(receive)

@@ -11,7 +11,7 @@ import orjson
 
 from llmswitch.engine import fields, keys, model_list, routes, token_counts
 from llmswitch.engine.answers import answer, error_body, error_kind, watched
-from llmswitch.engine.asgi import App, GoneError, Headers, Message, Receive, RefusedError, Send
+from llmswitch.engine.asgi import App, GoneError, Message, Receive, RefusedError, Send
 from llmswitch.engine.bodies import Body, parsed, sent_again
 from llmswitch.engine.idle import use
 from llmswitch.engine.own_state import state
@@ -68,14 +68,15 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
     body = Body(headers)
     use.requests += 1
     try:
-        content = await _content(scope, receive, body, context)
-        if scope["path"] == routes.COUNT_TOKENS and content:
-            counted = await token_counts.count(parsed(content), headers, context)
+        data = await _accepted(scope, receive, body, context)
+        if data and scope["path"] == routes.COUNT_TOKENS:
+            counted = await token_counts.count(data, headers, context)
             await answer(send, counted.status, counted.data, counted.headers)
             return
-        inner = _inner(scope, headers, content)
+        content = None if data is None else _written(data)
         again = receive if content is None else sent_again(content, receive)
-        await app(inner, again, _releasing(watched(send, context, scope["path"]), body))
+        watching = watched(send, context, scope["path"])
+        await app(_inner(scope, content), again, _releasing(watching, body))
     except RefusedError as refusal:
         await _refuse(scope, send, context, refusal)
     except GoneError:
@@ -85,20 +86,18 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
         use.ended()
 
 
-async def _content(
+async def _accepted(
     scope: Message, receive: Receive, body: Body, context: RequestContext
-) -> bytes | None:
-    """The body that LiteLLM gets; None where the route has none. Raises RefusedError, GoneError."""
+) -> dict[str, Any] | None:
+    """What passes of a body; None where the route has none. Raises RefusedError, GoneError."""
     path = scope["path"]
     if scope["method"] != "POST":
         if path.startswith(routes.ONE_MODEL):
             _model(path.removeprefix(routes.ONE_MODEL), context)
         return None
-    sent = await body.read(receive)
-    data = parsed(sent)
+    data = parsed(await body.read(receive))
     context.asked = _model(data.get("model"), context)
-    kept = fields.passed(path, data, context.asked) | {"model": context.asked}
-    return sent if kept == data else orjson.dumps(kept)
+    return fields.passed(path, data, context.asked) | {"model": context.asked}
 
 
 def _model(asked: Any, context: RequestContext) -> str:
@@ -112,8 +111,9 @@ def _model(asked: Any, context: RequestContext) -> str:
     raise RefusedError(404, f"the profile has no model {asked[:100]!r}; it has: {there}")
 
 
-def _inner(scope: Message, headers: Headers, content: bytes | None) -> Message:
-    path = scope["path"]
+def _inner(scope: Message, content: bytes | None) -> Message:
+    """The request as LiteLLM gets it."""
+    path, headers = scope["path"], scope["headers"]
     return {
         **scope,
         "root_path": "",
@@ -121,6 +121,14 @@ def _inner(scope: Message, headers: Headers, content: bytes | None) -> Message:
         "query_string": routes.passed_query(path, scope["query_string"]),
         "headers": keys.passed(headers, None if content is None else len(content)),
     }
+
+
+def _written(data: dict[str, Any]) -> bytes:
+    """A body anew, never as it was sent: others may read a name differently that comes twice."""
+    try:
+        return orjson.dumps(data)
+    except TypeError:
+        raise RefusedError(400, "the body is nested too deeply") from None
 
 
 def _releasing(send: Send, body: Body) -> Send:

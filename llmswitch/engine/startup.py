@@ -8,12 +8,13 @@ from collections import Counter
 
 from llmswitch.engine.asgi import Message, Send
 from llmswitch.engine.budget import spending
-from llmswitch.engine.fields import allowed, steering_extensions
+from llmswitch.engine.fields import steering_extensions
 from llmswitch.engine.log import finish
 from llmswitch.engine.logging import be_quiet
 from llmswitch.engine.recorder import writer
 from llmswitch.engine.routes import POSTED
 from llmswitch.engine.settings import config
+from llmswitch.engine.shapes import kinds
 
 
 class ModelError(Exception):
@@ -33,7 +34,7 @@ def checked(send: Send) -> Send:
             spending()
             be_quiet()
             for route in POSTED:
-                allowed(route)
+                kinds(route)
         if message["type"] == "lifespan.shutdown.complete":
             await finish()
         await send(message)
