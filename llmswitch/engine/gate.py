@@ -69,11 +69,11 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
     use.requests += 1
     try:
         data = await _accepted(scope, receive, body, context)
+        content = None if data is None else _written(data)
         if data and scope["path"] == routes.COUNT_TOKENS:
             counted = await token_counts.count(data, headers, context)
             await answer(send, counted.status, counted.data, counted.headers)
             return
-        content = None if data is None else _written(data)
         again = receive if content is None else sent_again(content, receive)
         watching = watched(send, context, scope["path"])
         await app(_inner(scope, content), again, _releasing(watching, body))

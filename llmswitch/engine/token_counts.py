@@ -18,7 +18,7 @@ from litellm.llms.custom_httpx.http_handler import get_async_httpx_client
 from litellm.types.utils import LlmProviders
 
 from llmswitch.engine.answers import failure_body
-from llmswitch.engine.asgi import Headers, RefusedError
+from llmswitch.engine.asgi import Headers
 from llmswitch.engine.provider_errors import of_response
 from llmswitch.engine.request import RequestContext
 from llmswitch.engine.routes import COUNT_TOKENS
@@ -48,17 +48,13 @@ class Answer(NamedTuple):
 
 
 async def count(body: dict[str, Any], headers: Headers, context: RequestContext) -> Answer:
-    """How many tokens the prompt of a request has, given the body and the headers that pass. Raises
-    RefusedError for one without messages.
+    """How many tokens the prompt of a request has, given what passes of its body and its headers.
 
     A provider's refusal (of the request, the key, the plan) is told in its words. Where it does not
     count, cannot be reached or does not answer, the number is an estimate, and a header says so.
     """
     from litellm.proxy.proxy_server import llm_router
 
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise RefusedError(400, "messages: a list is required")
     deployment = await _counting(llm_router, body["model"], context.login)
     if deployment and (said := await _ask(deployment, body, headers, context)):
         return said
