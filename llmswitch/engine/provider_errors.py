@@ -140,7 +140,8 @@ def of_response(
 def _failure(
     chain: list[BaseException], kwargs: Mapping[str, Any], context: RequestContext
 ) -> Failure:
-    info = (kwargs.get("litellm_params") or {}).get("model_info") or {}
+    told = (kwargs.get("litellm_params") or {}).get("model_info")
+    info = told or context.deployment.get("model_info") or {}
     model = (kwargs.get("standard_logging_object") or {}).get("model_group") or context.asked or ""
     known = next((one for one in chain if isinstance(one, (*_REFUSED, *_BROKEN, *_TIMEOUTS))), None)
     if isinstance(known, _REFUSED):
@@ -154,9 +155,12 @@ def _failure(
     if known:
         return _of_provider(model, info, context, BAD_GATEWAY, _why_broken(known))
     if not kwargs.get("api_call_start_time"):
-        status = getattr(chain[0], "status_code", None) or _BAD_REQUEST
-        said = words_of(getattr(chain[0], "detail", None) or str(chain[0]))
-        return refusal(status if status in _OF_THE_CLIENT else _BAD_REQUEST, said, model)
+        status = int(getattr(chain[0], "status_code", None) or 0)
+        said = own_words(words_of(getattr(chain[0], "detail", None) or str(chain[0])))
+        if status in _OF_THE_CLIENT:
+            return refusal(status, said, model)
+        label = info.get("llmswitch_label") or model
+        return refusal(_BAD_REQUEST, f"the request cannot be translated for {label}: {said}", model)
     return _of_words(chain, kwargs, context, model, info)
 
 
