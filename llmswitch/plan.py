@@ -68,6 +68,8 @@ _LITELLM = {
     "LITELLM_OFFLINE_MODE": "True",  # from 1.110 on: all of its own fetching
     "LITELLM_RUST": "False",
     "LITELLM_TELEMETRY_DISABLED": "True",
+    "MALLOC_ARENA_MAX": "2",  # glibc would keep most of what large requests have taken
+    "MALLOC_MMAP_THRESHOLD_": "1000000",
     "NO_DOCS": "True",
     "NO_OPENAPI": "True",
     "NO_REDOC": "True",

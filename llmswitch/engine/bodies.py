@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from typing import Any
 
 import orjson
 
 from llmswitch.engine.asgi import GoneError, Headers, Message, Receive, RefusedError
+from llmswitch.engine.room import Room
 
 LARGEST = 32_000_000  # bytes; Anthropic's own limit
 MOST_PARTS = 100_000  # JSON values; 32 MB of `[],` would take 893 MB once they are parsed
 LARGE = 2_000_000  # bytes; of larger ones only one is read and worked on at a time
+ROOM = 100_000_000  # bytes that all bodies may weigh together until they are answered (room.py)
 _SILENCE = 30.0  # seconds between two pieces of a body
 _WHOLE = 300.0  # seconds for all of it
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _large_ones = asyncio.Lock()
+_room = Room(ROOM)
+_uncollected = 0  # bytes of bodies since the last time
 
 
 class Parts:
@@ -41,7 +46,9 @@ class Parts:
 
 
 class Body:
-    """The body of one request. While it is a large one, others of that kind wait."""
+    """The body of one request. While it is a large one, others of that kind wait; and each waits
+    until there is room beside those that are not answered yet.
+    """
 
     def __init__(self, headers: Headers) -> None:
         given = dict(headers)
@@ -50,6 +57,7 @@ class Body:
         self._announced = int(announced) if announced.isdigit() else 0
         self._is_ambiguous = b"content-length" in given and b"transfer-encoding" in given
         self._holds_lock = False
+        self._weight = 0
 
     async def read(self, receive: Receive) -> bytes:
         """All of it.
@@ -83,6 +91,8 @@ class Body:
                 raise RefusedError(413, f"the body has more than {MOST_PARTS:,} JSON values")
             await self._bound(length)
             more = message.get("more_body", False)
+        self._weight = await _room.take(length, parts.number)
+        _collect(length)
         return b"".join(pieces)
 
     async def _bound(self, length: int) -> None:
@@ -93,10 +103,25 @@ class Body:
             self._holds_lock = True
 
     def release(self) -> None:
-        """Let the next large one go on; may be called again."""
+        """The answer begins: let the next large one go on; may be called again."""
         if self._holds_lock:
             self._holds_lock = False
             _large_ones.release()
+
+    def close(self) -> None:
+        """The answer has ended."""
+        self.release()
+        _room.give(self._weight)
+        self._weight = 0
+
+
+def _collect(length: int) -> None:
+    """Python collects by the number of objects, and would leave hundreds of megabytes in a few."""
+    global _uncollected  # noqa: PLW0603 - of this process, like the garbage
+    _uncollected += length
+    if _uncollected > LARGEST:
+        _uncollected = 0
+        gc.collect()
 
 
 def parsed(body: bytes) -> dict[str, Any]:

@@ -82,7 +82,7 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
     except GoneError:
         return
     finally:
-        body.release()
+        body.close()
         use.ended()
 
 

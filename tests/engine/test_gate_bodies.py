@@ -166,7 +166,8 @@ def test_of_metadata_the_user_alone_passes(lab: Lab, client: httpx.Client, model
         more = {**named, **dict.fromkeys(names, value), "user_id": named["user_id"]}
         assert sent_on(lab, client, MESSAGES, body(MESSAGES, model, metadata=more)) == plain
     nobody = sent_on(lab, client, MESSAGES, body(MESSAGES, model))
-    for user in ({}, [], 1, None):
+    users: tuple[Any, ...] = ({}, [], 1, None)
+    for user in users:
         wrong = body(MESSAGES, model, metadata={"user_id": user, "tags": ["x"]})
         assert sent_on(lab, client, MESSAGES, wrong) == nobody
 
@@ -305,11 +306,17 @@ def test_a_body_that_is_no_request(lab: Lab, client: httpx.Client, name: str) ->
         answer = client.post(route, content=sent, headers=headers)
         expected = error_body(route, 400, f"llmswitch: {said}")
         assert (answer.status_code, answer.json()) == (400, expected)
-        wait_for(lambda mark=mark: f" session={mark} " in log(lab))
-        [line] = [line for line in log(lab).splitlines() if f" session={mark} " in line]
+        [line] = lines_of(lab, mark)
         assert f" path={route} status=400 " in line
     assert "Traceback" not in log(lab)
     assert lab.received == {}
+
+
+def lines_of(lab: Lab, session: str) -> list[str]:
+    """The lines of the log that name a session, once there is one."""
+    mark = f" session={session} "
+    wait_for(lambda: mark in log(lab))
+    return [line for line in log(lab).splitlines() if mark in line]
 
 
 def test_a_name_that_stands_twice_has_one_meaning(lab: Lab, client: httpx.Client) -> None:
@@ -711,8 +718,8 @@ def test_a_model_is_a_name_of_the_profile_and_nothing_else(lab: Lab, client: htt
             answer = client.post(route, json=body(route, name))
             assert answer.status_code == 404, name
             assert f"has no model {name[:100]!r}" in answer.json()["error"]["message"]
-        for name in (None, 5, ["chat"], {"chat": 1}, True, ""):
-            answer = client.post(route, json=body(route, "chat") | {"model": name})
+        for value in (None, 5, ["chat"], {"chat": 1}, True, ""):
+            answer = client.post(route, json=body(route, "chat") | {"model": value})
             said = "llmswitch: model: the name of a model is required"
             assert (answer.status_code, answer.json()["error"]["message"]) == (400, said)
     assert lab.received == {}
