@@ -232,6 +232,8 @@ def test_environment_is_built_from_nothing(shell: Mission, proxy: Proxy) -> None
         "LITELLM_OFFLINE_MODE": "True",
         "LITELLM_RUST": "False",
         "LITELLM_TELEMETRY_DISABLED": "True",
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": "1000000",
         "NO_DOCS": "True",
         "NO_OPENAPI": "True",
         "NO_REDOC": "True",

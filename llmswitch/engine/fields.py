@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from llmswitch.engine.asgi import RefusedError
@@ -24,16 +25,14 @@ left_out: Counter[str] = Counter()
 
 
 def passed(route: str, data: dict[str, Any], model: str) -> dict[str, Any]:
-    """The fields of a body that pass, for a model of the profile.
+    """The fields of a body that pass, without the extensions of the model's provider.
 
     Raises RefusedError for one that is malformed, that steers LiteLLM, or that reaches the state of
     the owner's account.
     """
-    known = {*kinds(route), *_extensions().get(model, ())}
-    kept = {name: value for name, value in data.items() if name in known}
-    for name in data:
-        if name not in known:
-            _note_left_out(name)
+    kept = {name: value for name, value in data.items() if name in kinds(route)}
+    for name in {*data} - {*kept} - {*_extensions().get(model, ())}:
+        _note_left_out(name)
     check(route, kept)
     if "metadata" in kept:
         user = (kept.pop("metadata") or {}).get("user_id")
@@ -42,6 +41,11 @@ def passed(route: str, data: dict[str, Any], model: str) -> dict[str, Any]:
     for where, what in steering(route, kept):
         raise RefusedError(400, f"{where}: {what}")
     return kept
+
+
+def extensions(data: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Those fields of a body that `pass` of a model of the profile names."""
+    return {name: data[name] for name in _extensions().get(model, ()) if name in data}
 
 
 def steering_extensions() -> str:

@@ -97,7 +97,9 @@ async def _accepted(
         return None
     data = parsed(await body.read(receive))
     context.asked = _model(data.get("model"), context)
-    return fields.passed(path, data, context.asked) | {"model": context.asked}
+    kept = fields.passed(path, data, context.asked) | {"model": context.asked}
+    context.beyond = {name: value for name, value in data.items() if name not in kept}
+    return kept
 
 
 def _model(asked: Any, context: RequestContext) -> str:

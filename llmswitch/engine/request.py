@@ -48,7 +48,8 @@ class RequestContext:
     of the deployment that is asked and not told of yet, `usage` sees what its provider answers.
     `observer` sees the answer, once one begins; `is_over` when there is no more of it, and `left`
     when its client went before. `deployment` is LiteLLM's of the try that is under way and has not
-    failed, `failures` what the others got, `exceptions` all that LiteLLM raised for those.
+    failed, `failures` what the others got, `exceptions` all that LiteLLM raised for those. `beyond`
+    are the fields of its body that are not of the API, of which a model may want some.
     """
 
     client: str
@@ -69,6 +70,7 @@ class RequestContext:
     observer: Observer | None = None
     is_over: bool = False
     left: bool = False
+    beyond: dict[str, Any] = field(default_factory=dict, repr=False)
     tried: set[str] = field(default_factory=set)
     rows: list[Try] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
