@@ -17,25 +17,17 @@ import jinja2
 import yaml
 
 from llmswitch import __version__
-from llmswitch.claude import MARK, behaves_as
-from llmswitch.engine_rules import ENVIRON, FALLBACKS, NO_KEY, fallback_name
+from llmswitch.claude import MARK
+from llmswitch.deployments import deployments_of, menu_row
+from llmswitch.engine_rules import ENVIRON, FALLBACKS, fallback_name
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Key, Profile
-from llmswitch.menu import Menu, Row
+from llmswitch.fields import Profile
+from llmswitch.menu import Menu
 from llmswitch.paths import data_folder
-from llmswitch.providers import api_base, counts_tokens
 from llmswitch.secrets import inside_name
 
 GATEWAY_KEY = "LLMSWITCH_GATEWAY_KEY"
 DEMO_PREFIX = "llmswitch-demo"
-# The engine's own name for each dialect that is spoken to by base URL. `openai/` with
-# supported_endpoints is an untranslated POST to {base}/v1/messages; without, POST {base}/responses.
-_ENGINE_PREFIX = {
-    "anthropic": "anthropic",
-    "messages": "openai",
-    "chat": "hosted_vllm",
-    "responses": "openai",
-}
 _CALLBACKS = (
     "llmswitch.engine.provider_errors.provider_errors",
     "llmswitch.engine.model_names.names",
@@ -99,7 +91,7 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
 
     Mappings are merged; lists of the profile replace ours, but those of _ADDED_TO.
     """
-    deployments = [item for row in menu.served for item in _deployments(profile, row)]
+    deployments = [item for row in menu.served for item in deployments_of(profile, row)]
     served = {row.name for row in menu.served}
     logins = [row.name for row in menu.served if row.needs_login]
     config: dict[str, Any] = {
@@ -133,7 +125,7 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
             "budgets": [budget.data() for budget in profile.all_budgets],
             "cached": profile.cache.models if profile.cache else [],
             "idle_timeout": profile.gateway.idle_timeout,
-            "menu": [_menu_row(row) for row in menu.served],
+            "menu": [menu_row(row) for row in menu.served],
             "pass": {row.name: row.model.extensions for row in menu.served if row.model.extensions},
             # Served with the client's own login; see llmswitch.engine.subscription.
             **({"logins": logins} if logins else {}),
@@ -155,19 +147,6 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
             if rules := merged[section].get(field):
                 merged[section][field] = _without(rules, left_out)
     return merged
-
-
-def _menu_row(row: Row) -> dict[str, Any]:
-    """What the gateway tells a client of a model."""
-    price = row.price
-    return {
-        "name": row.name,
-        "label": row.label,
-        "provider": row.provider_name,
-        "window": row.context,
-        "price": price and {"input": price.input, "output": price.output},
-        "behaves_as": behaves_as(row),
-    }
 
 
 def _cache(profile: Profile) -> dict[str, Any]:
@@ -213,70 +192,6 @@ def _merge(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = copy.deepcopy(value)
     return merged
-
-
-def _deployments(profile: Profile, row: Row) -> list[dict[str, Any]]:
-    """One deployment for each key: LiteLLM balances the load over those of one name."""
-    dialect = row.provider.dialect
-    prefix = _ENGINE_PREFIX.get(dialect) or row.provider.prefix or row.provider_name
-    params: dict[str, Any] = {"model": f"{prefix}/{row.model.id}"}
-    if base := api_base(row.provider):
-        params["api_base"] = base
-    if dialect == "chat":  # else LiteLLM asks for {base_url}/responses on /v1/responses
-        params["use_chat_completions_api"] = True
-    if row.model.drop:
-        params["additional_drop_params"] = row.model.drop
-    info = _model_info(row)
-    if row.model.timeout:
-        params["timeout"] = row.model.timeout
-    keys = [key for key in profile.all_keys_of(row.model) if key.name in row.keys]
-    if len(keys) > 1:
-        params["num_retries"] = len(keys) - 1
-    if not keys:
-        secret = {} if dialect == "litellm" else {"api_key": NO_KEY}
-        return [{"model_name": row.name, "litellm_params": params | secret, "model_info": info}]
-    return [
-        {
-            "model_name": row.name,
-            "litellm_params": params | _share(key),
-            "model_info": info | {"llmswitch_key": key.name},
-        }
-        for key in keys
-    ]
-
-
-def _model_info(row: Row) -> dict[str, Any]:
-    """What LiteLLM and our part of it are told of a model."""
-    info: dict[str, Any] = {"display_name": f"{row.label} · {row.description}"}
-    if row.provider.dialect == "messages":
-        info["supported_endpoints"] = ["/v1/messages"]
-    if row.provider.dialect == "responses":  # else it asks for {base_url}/chat/completions too
-        info["mode"] = "responses"
-    if row.context:
-        info["max_input_tokens"] = row.context
-    if price := row.price:
-        # LiteLLM takes a missing price for 0; a cached token costs what any other does then.
-        rates = {
-            "input_cost_per_token": price.input,
-            "output_cost_per_token": price.output,
-            "cache_read_input_token_cost": price.reading,
-            "cache_creation_input_token_cost": price.writing,
-        }
-        info |= {name: round(usd / 1_000_000, 15) for name, usd in rates.items()}
-        info |= dict(row.tiers)
-    info |= {"llmswitch_provider": row.provider_name, "llmswitch_label": row.provider_label}
-    if counts_tokens(row.provider):
-        info["llmswitch_counts_tokens"] = True
-    if row.needs_login:
-        info["llmswitch_key"] = "Claude login"  # what the ledger says that served
-    return info
-
-
-def _share(key: Key) -> dict[str, Any]:
-    """A key by the name that it has inside the gateway, and its share of the load."""
-    share = {"weight": key.weight, "order": key.order}
-    given = {name: number for name, number in share.items() if number is not None}
-    return {"api_key": ENVIRON + inside_name(key.name), **given}
 
 
 def render_litellm_config(profile: Profile, menu: Menu, name: str) -> str:

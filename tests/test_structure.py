@@ -23,7 +23,7 @@ LAYERS = [
     ["profile"],
     ["prices", "money"],
     ["menu", "clients", "edit", "refresh"],
-    ["catalogue"],
+    ["catalogue", "deployments"],
     ["render", "advice", "trust", "prune", "what_if", "probe_wire", "probe_bodies"],
     ["plan", "wrapper", "probe_cures", "units"],
     ["process"],
