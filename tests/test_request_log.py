@@ -229,6 +229,7 @@ def test_from_start_to_start(mission: Mission) -> None:
     assert log.stat().st_mode & 0o777 == 0o600
     assert ask(mission, "after-rotation") == 200
     assert told(user, "after-rotation").status == 200
+    wait_for(lambda: rows(user) == 2)  # what is younger than a second may be lost
     [worker] = worker_pids(user)
     os.kill(worker, signal.SIGKILL)  # the master writes to the new one too
     wait_for(lambda: f"({worker})" in log.read_text() or f"pid:{worker}" in log.read_text())
