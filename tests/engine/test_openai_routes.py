@@ -7,6 +7,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,7 +45,7 @@ SCHEMA: Json = {"type": "object", "properties": {"command": {"type": "string"}}}
 BASH = Tool("Bash", {"command": "echo ü; ls"})
 
 
-class Route:
+class Route(ABC):
     """One of the two routes: how it is asked, and what of an answer is what."""
 
     path: str
@@ -63,19 +64,19 @@ class Route:
         """A question, with the tool that may be called."""
         return self.send({**self.body(model), "stream": stream, **more}, headers)
 
+    @abstractmethod
     def body(self, model: str) -> Json:
         """A question."""
-        raise NotImplementedError
 
+    @abstractmethod
     def said(self, response: httpx.Response) -> str:
         """The text of an answer, streamed or not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def called(self, response: httpx.Response) -> tuple[str, Any, Sequence[Json]]:
         """The tool that an answer calls, its input, and what of the answer goes back with the
         tool's result.
         """
-        raise NotImplementedError
 
 
 class ChatCompletions(Route):
