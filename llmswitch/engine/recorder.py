@@ -134,7 +134,7 @@ def _row(said: Any, info: dict[str, Any], context: RequestContext, streamed: boo
         prompt_saved=None if hit else _prompt_saved(tokens, rates),
         first_byte=context.first_byte if streamed and not failed else None,
         seconds=seconds,
-        status=_status(error) if failed else OK,
+        status=_status(error, context) if failed else OK,
         error=_error(error, context) if failed else None,
         cache_hit=hit,
         saved=_sum(tokens, rates) if hit else None,
@@ -211,8 +211,12 @@ def _error(error: dict[str, Any], context: RequestContext) -> str:
     return "BudgetError" if context.is_over_budget else error.get("error_class") or "Error"
 
 
-def _status(error: dict[str, Any]) -> int:
-    """That of a failure; 502 where the upstream said that all is well, or what HTTP has not."""
+def _status(error: dict[str, Any], context: RequestContext) -> int:
+    """That of a failure as the client would be told it (provider_errors.py notes each try first);
+    else LiteLLM's, and 502 where the upstream said that all is well, or what HTTP has not.
+    """
+    if context.failures:
+        return context.failures[-1].status
     code = str(error.get("error_code") or "")
     if not code.isdigit():
         return 500
