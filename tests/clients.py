@@ -25,8 +25,8 @@ from typing import Any, NoReturn
 import pytest
 
 CACHE = Path(__file__).parent.parent / ".cache" / "clients"
-NEWEST = "2.1.330"
-NEWEST_WHEEL = "claude-agent-sdk==0.2.187"
+NEWEST = "2.1.332"
+NEWEST_WHEEL = "claude-agent-sdk==0.2.189"
 """The release on PyPI that bundles NEWEST; the wheel of each platform holds its binary."""
 OLDEST = "2.1.197"
 CODEX = "0.171.0"
@@ -35,13 +35,13 @@ OPENCODE = "1.18.33"
 
 @functools.cache
 def newest() -> Path:
-    """The executable of Claude Code 2.1.330."""
+    """The executable of the newest Claude Code."""
     return _client(NEWEST, _from_pypi)
 
 
 @functools.cache
 def oldest() -> Path:
-    """The executable of Claude Code 2.1.197."""
+    """The executable of the oldest Claude Code."""
     return _client(OLDEST, _from_npm)
 
 

@@ -86,7 +86,7 @@ class Seen:
         return loaded
 
 
-def install(path: Path, version: str = "2.1.330 (Claude Code)") -> Path:
+def install(path: Path, version: str = "2.1.332 (Claude Code)") -> Path:
     """Write the program; returns the file that grows by a letter when it is asked its version."""
     asked = path.with_name(path.name + ".asked")
     text = PROGRAM.format(python=sys.executable, version=version, asked=str(asked))

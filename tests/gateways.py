@@ -46,7 +46,7 @@ CLIENT_SECRETS = {
 # What Claude Code says of itself. LiteLLM goes by the user agent: for others it refuses parameters
 # that a provider does not have, for Claude Code it drops them.
 CLIENT = {
-    "user-agent": "claude-cli/2.1.330 (external, cli)",
+    "user-agent": "claude-cli/2.1.332 (external, cli)",
     "anthropic-version": "2023-06-01",
     "anthropic-beta": "claude-code-20250219,interleaved-thinking-2025-05-14",
     "x-app": "cli",

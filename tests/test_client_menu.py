@@ -58,7 +58,7 @@ def not_recognized(terminal: Terminal) -> bool:
 
 
 def test_newest_menu_is_default_and_the_profile(running_mission: Mission, tmp_path: Path) -> None:
-    """On 2.1.330 the menu is Default and exactly the profile's rows, each with provider, context
+    """On 2.1.332 the menu is Default and exactly the profile's rows, each with provider, context
     window and price beside its label, and no word that a model is not recognized.
     """
     seat = take_seat(running_mission, clients.newest(), tmp_path)

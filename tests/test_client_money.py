@@ -132,7 +132,7 @@ def dear(running_mission: Mission) -> Iterator[Mission]:
 
 @pytest.mark.parametrize("model", ["glm-4.7", "glm-4.5", "opus"])
 def test_the_client_says_what_the_ledger_says(dear: Mission, tmp_path: Path, model: str) -> None:
-    """On 2.1.330 the cost of a session with `-p` is that of its rows in the ledger, to the cent:
+    """On 2.1.332 the cost of a session with `-p` is that of its rows in the ledger, to the cent:
     input, output, and what the provider's cache read and wrote.
     """
     seat = take_seat(dear, clients.newest(), tmp_path)
@@ -149,7 +149,7 @@ sed 's/.*"total_cost_usd":\\([0-9.]*\\).*/so far \\1 USD/'
 
 
 def test_cost_and_status_line_agree_with_the_ledger(dear: Mission, tmp_path: Path) -> None:
-    """On 2.1.330 with LLMSWITCH_CLIENT_PRICES=1, in a session that has asked models of two
+    """On 2.1.332 with LLMSWITCH_CLIENT_PRICES=1, in a session that has asked models of two
     providers, and what the client asks by itself: `/cost` and the user's status line.
     """
     script = tmp_path / "status-line"

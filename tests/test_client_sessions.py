@@ -255,7 +255,7 @@ def window(terminal: Terminal) -> str:
 
 
 def test_context_windows(windows_mission: Mission, tmp_path: Path) -> None:
-    """On 2.1.330 `/context` shows each model's own window: a million (also of a name after
+    """On 2.1.332 `/context` shows each model's own window: a million (also of a name after
     `--model`), 64k, 200k; and with a model of 128k in the menu the session is limited to that.
     """
     seat = take_seat(windows_mission, clients.newest(), tmp_path)

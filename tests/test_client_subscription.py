@@ -109,7 +109,7 @@ def test_a_b_a(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
 
 
 def test_newest_menu(subscribed: Mission, tmp_path: Path) -> None:
-    """On 2.1.330 the menu is the profile's, with the subscription in place of a price, and each
+    """On 2.1.332 the menu is the profile's, with the subscription in place of a price, and each
     row is served.
     """
     seat = take_seat(subscribed, clients.newest(), tmp_path)

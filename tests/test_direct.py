@@ -303,7 +303,7 @@ def test_a_key_of_the_systems_keyring(someone: User, upstream: FakeUpstream) -> 
 
 
 def test_newest_menu(someone: User, upstream: FakeUpstream) -> None:
-    """On 2.1.330: Default and every model of the catalogue; A, B, and A again go to the provider
+    """On 2.1.332: Default and every model of the catalogue; A, B, and A again go to the provider
     under its own names; nothing is said of an unknown model or of two credentials.
     """
     seat = sit_down(someone, clients.newest())

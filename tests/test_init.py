@@ -55,7 +55,7 @@ def connected(someone: Newcomer, tmp_path: Path) -> Iterator[Newcomer]:
 
 NOTHING = """\
 found:  no key, and no server of models on this machine
-        Claude Code 2.1.330, ~/.local/bin/claude
+        Claude Code 2.1.332, ~/.local/bin/claude
 
 paste a key of Anthropic, OpenAI, OpenRouter, Z.ai or another provider; it is not shown
 (Enter alone lists the providers)
@@ -117,7 +117,7 @@ def test_one_key_and_one_enter_lead_to_the_real_client(client: object, tmp_path:
         began = clock()
         with here.open("init") as terminal:
             first = NOTHING.replace(
-                "2.1.330", clients.NEWEST if "330" in str(fetched) else "2.1.197"
+                clients.NEWEST, clients.NEWEST if clients.NEWEST in str(fetched) else clients.OLDEST
             )
             assert terminal.wait_for("key:") == first
             terminal.send(f"{KEY}\r")
@@ -482,7 +482,7 @@ def test_what_leads_a_plain_claude_astray_is_said_and_left(someone: Newcomer) ->
     done = someone.run("init", "--yes", "--no-start")
     assert done.stdout.startswith(
         "found:  no key, and no server of models on this machine\n"
-        "        Claude Code 2.1.330, ~/.local/bin/claude\n"
+        "        Claude Code 2.1.332, ~/.local/bin/claude\n"
         "        the wrapper ~/.local/bin/claude-multi\n"
         f"note:   ANTHROPIC_BASE_URL in {settings} leads a plain `claude` astray "
         "(claude-multi is not affected); it is left as it is\n"
@@ -521,7 +521,7 @@ def test_a_claude_login_pays_where_there_is_no_key(connected: Newcomer) -> None:
             plain(terminal.wait_idle(0.1))
             == """\
 found:  a Claude login
-        Claude Code 2.1.330, ~/.local/bin/claude
+        Claude Code 2.1.332, ~/.local/bin/claude
 
        NAME        MODEL                                 CONTEXT  USD PER Mtok
  1  *  opus        anthropic/claude-opus-5-5             1M       subscription
@@ -620,7 +620,7 @@ def test_a_second_run_adds_what_is_new_and_changes_nothing_else(someone: Newcome
         == f"""\
 found:  ZAI_API_KEY in the environment (Z.ai)
         DEEPSEEK_API_KEY in the environment (DeepSeek)
-        Claude Code 2.1.330, ~/.local/bin/claude
+        Claude Code 2.1.332, ~/.local/bin/claude
 ~/.config/llmswitch/profiles/work.yaml is your profile: 2 models
 
        NAME            MODEL                    CONTEXT  USD PER Mtok

@@ -86,7 +86,7 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "llmswitch init --from claude-glm --no-start",
         "llmswitch wrapper install",
         "llmswitch wrapper install --direct zai",
-        "the /model menu of Claude Code 2.1.330",
+        "the /model menu of Claude Code 2.1.332",
         "a profile",
         "several keys",
         "fallbacks",
@@ -321,7 +321,7 @@ def test_the_first_session_is_as_the_readme_shows(tmp_path: Path) -> None:
             terminal.enter()
             assert terminal.wait_exit() == 0
             assert plain(terminal.text()) == shown("llmswitch init, a second time")
-        assert _menu(here) == shown("the /model menu of Claude Code 2.1.330")
+        assert _menu(here) == shown("the /model menu of Claude Code 2.1.332")
 
 
 def _menu(here: Newcomer) -> str:
