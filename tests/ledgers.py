@@ -53,8 +53,11 @@ class House:
         return found
 
     def _since(self) -> list[Try]:
+        if not [*self.user.state.rglob("*.db")]:  # the gateway has only just started
+            return []
         connection = open_to_read(self.ledger)
-        assert connection is not None
+        if connection is None:  # just being made
+            return []
         with closing(connection):
             connection.row_factory = sqlite3.Row
             rows = connection.execute("SELECT * FROM tries WHERE id > ? ORDER BY id", (self.seen,))

@@ -444,7 +444,7 @@ def test_the_matrix(bench: Bench) -> None:
         "strict, client body: answered 400: context_management: Extra inputs are not permitted",
         "  -> in the profile: models: {strict: {model: fake/strict, drop: [context_management]}}",
         "forgetful, cache: nothing was read from a cache, or the provider does not say so",
-        "failing, answer: answered 401: wrong key [key], Bearer [key] or [key]",
+        "failing, answer: answered 401: wrong key REDACTED, Bearer [key] or REDACTED",
         "jealous, A-B-A: answered 400: this model did not think that",
     ]
     assert bench.user.gateway_key() not in str(results) + str(data(results))

@@ -79,7 +79,7 @@ def test_an_error_in_mid_stream_is_a_failed_try(house: House, dialect: str) -> N
         assert (row.status, row.error) == (529, "overloaded_error")
         assert (row.input, row.estimated) == (700, True)
     elif dialect == "responses":  # LiteLLM does not say which
-        assert (row.status, row.error) == (500, "APIConnectionError")
+        assert (row.status, row.error) == (502, "APIConnectionError")
         assert (row.input, row.cost, row.estimated) == (0, None, False)
     else:
         assert (row.status, row.error) == (500, "OpenAIError")
