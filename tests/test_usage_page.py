@@ -98,7 +98,10 @@ def test_the_browser_shows_what_the_ledger_holds(user: User) -> None:
     assert seen.startswith("Usage of work ")
     last = time.strftime("%Y-%m-%d", time.localtime(now - 60))
     for said in (
-        "cost $1.00 + 1 request of unknown price requests 4 failed tries 1 tokens 1.1k",
+        (
+            "cost $1.00 + 1 request of unknown price requests 4 failed tries 1 refused requests 0 "
+            "tokens 1.1k"
+        ),
         "input that the prompt cache held 63% saved by the prompt cache $0.5000",
         "answers from the response cache 1 saved by the response cache $0.7500",
         f"{last}; the highest is {last}: $0.5000 + 1 request of unknown price, 650 tokens",
