@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from bench.wire import SECONDS, NotMeasuredError, Target, first_answer, free_ports
+from llmswitch.paths import write_private
 from tests.conftest import CHECKOUT, KEYS, User, make_user
 
 PROFILE = "bench"
@@ -52,13 +53,13 @@ class Stage:
         self.root = root
         self.user: User = make_user(root)
         ours, theirs, provider, *self.spare_ports = free_ports(5)
-        self.ours = Target(ours, "sk-llmswitch-bench")
+        self.ours = Target(ours, f"sk-llmswitch-{'bench':-<43}")  # in the form that is taken
         self.theirs = Target(theirs, "sk-bench-plain")
         self.straight = Target(provider, "any", UPSTREAM_NAMES)
         self._provider: Process | None = None
         self._plain: Process | None = None
         self.user.state.mkdir(parents=True, mode=0o700)
-        (self.user.state / "gateway.key").write_text(self.ours.key)
+        write_private(self.user.state / "gateway.key", self.ours.key)
         self.write_profile("GLM-4.7")
         self._write_plain_config()
 

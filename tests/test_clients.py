@@ -16,6 +16,7 @@ import pytest
 from llmswitch.clients import Client, add, all_clients, remove
 from llmswitch.engine.keys import _KEYS
 from llmswitch.errors import LlmswitchError
+from llmswitch.ledger import NO_CLIENT
 from llmswitch.paths import find_home
 from tests.conftest import Mission, User, start_mission
 from tests.gateways import Gateway, wait_for
@@ -63,14 +64,16 @@ def new_key(mission: Mission, name: str) -> str:
 
 
 def senders(mission: Mission, number: int, after: int = 0) -> list[str]:
-    """Whose the rows of the ledger are, once there are so many since the row `after`."""
+    """Whose the rows of the ledger are, once there are so many since the row `after`; those of who
+    came without a valid key are left out.
+    """
     file = mission.user.state / "ledger" / "work.db"
     found: list[str] = []
 
     def read() -> bool:
         with closing(sqlite3.connect(file)) as ledger:
             rows = ledger.execute("SELECT client FROM tries WHERE id > ? ORDER BY id", (after,))
-            found[:] = [client for (client,) in rows]
+            found[:] = [client for (client,) in rows if client != NO_CLIENT]
         return len(found) >= number
 
     wait_for(read)
@@ -356,7 +359,6 @@ def test_list_shows_use_and_cost_and_what_has_no_key(mission: Mission) -> None:
     finally:
         mission.zai.behave(Behaviour(), "glm-4.7")
     last_row(mission)
-    assert new.ask("nosuch").status == 404
     listed = mission.user.json("client", "list")
     assert [row["name"] for row in listed["clients"]] == ["new", "tablet"]
     unused, used = listed["clients"]
@@ -372,6 +374,13 @@ def test_list_shows_use_and_cost_and_what_has_no_key(mission: Mission) -> None:
     assert re.fullmatch(rf"tablet +{when}  {when}  \$\d\.\d+ and \d+ at an unknown price", lines[2])
     assert lines[3:] == [f"note: {note}"]
     assert note in mission.user.json("validate")["notes"]
+
+    after = last_row(mission)
+    assert new.ask("nosuch").status == 404  # a refusal is a use of its key too, and costs nothing
+    assert senders(mission, 1, after) == ["new"]
+    refused = mission.user.json("client", "list")["clients"][0]
+    assert refused["last_used"] is not None
+    assert refused["month_usd"] == 0
 
 
 def test_validate_says_when_the_clients_cannot_be_read(mission: Mission) -> None:

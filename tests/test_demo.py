@@ -205,7 +205,7 @@ def test_names_of_litellm(gateway: Gateway, name: str, said: str) -> None:
         404,
         (
             f"llmswitch: the profile has no model {name.upper()!r}; "
-            "it has: polly, parrot, butler, odd, any-*"
+            "it has: parrot, butler, odd, any-*, polly"
         ),
     )
 

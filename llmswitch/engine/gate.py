@@ -109,7 +109,7 @@ def _model(asked: Any, context: RequestContext) -> str:
     if known := model_list.known(asked):
         return known
     context.unknown = asked
-    there = ", ".join(model_list.names())
+    there = ", ".join(model_list.shown())
     raise RefusedError(404, f"the profile has no model {asked[:100]!r}; it has: {there}")
 
 

@@ -30,6 +30,15 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     )
 
 
+@cache
+def shown() -> tuple[str, ...]:
+    """The same without the aliases that the profile hides."""
+    router = config().get("router_settings") or {}
+    aliases = router.get("model_group_alias") or {}
+    hidden = {name for name, to in aliases.items() if isinstance(to, dict) and to.get("hidden")}
+    return tuple(name for name in names() if name not in hidden)
+
+
 def _is_users(deployment: dict[str, Any]) -> bool:
     """Whether a deployment is from `litellm:`; ours are known by what we write beside them."""
     return "llmswitch_provider" not in (deployment.get("model_info") or {})

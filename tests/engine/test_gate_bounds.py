@@ -20,7 +20,7 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmswitch.engine import bodies, worker
+from llmswitch.engine import bodies, connections, worker
 from llmswitch.engine.asgi import GoneError, Message, Receive, RefusedError, Send
 from llmswitch.engine.bodies import LARGE, LARGEST, MOST_PARTS, Body, Parts
 from llmswitch.engine.room import Room
@@ -293,7 +293,7 @@ def test_headers_must_come_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that says nothing, or never ends its headers, is closed; so is one that is refused
     and goes on sending for ever.
     """
-    monkeypatch.setattr(worker, "_HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "_HEAD_SECONDS", 0.5)
     with server() as port:
         assert answer(port) == b""
         assert answer(port, HEAD, b"a: b\r\n") == b""

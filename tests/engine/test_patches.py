@@ -79,7 +79,7 @@ CHANGES = {
         "it keeps its stream elsewhere",
     ),
     "a connection ends otherwise": (
-        "patches.AutoHTTPProtocol.shutdown = None",
+        "patches.H11Protocol.shutdown = None",
         "wait for connections",
         "uvicorn calls no shutdown",
     ),
