@@ -347,6 +347,7 @@ def test_no_name_label_url_or_setting_injects_into_a_generated_file(
         assert item["litellm_params"] == {
             "model": f"hosted_vllm/x{upstream}",
             "api_base": url.rstrip("/"),
+            "use_chat_completions_api": True,
             "api_key": f"os.environ/LLMSWITCH_KEY_{key}",
         }
         assert item["model_info"]["display_name"].startswith(f"{label[:50]}. · {label} · ")
