@@ -231,7 +231,7 @@ def test_a_stream_that_its_provider_cuts(house: House, dialect: str) -> None:
     house.upstreams[UPSTREAMS[dialect]].behave(CUT)
     house.gateway.ask(dialect, stream=True)
     (row,) = house.rows(1)
-    assert (row.status, row.error) == (500, "ReadError")
+    assert (row.status, row.error) == (502, "ReadError")
     assert row.estimated is (dialect != "responses")
     if dialect == "responses":
         assert (tokens(row), row.cost) == ((0, 0, 0, 0), None)
