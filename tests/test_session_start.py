@@ -76,7 +76,7 @@ def test_options_before_a_subcommand(idle_shell: Shell, before: list[str]) -> No
 def test_version_is_the_clients(idle_shell: Shell) -> None:
     """`claude-multi --version` is `claude --version`."""
     done = idle_shell.run("--version")
-    assert (done.stdout, done.stderr) == ("2.1.330 (Claude Code)\n", "")
+    assert (done.stdout, done.stderr) == ("2.1.332 (Claude Code)\n", "")
     assert not idle_shell.user.state.exists()
 
 

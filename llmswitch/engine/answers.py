@@ -145,7 +145,7 @@ class _Answer:
         if status != OK:
             return False
         if self._is_stream and not self._held.startswith((b"{", b"<")):
-            return _event(self._held) is not None
+            return _event(self._held) is not None or len(self._held) > _LARGEST
         return len(self._held) > _LARGEST
 
     def _failure(self, status: int) -> Failure | None:
@@ -199,7 +199,9 @@ class _Answer:
 
     def _reworded(self, data: bytes, *, more: bool) -> bytes:
         """The lines of a stream that are whole, an error among them in the provider's words."""
-        lines = data[: data.rfind(b"\n") + 1] if more else data
+        cut = data.rfind(b"\n") + 1
+        # A line that is longer than any error is passed on in parts.
+        lines = data[:cut] if more and len(data) - cut <= _LARGEST else data
         self._held = data[len(lines) :]
         found = _ERROR.search(lines)
         if found is None:
