@@ -16,11 +16,9 @@ _CLAUDE_CODES = re.compile(r"claude-router-((?:[0-9a-f]{2})+)")
 @cache
 def names() -> tuple[str, ...]:
     """The models of the profile, then those of its `litellm:` part."""
-    router = config().get("router_settings") or {}
     listed = [item["model_name"] for item in config()["model_list"] if _is_users(item)]
-    aliases = router.get("model_group_alias") or {}
     ours = [row["name"] for row in settings().get("menu", [])]
-    return tuple(dict.fromkeys([*ours, *listed, *aliases]))
+    return tuple(dict.fromkeys([*ours, *listed, *_aliases()]))
 
 
 @cache
@@ -33,10 +31,14 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 @cache
 def shown() -> tuple[str, ...]:
     """The same without the aliases that the profile hides."""
-    router = config().get("router_settings") or {}
-    aliases = router.get("model_group_alias") or {}
-    hidden = {name for name, to in aliases.items() if isinstance(to, dict) and to.get("hidden")}
+    hidden = {name for name, to in _aliases().items() if isinstance(to, dict) and to.get("hidden")}
     return tuple(name for name in names() if name not in hidden)
+
+
+def _aliases() -> dict[str, Any]:
+    router = config().get("router_settings") or {}
+    found: dict[str, Any] = router.get("model_group_alias") or {}
+    return found
 
 
 def _is_users(deployment: dict[str, Any]) -> bool:

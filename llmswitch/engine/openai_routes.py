@@ -3,7 +3,7 @@
 LiteLLM asks an `openai/` deployment at the path of the route that the client has used, which one of
 the dialect `messages` does not have. Here such a call goes to /v1/messages, to which LiteLLM's
 Anthropic client translates it. (For `chat` and `responses` a setting of the deployment does it, see
-render.py.) There is no second deployment: keys, budgets and the ledger see the same one.
+deployments.py.) There is no second deployment: keys, budgets and the ledger see the same one.
 """
 
 from __future__ import annotations

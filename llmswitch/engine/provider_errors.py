@@ -34,7 +34,7 @@ from llmswitch.redact import without_keys
 
 _OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _SILENT = 200, 400, 401, 403, 504
 _OF_THE_CLIENT = range(400, 500)
-_LOGIN = "Claude login"  # what render.py calls the key of a model that has none of its own
+_LOGIN = "Claude login"  # what deployments.py calls the key of a model that has none of its own
 _HEADERS = re.compile(r"retry-after|request-id|x-should-retry|anthropic-ratelimit-[a-z-]+")
 # Of httpx2 since openai 3, of aiohttp below httpx in LiteLLM.
 _REFUSED = (httpx.HTTPStatusError, httpx2.HTTPStatusError)

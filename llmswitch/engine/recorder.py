@@ -11,12 +11,11 @@ from litellm.integrations.custom_logger import CustomLogger
 from llmswitch.engine import pending_rows
 from llmswitch.engine.budget import worker
 from llmswitch.engine.pending_rows import OK, finish_all, writer
-from llmswitch.engine.refusals import record_refusal
 from llmswitch.engine.request import RequestContext, current
 from llmswitch.engine.streams import UsageWatch
 from llmswitch.ledger import Try
 
-__all__ = ["OK", "ended", "finish_all", "ledger", "record_refusal", "writer"]
+__all__ = ["OK", "ended", "finish_all", "ledger", "writer"]
 _MOST_TOKENS = 10**12  # of one answer
 _RATES = {
     "input": "input_cost_per_token",
