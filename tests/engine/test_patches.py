@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from llmswitch.engine.master import SHARED
 from llmswitch.engine.patches import PATCHES, PatchError, tell_kills
 from tests.conftest import User, free_port
 from tests.imported_engine import look
@@ -67,6 +68,11 @@ CHANGES = {
         "list names for Claude Code",
         "a name is listed as no-claude",
     ),
+    "hooks are listed elsewhere": (
+        "import litellm.proxy.utils as utils; utils.PROXY_HOOKS = {**utils.PROXY_HOOKS}",
+        "run no hooks of the proxy",
+        "their list is elsewhere",
+    ),
     "errors are looked at elsewhere": (
         MAPPING + "known = ExceptionCheckers.is_error_str_context_window_exceeded\n"
         "del ExceptionCheckers.is_error_str_context_window_exceeded",
@@ -108,6 +114,55 @@ def test_a_patch_that_does_not_fit_names_itself(told: dict[str, str], change: st
         f"LiteLLM {version('litellm')} does not fit this llmswitch: its patch `{patch}`, made for "
         f"{made_for}, does not work: {said}"
     )
+
+
+_HOOKS = """
+import json, litellm
+from litellm.proxy.proxy_server import proxy_logging_obj
+from llmswitch.engine import patches
+
+def added():
+    litellm.callbacks = []
+    proxy_logging_obj._add_proxy_hooks()
+    return [type(hook).__name__ for hook in litellm.callbacks]
+
+before = added()
+patches.apply()
+print(json.dumps([before, added()]))
+"""
+
+
+def test_litellm_adds_no_hooks_of_its_own() -> None:
+    """To those of a request: it would, without the patch."""
+    before, after = look(_HOOKS)
+    assert "SkillsInjectionHook" in before
+    assert after == []
+
+
+_SHARED = """
+import json, sys
+from importlib import import_module
+import litellm.proxy.proxy_server
+from llmswitch.engine import master
+
+found = {name: name in sys.modules for name in master.SHARED}
+master.share()
+complete = [
+    getattr(import_module(name), model).__pydantic_complete__
+    for name, models in master.SHARED.items()
+    for model in models
+]
+print(json.dumps([found, complete]))
+"""
+
+
+def test_workers_share_what_they_would_make() -> None:
+    """Each module is one that LiteLLM has and does not import by itself until a worker serves, or
+    has models that are built late; then they are there.
+    """
+    found, complete = look(_SHARED)
+    assert found == {name: bool(models) for name, models in SHARED.items()}
+    assert complete == [True] * len(complete) != []
 
 
 def test_a_gunicorn_that_kills_otherwise() -> None:
