@@ -39,6 +39,16 @@ PROVEN = Path("proven")
 STATE = Path("state.json")
 CRASHED = WORKERS / "crashed"  # why the gateway gave up, if it did
 _LOOP, _SECONDS = 3, 30.0  # so many workers dead within so many seconds are no accident
+# Modules of LiteLLM 1.108, and models in them that pydantic builds late. A worker that imports or
+# builds them writes into pages that it shares with the master until then, which takes 12 MB and 90
+# ms for each worker. Half of the 12 MB is for the models alone: pydantic asks for a signature of
+# `list`, and Python then touches every module that there is.
+SHARED = {
+    "litellm.proxy._experimental.mcp_server.mcp_server_manager": (),
+    "litellm.proxy.auth.network": ("NetworkContext", "TrustedProxyConfig"),
+    "litellm.proxy.auth.resolvers.models": ("CredentialRef", "Principal"),
+    "litellm.proxy.pass_through_endpoints.llm_passthrough_endpoints": (),
+}
 _asked: set[int] = set()  # workers that the master itself told to leave
 _died: deque[float] = deque(maxlen=_LOOP)  # when the others went, in seconds of a clock
 
@@ -74,7 +84,20 @@ def _load(server: Any) -> None:
     with patches.listed_routes(BUILT) as keep:
         keep(importlib.import_module("litellm.proxy.proxy_server").app)
     patches.apply()
+    share()
     patches.tell_kills(server, _asked.add)
+
+
+def share() -> None:
+    """Import and build once what each worker would for itself when it begins to serve; what another
+    LiteLLM does not have is left to the workers.
+    """
+    for name, models in SHARED.items():
+        with suppress(ImportError):
+            module = importlib.import_module(name)
+            for model in models:
+                if hasattr(module, model):
+                    getattr(module, model).model_rebuild()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
