@@ -6,9 +6,9 @@ from collections.abc import Container, Iterator, Sequence
 
 from llmswitch.claude import compaction_window, max_context
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Profile
 from llmswitch.menu import Menu, Row, format_context, make_menu, make_rows
-from llmswitch.providers import catalogue_data
+from llmswitch.profile.providers import catalogue_data
+from llmswitch.profile.schema import Profile
 
 
 def notes(profile: Profile, keys: Container[str]) -> list[str]:

@@ -12,8 +12,8 @@ from llmswitch import gateway_log
 from llmswitch.doctor import Result
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError
-from llmswitch.keys import kept_keys
-from llmswitch.providers import catalogue_data
+from llmswitch.profile.keys import kept_keys
+from llmswitch.profile.providers import catalogue_data
 from llmswitch.redact import in_url, is_secret, redact
 
 _LOG_LINES = 40

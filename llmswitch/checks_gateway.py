@@ -17,7 +17,7 @@ from llmswitch.lost import was_found
 from llmswitch.money import reading
 from llmswitch.plan import CONFIG
 from llmswitch.port_owner import describe_owner
-from llmswitch.secrets import fingerprint
+from llmswitch.profile.secrets import fingerprint
 from llmswitch.state import CONF, WORKERS, State
 from llmswitch.units import Service, installed
 from llmswitch.workers import gave_up

@@ -12,7 +12,7 @@ from pathlib import Path
 from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Verdict
-from llmswitch.secrets import read_gateway_key, stored_keys
+from llmswitch.profile.secrets import read_gateway_key, stored_keys
 
 _MEGABYTE = 1_000_000
 _LITTLE, _TOO_LITTLE = 500 * _MEGABYTE, 50 * _MEGABYTE

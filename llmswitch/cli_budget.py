@@ -18,7 +18,7 @@ app = typer.Typer(
 def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Each budget of the profile in its period: how much is spent, and until when it counts."""
     from llmswitch import money, report_status
-    from llmswitch.profile import load_profile
+    from llmswitch.profile.load import load_profile
 
     home, ref = chosen(profile)
     found = money.accounts(load_profile(ref.file), home.ledger(ref), time.time())
@@ -34,7 +34,7 @@ def raise_(
 ) -> None:
     """Let more be spent until the budget's period ends; the gateway knows at once."""
     from llmswitch import money, report_status
-    from llmswitch.profile import load_profile
+    from llmswitch.profile.load import load_profile
 
     home, ref = chosen(profile)
     account = money.raise_budget(load_profile(ref.file), home.ledger(ref), name, usd, time.time())

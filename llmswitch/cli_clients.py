@@ -30,7 +30,7 @@ def add_client(name: NameArgument, as_json: JsonOption = False) -> None:
 def list_clients(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """List the clients that have a key, and what each has used of a profile this month."""
     from llmswitch import clients, plan, report
-    from llmswitch.profile import load_profile
+    from llmswitch.profile.load import load_profile
 
     home, ref = chosen(profile)
     wanted = load_profile(ref.file, plan.shown_path(ref.file)).clients

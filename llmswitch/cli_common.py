@@ -15,10 +15,10 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home, find_profile, find_profile_if_any, profile_names
 
 if TYPE_CHECKING:
-    from llmswitch.fields import Profile
-    from llmswitch.keys import Place
     from llmswitch.paths import Home, ProfileRef
-    from llmswitch.secrets import Keys
+    from llmswitch.profile.keys import Place
+    from llmswitch.profile.schema import Profile
+    from llmswitch.profile.secrets import Keys
 
 
 def _profiles() -> list[str]:
@@ -53,7 +53,7 @@ def chosen(profile: str | None) -> tuple[Home, ProfileRef]:
 def chosen_if_any(profile: str | None) -> tuple[Home, Profile | None]:
     """Where the files are, and the profile, where one is named or is the default."""
     from llmswitch.plan import shown_path
-    from llmswitch.profile import load_profile
+    from llmswitch.profile.load import load_profile
 
     home = find_home(os.environ)
     ref = find_profile_if_any(home, profile, os.environ)
@@ -62,14 +62,14 @@ def chosen_if_any(profile: str | None) -> tuple[Home, Profile | None]:
 
 def keys_here(home: Home) -> Keys:
     """Every key that is set, in this shell or by `key set`."""
-    from llmswitch.secrets import known_keys
+    from llmswitch.profile.secrets import known_keys
 
     return known_keys(os.environ, home)
 
 
 def opened_keys(home: Home) -> dict[str, str]:
     """The same with their values, those of the system's keyring too."""
-    from llmswitch.keys import open_keys
+    from llmswitch.profile.keys import open_keys
 
     return open_keys(os.environ, home)
 
@@ -82,7 +82,7 @@ def show(lines: Sequence[str], data: Any, as_json: bool) -> None:
 
 def places_here(home: Home, names: Sequence[str]) -> dict[str, Place | None]:
     """Where each of these keys comes from."""
-    from llmswitch.keys import place_of
+    from llmswitch.profile.keys import place_of
 
     return {name: place_of(name, os.environ, home) for name in names}
 

@@ -22,7 +22,8 @@ def take(home: Home, wanted: str, screen: Screen, *, yes: bool) -> tuple[Done, d
     """Make a profile of the user's from a ready-made one, or from a file; with what is to be known
     of a file for --json. One that is there already is neither asked about nor changed.
     """
-    from llmswitch import report_init, setup, trust
+    from llmswitch import report_init, setup
+    from llmswitch.profile import trust
 
     source = setup.read(wanted)
     if not source.is_file:

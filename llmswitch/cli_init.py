@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from llmswitch.compose import Candidate
     from llmswitch.detect import Found
-    from llmswitch.fields import Profile
     from llmswitch.paths import Home, ProfileRef
-    from llmswitch.providers import Provider
-    from llmswitch.refresh import Answer
+    from llmswitch.profile.model_lists import Answer
+    from llmswitch.profile.providers import Provider
+    from llmswitch.profile.schema import Profile
     from llmswitch.setup import Done
 
 _WRAPPER = "claude-multi"
@@ -72,7 +72,7 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     from llmswitch.facts import Facts
     from llmswitch.menu import make_rows
     from llmswitch.plan import shown_path
-    from llmswitch.profile import load_profile
+    from llmswitch.profile.load import load_profile
 
     screen.tell(report_init.written(done))
     profile = load_profile(done.ref.file, shown_path(done.ref.file))
@@ -117,14 +117,14 @@ class _Guide:
     def profile(self) -> Profile | None:
         """What it says."""
         from llmswitch.plan import shown_path
-        from llmswitch.profile import load_profile
+        from llmswitch.profile.load import load_profile
 
         return load_profile(self.ref.file, shown_path(self.ref.file)) if self.ref else None
 
     @cached_property
     def providers(self) -> dict[str, Provider]:
         """Every provider that is known."""
-        from llmswitch import catalogue
+        from llmswitch.profile import catalogue
 
         return catalogue.providers(self.profile)
 
@@ -173,9 +173,10 @@ class _Guide:
         return self._choose()
 
     def _candidates(self) -> list[Candidate]:
-        from llmswitch import compose, refresh
+        from llmswitch import compose
+        from llmswitch.profile import model_lists
 
-        said = refresh.known(self.home)
+        said = model_lists.known(self.home)
         fresh = {name: answer.models for name, answer in self.found.servers.items()}
         fresh |= {name: answer.models for name, answer in self.answers.items() if answer.models}
         listed = {name: [one["id"] for one in models] for name, models in fresh.items()}
@@ -242,7 +243,8 @@ class _Guide:
             self.screen.tell(report_init.NO_SUCH)
 
     def _shown(self, taken: Sequence[Candidate]) -> list[str]:
-        from llmswitch import edit, report_init
+        from llmswitch import report_init
+        from llmswitch.profile import edit
 
         if self.ref:
             lines = [edit.entry(one.name, one.value) for one in taken]
@@ -266,7 +268,8 @@ class _Guide:
         return detect.free_port()
 
     def _write(self, chosen: Sequence[Candidate]) -> Done:
-        from llmswitch import keys, report_init, report_keys, setup
+        from llmswitch import report_init, report_keys, setup
+        from llmswitch.profile import keys
 
         for provider, key in self.pasted.items():
             name = self.providers[provider].key or ""
@@ -314,7 +317,7 @@ class _Guide:
 
     def _owner(self, key: str) -> str | None:
         """The provider that a key says to be of."""
-        from llmswitch import catalogue
+        from llmswitch.profile import catalogue
 
         name = catalogue.of_key(key)
         return name if name in self._keyed else None
@@ -342,7 +345,8 @@ class _Guide:
 
     def _is_fit(self, name: str, key: str) -> bool:
         """Whether a key can be one of a provider, which is asked, and says what came of it."""
-        from llmswitch import keys, progress, refresh, report_init
+        from llmswitch import progress, report_init
+        from llmswitch.profile import keys, model_lists
 
         provider = self.providers[name]
         if wrong := next(keys.wrongs(key, provider), None):
@@ -350,9 +354,9 @@ class _Guide:
             return False
         with progress.shown() as tell:
             tell(f"asking {provider.label or name}")
-            answer = refresh.check_key(provider, key)
+            answer = model_lists.check_key(provider, key)
             if answer.trouble is None and not answer.models:  # it was asked elsewhere
-                answer = answer._replace(models=refresh.ask_models(provider, key).models)
+                answer = answer._replace(models=model_lists.ask_models(provider, key).models)
         self.screen.tell(report_init.checked(provider.label or name, answer))
         self.answers[name] = answer
         return not answer.refused

@@ -31,7 +31,8 @@ WhichArgument = Annotated[
 @app.command("set")
 def set_(which: WhichArgument, profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Keep a key, which is typed unseen or comes from standard input."""
-    from llmswitch import catalogue, keys, report_keys
+    from llmswitch import report_keys
+    from llmswitch.profile import catalogue, keys
 
     home, loaded = chosen_if_any(profile)
     name, provider = catalogue.variable(loaded, which)
@@ -48,8 +49,9 @@ def set_(which: WhichArgument, profile: ProfileOption = None, as_json: JsonOptio
 @app.command("list")
 def list_(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Where each key comes from: the environment, the keyring, the file, or nowhere."""
-    from llmswitch import catalogue, report_keys
-    from llmswitch.secrets import stored_keys
+    from llmswitch import report_keys
+    from llmswitch.profile import catalogue
+    from llmswitch.profile.secrets import stored_keys
 
     home, loaded = chosen_if_any(profile)
     known = catalogue.variables(loaded)
@@ -64,7 +66,8 @@ def remove(
     which: WhichArgument, profile: ProfileOption = None, as_json: JsonOption = False
 ) -> None:
     """Forget a key that `key set` has kept."""
-    from llmswitch import catalogue, keys, report_keys
+    from llmswitch import report_keys
+    from llmswitch.profile import catalogue, keys
 
     home, loaded = chosen_if_any(profile)
     name, _ = catalogue.variable(loaded, which)
@@ -79,7 +82,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Ask a provider whether it takes your key, by the cheapest request there is."""
-    from llmswitch import catalogue, report_keys
+    from llmswitch import report_keys
+    from llmswitch.profile import catalogue
 
     home, loaded = chosen_if_any(profile)
     answers = catalogue.check_keys(loaded, opened_keys(home), provider)

@@ -23,10 +23,11 @@ ProviderOption = Annotated[str | None, typer.Option("--provider", help="Of this 
 
 def providers(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """The providers that are known, and whether their keys are set."""
-    from llmswitch import catalogue, refresh, report_models
+    from llmswitch import report_models
+    from llmswitch.profile import catalogue, model_lists
 
     home, loaded = chosen_if_any(profile)
-    rows = catalogue.provider_rows(loaded, keys_here(home).names, refresh.known(home))
+    rows = catalogue.provider_rows(loaded, keys_here(home).names, model_lists.known(home))
     show(report_models.providers(rows), {"providers": rows}, as_json)
 
 
@@ -45,16 +46,17 @@ def models(
     """The models that are known: context, price, whether the key is set, what the profile has."""
     if context.invoked_subcommand:
         return
-    from llmswitch import catalogue, refresh, report_models
+    from llmswitch import report_models
+    from llmswitch.profile import catalogue, model_lists
 
     home, loaded = chosen_if_any(profile)
     if ask:
         answers = catalogue.ask(loaded, opened_keys(home), provider)
-        refresh.remember(home, answers, time.strftime("%Y-%m-%d"))
+        model_lists.remember(home, answers, time.strftime("%Y-%m-%d"))
         show(report_models.refreshed(answers), report_models.refreshed_data(answers), as_json)
         raise typer.Exit(all(answer.trouble for answer in answers.values()))
     rows = catalogue.model_rows(
-        loaded, keys_here(home).names, refresh.known(home), provider, search
+        loaded, keys_here(home).names, model_lists.known(home), provider, search
     )
     show(report_models.models(rows), {"models": rows}, as_json)
 
@@ -67,12 +69,13 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add a model to the profile; the rest of the file stays as it is, to the byte."""
-    from llmswitch import catalogue, edit, refresh, report_models
+    from llmswitch import report_models
     from llmswitch.plan import shown_path
-    from llmswitch.profile import load_profile
+    from llmswitch.profile import catalogue, edit, model_lists
+    from llmswitch.profile.load import load_profile
 
     home, ref = chosen(profile)
-    said, shown = refresh.known(home), shown_path(ref.file)
+    said, shown = model_lists.known(home), shown_path(ref.file)
     own, value, known = catalogue.entry(edit.before(ref.file, shown), said, model)
     called = name or own
     done = edit.add(home, ref, shown, called, value)
@@ -90,8 +93,8 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Take a model out of the profile; the rest of the file stays as it is, to the byte."""
-    from llmswitch import edit
     from llmswitch.plan import shown_path
+    from llmswitch.profile import edit
 
     home, ref = chosen(profile)
     shown = shown_path(ref.file)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from llmswitch.budgets import period
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import client_name
 from llmswitch.ledger import OWN_CLIENT
 from llmswitch.money import reading
 from llmswitch.paths import Home, locked, write_private
-from llmswitch.secrets import new_key
+from llmswitch.profile.schema import client_name
+from llmswitch.profile.secrets import new_key
 
 _LATEST = 2**35  # seconds; a time that can be shown
 

@@ -19,7 +19,7 @@ from llmswitch import gateway
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef, data_folder
 from llmswitch.process import Progress
-from llmswitch.secrets import gateway_key
+from llmswitch.profile.secrets import gateway_key
 from llmswitch.state import State
 
 QUESTION = "Hello from Claude Code"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from llmswitch.claude import behaves_as
-from llmswitch.engine_rules import ENVIRON, NO_KEY
-from llmswitch.fields import Key, Profile
 from llmswitch.menu import Row
-from llmswitch.providers import api_base, counts_tokens
-from llmswitch.secrets import inside_name
+from llmswitch.profile.litellm_rules import ENVIRON, NO_KEY
+from llmswitch.profile.providers import api_base, counts_tokens
+from llmswitch.profile.schema import Key, Profile
+from llmswitch.profile.secrets import inside_name
 
 # The engine's own name for each dialect that is spoken to by base URL. `openai/` with
 # supported_endpoints is an untranslated POST to {base}/v1/messages; without, POST {base}/responses.

@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from llmswitch import catalogue, refresh
 from llmswitch.checks_client import check_plain_claude
 from llmswitch.claude import Version, ask_version, find_claude
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts
-from llmswitch.fields import Gateway, Profile
 from llmswitch.login import has_login
 from llmswitch.paths import Home
-from llmswitch.providers import Provider, is_local
-from llmswitch.secrets import known_keys
+from llmswitch.profile import catalogue, model_lists
+from llmswitch.profile.providers import Provider, is_local
+from llmswitch.profile.schema import Gateway, Profile
+from llmswitch.profile.secrets import known_keys
 from llmswitch.wrapper import list_installed
 
 _LOCAL_SECONDS = 0.3  # a server on this machine answers in a hundredth
@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
     keys: dict[str, tuple[str, ...]]
     clouds: frozenset[str]
-    servers: dict[str, refresh.Answer]
+    servers: dict[str, model_lists.Answer]
     claude: tuple[Path, Version] | None
     login: bool
     wrappers: list[Path]
@@ -64,11 +64,11 @@ def _keys(there: Mapping[str, Provider], names: set[str]) -> Iterator[tuple[str,
             yield name, wanted
 
 
-def _servers(there: Mapping[str, Provider]) -> dict[str, refresh.Answer]:
+def _servers(there: Mapping[str, Provider]) -> dict[str, model_lists.Answer]:
     local = {name: provider for name, provider in there.items() if is_local(provider)}
     with ThreadPoolExecutor(max(1, len(local))) as pool:
         answers = pool.map(
-            lambda one: refresh.ask_models(one, None, _LOCAL_SECONDS), local.values()
+            lambda one: model_lists.ask_models(one, None, _LOCAL_SECONDS), local.values()
         )
         return {name: said for name, said in zip(local, answers, strict=True) if said.models}
 

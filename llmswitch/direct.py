@@ -20,7 +20,7 @@ from typing import Any
 from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef, find_profile_if_any, stamp, write_private
-from llmswitch.secrets import find_key, inside_name, known_keys, missing_reason
+from llmswitch.profile.secrets import find_key, inside_name, known_keys, missing_reason
 from llmswitch.session import Access, exit_as, run_client
 
 _NO_KEY = "none"  # of a server that needs none: without any, the client would send another's

@@ -13,8 +13,8 @@ from llmswitch import checks_engine as engine
 from llmswitch import checks_gateway as gateway
 from llmswitch import checks_installation as installation
 from llmswitch import checks_profile as profile
-from llmswitch import trust
 from llmswitch.facts import LEVELS, Facts, Level, NotAskedError, Verdict
+from llmswitch.profile import trust
 from llmswitch.redact import with_tilde
 
 _LONGEST = 500  # characters of a message

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from llmswitch import __version__, health, lease
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import ProfileRef
-from llmswitch.secrets import Keys
+from llmswitch.profile.secrets import Keys
 from llmswitch.state import State, is_ours, read_state
 
 

@@ -10,7 +10,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.health import url_of
 from llmswitch.paths import ProfileRef, find_home
 from llmswitch.plan import CONFIG, draw
-from llmswitch.secrets import known_keys
+from llmswitch.profile.secrets import known_keys
 from llmswitch.state import CONF
 
 

@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple, NoReturn
 
 from llmswitch import gateway_log, lease
 from llmswitch.errors import LlmswitchError
-from llmswitch.keys import kept_keys, open_keys
 from llmswitch.lost import running
 from llmswitch.paths import Home, ProfileRef, locked, write_private
 from llmswitch.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
@@ -36,7 +35,8 @@ from llmswitch.process import (
     wait_for_answer,
     write_files,
 )
-from llmswitch.secrets import gateway_key
+from llmswitch.profile.keys import kept_keys, open_keys
+from llmswitch.profile.secrets import gateway_key
 from llmswitch.state import CONF, WORKERS, State, command, is_ours, write_state
 from llmswitch.units import Service, handed_over, managed
 from llmswitch.workers import Workers

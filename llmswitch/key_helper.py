@@ -16,7 +16,7 @@ from pathlib import Path
 
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home
-from llmswitch.secrets import find_key, inside_name, known_keys, missing_reason
+from llmswitch.profile.secrets import find_key, inside_name, known_keys, missing_reason
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,7 +39,7 @@ def find(home: Home, names: Sequence[str], environ: Mapping[str, str]) -> str:
         if key := find_key(inside_name(name), environ) or known.values.get(name):
             return key
         if name in known.hidden:
-            from llmswitch.keys import kept_keys  # loads much, for the keyring alone
+            from llmswitch.profile.keys import kept_keys  # loads much, for the keyring alone
 
             if key := kept_keys(home).get(name):
                 return key

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from llmswitch import gateway, saved_default, service
 from llmswitch.errors import LlmswitchError
-from llmswitch.keys import remove_key
 from llmswitch.paths import Home
-from llmswitch.secrets import stored_keys
+from llmswitch.profile.keys import remove_key
+from llmswitch.profile.secrets import stored_keys
 from llmswitch.state import STATE_FILE
 from llmswitch.units import Service, all_installed
 from llmswitch.wrapper import is_of, list_installed

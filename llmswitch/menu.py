@@ -6,10 +6,10 @@ from collections.abc import Container
 from typing import Any, NamedTuple
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import ROLES, Model, Price, Profile
-from llmswitch.prices import look_up
-from llmswitch.providers import Provider
-from llmswitch.secrets import missing_reason
+from llmswitch.profile.prices import look_up
+from llmswitch.profile.providers import Provider
+from llmswitch.profile.schema import ROLES, Model, Price, Profile
+from llmswitch.profile.secrets import missing_reason
 
 MILLION = 1_000_000
 

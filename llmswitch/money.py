@@ -11,8 +11,8 @@ from typing import Any
 from llmswitch import ledger
 from llmswitch.budgets import Account, look_up, period
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Profile
 from llmswitch.paths import make_private_folder
+from llmswitch.profile.schema import Profile
 from llmswitch.usage import explained
 
 MOST = 1e6  # USD of one raise

@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Gateway, Profile
 from llmswitch.menu import Menu, make_menu
 from llmswitch.paths import LOOPBACK, Home, ProfileRef
-from llmswitch.profile import load_profile
+from llmswitch.profile.load import load_profile
+from llmswitch.profile.schema import Gateway, Profile
+from llmswitch.profile.secrets import find_keys, fingerprint, inside_name
 from llmswitch.render import (
     GATEWAY_KEY,
     named_in_engine,
@@ -27,7 +28,6 @@ from llmswitch.render import (
     render_gunicorn_conf,
     render_litellm_config,
 )
-from llmswitch.secrets import find_keys, fingerprint, inside_name
 
 CONFIG = "litellm_config.yaml"
 IDENTITY = "LLMSWITCH_IDENTITY"

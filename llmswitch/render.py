@@ -19,12 +19,12 @@ import yaml
 from llmswitch import __version__
 from llmswitch.claude import MARK
 from llmswitch.deployments import deployments_of, menu_row
-from llmswitch.engine_rules import ENVIRON, FALLBACKS, fallback_name
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Profile
 from llmswitch.menu import Menu
 from llmswitch.paths import data_folder
-from llmswitch.secrets import inside_name
+from llmswitch.profile.litellm_rules import ENVIRON, FALLBACKS, fallback_name
+from llmswitch.profile.schema import Profile
+from llmswitch.profile.secrets import inside_name
 
 GATEWAY_KEY = "LLMSWITCH_GATEWAY_KEY"
 DEMO_PREFIX = "llmswitch-demo"

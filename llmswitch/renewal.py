@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from llmswitch import gateway
 from llmswitch.errors import LlmswitchError
-from llmswitch.keys import mark_anew
 from llmswitch.lost import running
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.process import Progress
-from llmswitch.secrets import renew_gateway_key
+from llmswitch.profile.keys import mark_anew
+from llmswitch.profile.secrets import renew_gateway_key
 from llmswitch.state import STATE_FILE, State
 
 

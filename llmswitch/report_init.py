@@ -12,11 +12,11 @@ from llmswitch.claude import shown
 from llmswitch.compose import Candidate
 from llmswitch.detect import Found
 from llmswitch.doctor import Result
-from llmswitch.keys import KEYRING, Place
 from llmswitch.menu import Row, format_context, format_price
-from llmswitch.providers import DIRECT, Provider
+from llmswitch.profile.keys import KEYRING, Place
+from llmswitch.profile.model_lists import Answer
+from llmswitch.profile.providers import DIRECT, Provider
 from llmswitch.redact import with_tilde
-from llmswitch.refresh import Answer
 from llmswitch.setup import Done
 from llmswitch.wrapper import Installed
 

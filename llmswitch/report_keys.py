@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmswitch.keys import KEYRING
-from llmswitch.refresh import Answer
+from llmswitch.profile.keys import KEYRING
+from llmswitch.profile.model_lists import Answer
 from llmswitch.renewal import Renewed
 from llmswitch.report import columns
 

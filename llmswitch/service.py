@@ -15,13 +15,13 @@ from typing import Any, Literal, NamedTuple
 from llmswitch import __version__, gateway, gateway_log, lost
 from llmswitch.claude import MARK
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Profile
-from llmswitch.keys import kept_keys
 from llmswitch.paths import Home, ProfileRef, expanded, make_private_folder, write_private
 from llmswitch.plan import draw, shown_path
-from llmswitch.profile import load_profile
+from llmswitch.profile.keys import kept_keys
+from llmswitch.profile.load import load_profile
+from llmswitch.profile.schema import Profile
+from llmswitch.profile.secrets import find_key, gateway_key
 from llmswitch.render import named_variables, render_units
-from llmswitch.secrets import find_key, gateway_key
 from llmswitch.state import State, read_state, write_state
 from llmswitch.units import Service, installed, is_of, managed, numeric, service_of
 

@@ -48,7 +48,7 @@ from llmswitch.ensure import Used, ensure
 from llmswitch.errors import LlmswitchError, of_file
 from llmswitch.login import gateway_access, is_wanted
 from llmswitch.paths import LOOPBACK, Home, find_home, find_profile, write_private
-from llmswitch.secrets import gateway_key, known_keys
+from llmswitch.profile.secrets import gateway_key, known_keys
 
 _QUIET = (
     "DISABLE_AUTOUPDATER",

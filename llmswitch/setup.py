@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmswitch import edit
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Profile
 from llmswitch.paths import (
     PROFILE_NAME,
     Home,
@@ -20,7 +18,9 @@ from llmswitch.paths import (
     write_private,
 )
 from llmswitch.plan import shown_path
-from llmswitch.profile import load_profile, read_profile
+from llmswitch.profile import edit
+from llmswitch.profile.load import load_profile, read_profile
+from llmswitch.profile.schema import Profile
 
 FIRST = "main"  # the profile that `init` composes
 READY_MADE = "claude-glm"  # where it has nothing to compose one of

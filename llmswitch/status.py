@@ -15,7 +15,7 @@ from llmswitch.ledger import NewerError, reading
 from llmswitch.lost import running as running_in
 from llmswitch.lost import was_found
 from llmswitch.paths import Home, ProfileRef
-from llmswitch.secrets import known_keys, missing_reason, read_gateway_key
+from llmswitch.profile.secrets import known_keys, missing_reason, read_gateway_key
 from llmswitch.state import WORKERS, State, read_state
 from llmswitch.units import installed
 from llmswitch.workers import gave_up
@@ -137,7 +137,7 @@ def _of_last_run(state: State, set_names: Container[str]) -> tuple[list[dict[str
 def _of_profile(ref: ProfileRef, set_names: Container[str]) -> tuple[list[dict[str, Any]], str]:
     from llmswitch.menu import make_rows, row_data
     from llmswitch.plan import shown_path
-    from llmswitch.profile import load_profile
+    from llmswitch.profile.load import load_profile
 
     profile = load_profile(ref.file, shown_path(ref.file))
     rows = [row_data(row) for row in make_rows(profile, set_names)]

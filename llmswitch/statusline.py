@@ -21,7 +21,7 @@ from llmswitch.claude import plain_name
 from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import find_home, find_profile
-from llmswitch.secrets import read_gateway_key
+from llmswitch.profile.secrets import read_gateway_key
 from llmswitch.state import State, read_state
 
 _PATIENCE = 0.2  # seconds for the gateway's word

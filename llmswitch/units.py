@@ -19,7 +19,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef
 
 if TYPE_CHECKING:  # pydantic takes a sixth of a second, which `status` has no use for
-    from llmswitch.fields import Gateway
+    from llmswitch.profile.schema import Gateway
 
 # Of systemd's, what gunicorn is to see: the sockets, whose they are, where to say that it is ready.
 _HANDED = ("LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmswitch.errors import ProfileError
-from llmswitch.fields import Price
-from llmswitch.prices import look_up
-from llmswitch.profile import load_profile
+from llmswitch.profile.load import load_profile
+from llmswitch.profile.prices import look_up
+from llmswitch.profile.schema import Price
 from llmswitch.usage import Group
 
 

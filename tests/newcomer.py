@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmswitch.providers import Provider, catalogue_data, is_local
+from llmswitch.profile.providers import Provider, catalogue_data, is_local
 from tests.clients import client_env, newest, unavailable
 from tests.conftest import User, make_user, usual_port
 from tests.terminal import Terminal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmswitch.advice import notes
-from llmswitch.profile import parse_profile
+from llmswitch.profile.load import parse_profile
 
 FULL = "context: 200000, price: {input: 1, output: 2}"
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from llmswitch.menu import make_menu
-from llmswitch.profile import parse_profile
-from llmswitch.providers import catalogue_data
+from llmswitch.profile.load import parse_profile
+from llmswitch.profile.providers import catalogue_data
 from llmswitch.render import engine_config, named_variables
 from tests.conftest import free_port, make_user
 from tests.gateways import AUTHENTICATION, NO_WAY_OUT, STRAYS, Lab, secrets_in

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llmswitch.providers import catalogue_data
+from llmswitch.profile.providers import catalogue_data
 from tests import clients
 from tests.conftest import Mission, free_port, make_user
 from tests.gateways import NO_WAY_OUT, Gateway

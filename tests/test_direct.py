@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from llmswitch.providers import DIRECT, catalogue_data
-from llmswitch.subscription import TEST_HOST
+from llmswitch.profile.providers import DIRECT, catalogue_data
+from llmswitch.profile.subscription import TEST_HOST
 from tests import clients
 from tests.conftest import User, make_user
 from tests.fake_claude import Seen, install

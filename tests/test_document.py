@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from llmswitch.document import Problem, dotted, read_document
+from llmswitch.profile.yaml_lines import Problem, dotted, read_document
 
 
 def test_every_path_knows_the_line_where_it_is_written() -> None:
@@ -162,7 +162,7 @@ def test_a_hundred_levels_are_still_read() -> None:
 def test_a_nest_that_would_crash_the_parser_is_refused() -> None:
     """Eighty kilobytes of brackets overflow libyaml's stack: the process would die of a signal."""
     program = (
-        "from llmswitch.document import read_document\n"
+        "from llmswitch.profile.yaml_lines import read_document\n"
         "for text in ('[' * 60000, '{a: ' * 60000 + '}' * 60000, '- ' * 60000):\n"
         "    print(read_document(text).problems[0].text)\n"
     )

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmswitch import edit
-from llmswitch.document import read_document
-from llmswitch.edit import with_model, without_model
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef, find_home, find_profile, stamp
+from llmswitch.profile import edit
+from llmswitch.profile.edit import with_model, without_model
+from llmswitch.profile.yaml_lines import read_document
 from tests.conftest import CHECKOUT, User
 
 NEW = "zai/glm-5.3"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmswitch.errors import ProfileError
-from llmswitch.profile import parse_profile
+from llmswitch.profile.load import parse_profile
 
 OURS = "is set by llmswitch; take it out"
 KEY_RULE = "must be os.environ/NAME, never the key itself"

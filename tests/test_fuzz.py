@@ -28,12 +28,12 @@ from hypothesis import strategies as st
 
 from llmswitch.claude import RUNGS, make_settings
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Profile
 from llmswitch.menu import Menu, make_menu
 from llmswitch.outside import FORMATS
 from llmswitch.paths import Home, ProfileRef, data_folder
-from llmswitch.profile import load_profile
-from llmswitch.providers import api_base
+from llmswitch.profile.load import load_profile
+from llmswitch.profile.providers import api_base
+from llmswitch.profile.schema import Profile
 from llmswitch.render import (
     engine_config,
     render_gunicorn_conf,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from llmswitch import paths, secrets
+from llmswitch import paths
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, locked
+from llmswitch.profile import secrets
 from tests.conftest import Mission, User, start_mission
 from tests.gateways import Gateway, wait_for, worker_pids
 

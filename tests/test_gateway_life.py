@@ -296,7 +296,7 @@ def test_the_key_is_random_and_stays(shell: Mission, tmp_path: Path) -> None:
     assert shell.user.run("up").returncode == 0
     assert shell.user.gateway_key() == key
     from llmswitch.paths import Home
-    from llmswitch.secrets import gateway_key
+    from llmswitch.profile.secrets import gateway_key
 
     assert gateway_key(Home(tmp_path, tmp_path / "state")) != key
 

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmswitch import compose, edit
+from llmswitch import compose
 from llmswitch.errors import LlmswitchError
-from llmswitch.profile import parse_profile
-from llmswitch.providers import catalogue_data
+from llmswitch.profile import edit
+from llmswitch.profile.load import parse_profile
+from llmswitch.profile.providers import catalogue_data
 from tests import clients
 from tests.conftest import CHECKOUT, User, free_port
 from tests.internet import Internet, Strict

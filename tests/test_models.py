@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from llmswitch import refresh
-from llmswitch.providers import Provider, catalogue_data
+from llmswitch.profile import model_lists
+from llmswitch.profile.providers import Provider, catalogue_data
 from tests.conftest import User
 from tests.upstream import FakeUpstream
 
@@ -125,7 +125,7 @@ def test_the_shapes_of_lists_are_read(said: Any, models: list[dict[str, Any]]) -
     """With the context window and the price in USD per million tokens, where they are told."""
     with lists({"/v1/models": (200, said)}) as server:
         provider = Provider(dialect="messages", base_url=server.url)
-        assert refresh.ask_models(provider, "k") == refresh.Answer(models)
+        assert model_lists.ask_models(provider, "k") == model_lists.Answer(models)
 
 
 def test_each_dialect_is_asked_at_its_own_path_with_its_own_header() -> None:
@@ -138,7 +138,7 @@ def test_each_dialect_is_asked_at_its_own_path_with_its_own_header() -> None:
     ):
         with lists({}) as server:
             provider = Provider.model_validate({"dialect": dialect, "base_url": server.url + base})
-            refresh.ask_models(provider, "k")
+            model_lists.ask_models(provider, "k")
             assert server.asked == [asked]
 
 
@@ -148,10 +148,10 @@ def test_a_list_elsewhere_is_asked_only_at_the_providers_own_host() -> None:
     """
     with lists({"/tags": (200, {"models": [{"name": "a"}]})}) as server:
         own = Provider(dialect="chat", base_url=f"{server.url}/v1", models_url=f"{server.url}/tags")
-        assert refresh.ask_models(own, "k").models == [{"id": "a"}]
+        assert model_lists.ask_models(own, "k").models == [{"id": "a"}]
         moved = CATALOGUE["deepseek"].model_copy(update={"base_url": f"{server.url}/x"})
         assert moved.models_url == "https://api.deepseek.com/models"
-        refresh.ask_models(moved, "k")
+        model_lists.ask_models(moved, "k")
         assert server.asked == [("/tags", "Bearer k"), ("/x/v1/models", "Bearer k")]
 
 
@@ -176,26 +176,26 @@ def test_what_goes_wrong_is_told_and_no_redirect_is_followed() -> None:
                 "f": f"answers at {server.url}/f/v1/models {NO_LIST}",
             }.items():
                 provider = Provider(dialect="messages", base_url=f"{server.url}/{path}")
-                answer = refresh.ask_models(provider, "k")
-                assert answer == refresh.Answer([], trouble, refused=path == "a")
+                answer = model_lists.ask_models(provider, "k")
+                assert answer == model_lists.Answer([], trouble, refused=path == "a")
         assert thief.asked == []
     gone = Provider(dialect="messages", base_url=server.url)
-    said = refresh.ask_models(gone, "k").trouble
+    said = model_lists.ask_models(gone, "k").trouble
     assert said == f"cannot be reached at {host}: ConnectError"
-    said = refresh.ask_models(gone, "k\u00e9y").trouble
+    said = model_lists.ask_models(gone, "k\u00e9y").trouble
     assert said == f"cannot be reached at {host}: UnicodeEncodeError"
-    assert refresh.ask_models(Provider(dialect="litellm"), "k").trouble == (
+    assert model_lists.ask_models(Provider(dialect="litellm"), "k").trouble == (
         "has no list of models that llmswitch knows of"
     )
 
 
 def test_a_silent_provider_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given eight seconds (here a fraction)."""
-    monkeypatch.setattr(refresh, "TIMEOUT", 0.2)
+    monkeypatch.setattr(model_lists, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         provider = Provider(dialect="messages", base_url=f"http://127.0.0.1:{port}")
-        said = refresh.ask_models(provider, "k").trouble
+        said = model_lists.ask_models(provider, "k").trouble
     assert said == f"does not answer at 127.0.0.1:{port} within 0.2 s"
 
 
@@ -204,19 +204,19 @@ def test_a_key_is_proved_only_by_what_not_everyone_may_ask() -> None:
     found = {"/v1/models": (200, {"data": [{"id": "a"}]}), "/key": (200, {"data": {}})}
     with lists(found) as server:
         provider = Provider(dialect="messages", base_url=server.url)
-        assert refresh.check_key(provider, "k").trouble is None
+        assert model_lists.check_key(provider, "k").trouble is None
         assert server.asked == [("/v1/models", "Bearer k"), ("/v1/models", None)]
     with lists(found, to_anyone=True) as server:
         provider = Provider(dialect="messages", base_url=server.url)
-        assert refresh.check_key(provider, "k").trouble == (
+        assert model_lists.check_key(provider, "k").trouble == (
             "lists its models to anyone, so that proves nothing"
         )
         server.asked.clear()
         better = provider.model_copy(update={"key_url": f"{server.url}/key"})
-        assert refresh.check_key(better, "k") == refresh.Answer([])
+        assert model_lists.check_key(better, "k") == model_lists.Answer([])
         assert server.asked == [("/key", "Bearer k")]
         server.answers["/key"] = (401, {})
-        assert refresh.check_key(better, "k").refused
+        assert model_lists.check_key(better, "k").refused
 
 
 # ------------------------------------------------------------------ the commands

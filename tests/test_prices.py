@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from llmswitch import prices
-from llmswitch.fields import Model, Price
-from llmswitch.prices import Known, look_up
-from llmswitch.providers import Provider, catalogue_data
+from llmswitch.profile import prices
+from llmswitch.profile.prices import Known, look_up
+from llmswitch.profile.providers import Provider, catalogue_data
+from llmswitch.profile.schema import Model, Price
 from tests.conftest import User
 
 ZAI = Provider(dialect="messages", base_url="https://h", prices="zai/")

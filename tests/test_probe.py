@@ -35,7 +35,7 @@ from llmswitch.probe_wire import (
     one_line,
     upstream_words,
 )
-from llmswitch.profile import load_profile, parse_profile
+from llmswitch.profile.load import load_profile, parse_profile
 from tests.conftest import User, free_port, make_user
 from tests.upstream import Behaviour, FakeUpstream, Tool, Usage, signature
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from llmswitch.errors import ProfileError
-from llmswitch.fields import ROLES, Gateway, Key, Model, Price, Profile
-from llmswitch.profile import load_profile, parse_profile
-from llmswitch.providers import Provider, catalogue_data
+from llmswitch.profile.load import load_profile, parse_profile
+from llmswitch.profile.providers import Provider, catalogue_data
+from llmswitch.profile.schema import ROLES, Gateway, Key, Model, Price, Profile
 from tests.conftest import User
 
 OK = "models: {a: zai/glm-4.7, b: zai/glm-4.6}\n"

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from llmswitch.ledger import Try, insert, open_to_write
-from llmswitch.profile import parse_profile
-from llmswitch.providers import catalogue_data
+from llmswitch.profile.load import parse_profile
+from llmswitch.profile.providers import catalogue_data
 from llmswitch.request_line import Request, formatted
 from tests.clients import make_home, newest
 from tests.conftest import CHECKOUT, User, free_port

@@ -22,12 +22,12 @@ import yaml
 from llmswitch import __version__
 from llmswitch.claude import RUNGS, make_settings
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Profile
 from llmswitch.health import url_of
 from llmswitch.menu import make_menu
 from llmswitch.paths import Home, data_folder, find_profile
 from llmswitch.plan import draw
-from llmswitch.profile import load_profile, parse_profile
+from llmswitch.profile.load import load_profile, parse_profile
+from llmswitch.profile.schema import Profile
 from llmswitch.render import (
     engine_config,
     named_in_engine,

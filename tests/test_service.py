@@ -19,10 +19,10 @@ import pytest
 
 from llmswitch import service, units
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Gateway
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.plan import shown_path
-from llmswitch.profile import load_profile
+from llmswitch.profile.load import load_profile
+from llmswitch.profile.schema import Gateway
 from tests.conftest import Mission, User, free_port
 from tests.gateways import Gateway as Door
 from tests.gateways import running_below, wait_for

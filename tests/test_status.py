@@ -20,10 +20,11 @@ from typing import Any
 import psutil
 import pytest
 
-from llmswitch import health, progress, secrets
+from llmswitch import health, progress
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home
 from llmswitch.port_owner import describe_owner
+from llmswitch.profile import secrets
 from llmswitch.state import State, is_ours, process_start, read_state, write_state
 from tests.conftest import User, free_port
 
@@ -305,7 +306,7 @@ def test_one_gateway_key_for_all(tmp_path: Path) -> None:
     home.gateway_key.write_text("\n")
     program = (
         "import sys; from pathlib import Path; from llmswitch.paths import Home; "
-        "from llmswitch.secrets import gateway_key; "
+        "from llmswitch.profile.secrets import gateway_key; "
         "print(gateway_key(Home(Path(sys.argv[1]), Path(sys.argv[2]))))"
     )
     command = [sys.executable, "-c", program, str(home.config), str(home.state)]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from llmswitch.errors import ProfileError
-from llmswitch.profile import parse_profile
+from llmswitch.profile.load import parse_profile
+from llmswitch.profile.subscription import TEST_HOST
 from llmswitch.redact import redact
-from llmswitch.subscription import TEST_HOST
 from tests.conftest import User, free_port, make_user
 from tests.gateways import (
     AUTHENTICATION,

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from llmswitch import trust
-from llmswitch.profile import load_profile, parse_profile
-from llmswitch.providers import Provider, catalogue_data
-from llmswitch.subscription import TEST_HOST
+from llmswitch.profile import trust
+from llmswitch.profile.load import load_profile, parse_profile
+from llmswitch.profile.providers import Provider, catalogue_data
+from llmswitch.profile.subscription import TEST_HOST
 from tests.conftest import CHECKOUT, User
 from tests.terminal import Terminal
 from tests.test_readme import BLOCKS

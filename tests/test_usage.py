@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from llmswitch import ledger, report_usage, usage, what_if
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Price
 from llmswitch.ledger import Try
+from llmswitch.profile.schema import Price
 from tests.conftest import User
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from llmswitch.budgets import Budget as Limit
 from llmswitch.budgets import Per
-from llmswitch.engine_rules import REDIRECTING, SECRETS
-from llmswitch.providers import Provider, Strict, Variable, one_line
+from llmswitch.profile.litellm_rules import REDIRECTING, SECRETS
+from llmswitch.profile.providers import Provider, Strict, Variable, one_line
 
 ROLES = ("default", "opus", "sonnet", "haiku", "fable", "subagent")
 # What Claude Code itself makes of a typed name: these four are roles, the rest it resolves alone.

@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from llmswitch.document import LOADER, read_document
 from llmswitch.errors import LlmswitchError, ProfileError
-from llmswitch.fields import ROLES, Profile
 from llmswitch.paths import Home, ProfileRef, data_folder, locked, write_private
-from llmswitch.profile import load_profile, parse_profile
+from llmswitch.profile.load import load_profile, parse_profile
+from llmswitch.profile.schema import ROLES, Profile
+from llmswitch.profile.yaml_lines import LOADER, read_document
 
 _BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _COMMA = re.compile(r"(?:\s|#[^\r\n]*)*,")

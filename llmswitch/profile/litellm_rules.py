@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from llmswitch.document import Path, dotted
+from llmswitch.profile.yaml_lines import Path, dotted
 
 ANTHROPIC_BASE = "https://api.anthropic.com"
 ENVIRON = "os.environ/"

@@ -13,14 +13,14 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from llmswitch import document
-from llmswitch.document import Document, Problem, dotted
-from llmswitch.engine_rules import engine_problems
 from llmswitch.errors import ProfileError
-from llmswitch.fields import Profile
-from llmswitch.providers import catalogue_data
-from llmswitch.references import TARGET, nearest, references, short
-from llmswitch.subscription import SUBSCRIPTION, subscription_problems
+from llmswitch.profile import yaml_lines
+from llmswitch.profile.litellm_rules import engine_problems
+from llmswitch.profile.providers import catalogue_data
+from llmswitch.profile.rules import TARGET, nearest, references, short
+from llmswitch.profile.schema import Profile
+from llmswitch.profile.subscription import SUBSCRIPTION, subscription_problems
+from llmswitch.profile.yaml_lines import Document, Problem, dotted
 
 
 def load_profile(
@@ -52,7 +52,7 @@ def read_profile(content: bytes, shown: str, environ: Mapping[str, str] = os.env
 
 def parse_profile(text: str, shown: str, environ: Mapping[str, str] = os.environ) -> Profile:
     """A profile from its text; see load_profile."""
-    doc = document.read_document(text)
+    doc = yaml_lines.read_document(text)
     problems = list(doc.problems)
     profile: Profile | None = None
     if not problems and not isinstance(doc.data, dict):
@@ -157,7 +157,7 @@ def _rule(error: Any) -> str:
     return "must be " + message.removeprefix("Input should be ")
 
 
-def _model_at(path: document.Path) -> type[BaseModel]:
+def _model_at(path: yaml_lines.Path) -> type[BaseModel]:
     """The model class that a path leads to, for the names of its fields."""
     here: Any = Profile
     for part in path:
@@ -178,13 +178,13 @@ def _fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _value_at(data: Any, path: document.Path) -> Any:
+def _value_at(data: Any, path: yaml_lines.Path) -> Any:
     for part in path:
         data = data[part]
     return data
 
 
-def _may_be_secret(path: document.Path, value: Any) -> bool:
+def _may_be_secret(path: yaml_lines.Path, value: Any) -> bool:
     """Whether someone may have pasted a key where its name belongs, or put one into a URL; such a
     value is not shown.
     """

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from llmswitch.paths import LOOPBACK, Home, locked, write_private
-from llmswitch.providers import Provider, api_base
+from llmswitch.profile.providers import Provider, api_base
 
 TIMEOUT = 8.0  # seconds
 _OK, _REDIRECT, _REFUSED, _MISSING = 200, range(300, 400), (401, 403), 404

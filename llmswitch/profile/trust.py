@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from llmswitch.engine_rules import FALLBACKS, NO_KEY
-from llmswitch.fields import Profile
-from llmswitch.providers import Provider, catalogue_data
+from llmswitch.profile.litellm_rules import FALLBACKS, NO_KEY
+from llmswitch.profile.providers import Provider, catalogue_data
+from llmswitch.profile.schema import Profile
 
 Does = Literal["runs code", "sends data elsewhere", "is not known to be harmless"]
 _VARIABLE = re.compile(r"os\.environ/(\w+)")

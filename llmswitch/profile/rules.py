@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from llmswitch import document
-from llmswitch.document import dotted
-from llmswitch.fields import ALIASES, ROLES
 from llmswitch.ledger import OWN_CLIENT
-from llmswitch.providers import catalogue_data
+from llmswitch.profile import yaml_lines
+from llmswitch.profile.providers import catalogue_data
+from llmswitch.profile.schema import ALIASES, ROLES
+from llmswitch.profile.yaml_lines import dotted
 
 TARGET = "must be provider/model, such as zai/glm-4.7"
 RESERVED = ("default", "inherit", "opusplan", "best")
@@ -38,7 +38,7 @@ def short(value: Any) -> str:
 class Where(NamedTuple):
     """A place in a profile and what is wrong with it."""
 
-    path: document.Path
+    path: yaml_lines.Path
     text: str
 
 
@@ -77,14 +77,14 @@ def _model_references(models: dict[str, Any], data: dict[str, Any]) -> Iterator[
         target = model.get("model")
         if isinstance(target, str) and target:
             provider, slash, rest = target.partition("/")
-            where: document.Path = ("models", name, "model")
+            where: yaml_lines.Path = ("models", name, "model")
             if not slash or not rest.strip():
                 yield Where(where, f"is {short(target)}, but {TARGET}")
             elif provider not in known:
                 yield Where(where, f"names no provider: {provider!r}{nearest(provider, known)}")
         for field in ("fallbacks", "context_fallbacks"):
             for index, fallback in enumerate(_list(model.get(field))):
-                path: document.Path = ("models", name, field, index)
+                path: yaml_lines.Path = ("models", name, field, index)
                 if fallback == name:
                     yield Where(path, f"is {name!r} itself; name another model")
                 elif isinstance(fallback, str):
@@ -124,8 +124,8 @@ def _budgets(models: dict[str, Any], data: dict[str, Any]) -> Iterator[Where]:
     used = {str(model["model"]).partition("/")[0] for model in models.values()
             if isinstance(model, dict) and "model" in model}  # fmt: skip
     known = {"model": models, "provider": used, "client": [*_list(data.get("clients")), OWN_CLIENT]}
-    places: dict[tuple[Any, ...], document.Path] = {}
-    stated: list[tuple[document.Path, Any]] = [
+    places: dict[tuple[Any, ...], yaml_lines.Path] = {}
+    stated: list[tuple[yaml_lines.Path, Any]] = [
         (("models", name, "budget"), {**model["budget"], "model": name})
         for name, model in models.items()
         if isinstance(model, dict) and isinstance(model.get("budget"), dict)
@@ -167,7 +167,7 @@ def _clients(data: dict[str, Any]) -> Iterator[Where]:
             seen.add(name)
 
 
-def _known(path: document.Path, name: str, known: Iterable[str], kind: str) -> Iterator[Where]:
+def _known(path: yaml_lines.Path, name: str, known: Iterable[str], kind: str) -> Iterator[Where]:
     known = [str(item) for item in known]
     if name not in known:
         yield Where(path, f"is {name!r}, which is no {kind} here{nearest(name, known)}")

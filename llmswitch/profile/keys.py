@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, locked, write_private
-from llmswitch.providers import Provider, catalogue_data
-from llmswitch.secrets import find_key, fingerprint, gateway_key, known_keys, stored_keys
+from llmswitch.profile.providers import Provider, catalogue_data
+from llmswitch.profile.secrets import find_key, fingerprint, gateway_key, known_keys, stored_keys
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend

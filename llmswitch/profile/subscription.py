@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmswitch.document import Path
-from llmswitch.engine_rules import ANTHROPIC_BASE
+from llmswitch.profile.litellm_rules import ANTHROPIC_BASE
+from llmswitch.profile.yaml_lines import Path
 
 SUBSCRIPTION = "subscription"
 TEST_HOST = "LLMSWITCH_TEST_LOGIN_HOST"  # 127.0.0.1:PORT, [::1]:PORT or localhost:PORT

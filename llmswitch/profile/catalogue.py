@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from llmswitch import refresh
 from llmswitch.errors import LlmswitchError
-from llmswitch.fields import Model, Profile
-from llmswitch.prices import look_up
-from llmswitch.providers import Provider, catalogue_data
-from llmswitch.references import nearest
-from llmswitch.secrets import missing_reason
+from llmswitch.profile import model_lists
+from llmswitch.profile.prices import look_up
+from llmswitch.profile.providers import Provider, catalogue_data
+from llmswitch.profile.rules import nearest
+from llmswitch.profile.schema import Model, Profile
+from llmswitch.profile.secrets import missing_reason
 
 Said = Mapping[str, Mapping[str, Any]]
 
@@ -195,11 +195,11 @@ def entry(profile: Profile | None, said: Said, target: str) -> tuple[str, Any, b
 
 def ask(
     profile: Profile | None, keys: Mapping[str, str], provider: str | None
-) -> dict[str, refresh.Answer]:
+) -> dict[str, model_lists.Answer]:
     """Ask the providers whose key is set, or one, which models they have; all at once."""
     wanted = list(_askable(profile, keys, provider))
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda one: refresh.ask_models(one[1], one[2]), wanted))
+        answers = list(pool.map(lambda one: model_lists.ask_models(one[1], one[2]), wanted))
     return {name: answer for (name, _, _), answer in zip(wanted, answers, strict=True)}
 
 
@@ -237,7 +237,7 @@ def _refuse_login(provider: Provider, name: str) -> None:
 
 def check_keys(
     profile: Profile | None, keys: Mapping[str, str], provider: str
-) -> dict[str, refresh.Answer]:
+) -> dict[str, model_lists.Answer]:
     """Whether a provider takes each of its keys that is set, by the name of its variable."""
     one, wanted = named(profile, provider), keys_of(profile, provider)
     _refuse_login(one, provider)
@@ -247,4 +247,4 @@ def check_keys(
     if not found:
         page = f"    (from {one.key_page})" if one.key_page else ""
         raise LlmswitchError(missing_reason(wanted), f"llmswitch key set {wanted[0]}{page}")
-    return {name: refresh.check_key(one, keys[name]) for name in found}
+    return {name: model_lists.check_key(one, keys[name]) for name in found}

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from llmswitch.document import read_document
 from llmswitch.paths import LOOPBACK
+from llmswitch.profile.yaml_lines import read_document
 
 Dialect = Literal["anthropic", "messages", "chat", "responses", "litellm"]
 Role = Literal["default", "opus", "sonnet", "haiku", "fable", "subagent"]

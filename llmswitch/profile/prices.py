@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmswitch.fields import Model, Price
-from llmswitch.providers import Provider
+from llmswitch.profile.providers import Provider
+from llmswitch.profile.schema import Model, Price
 
 _PER_MILLION = 1_000_000
 _TIER = re.compile(
