@@ -20,7 +20,7 @@ from bench.rows import Goal, Row
 from bench.sessions import install_client, measure_sessions
 from bench.stage import PROFILE, Recipe, Stage, Start, llmswitch
 from bench.wire import NotMeasuredError, first_answer
-from llmswitch.plan import _LITELLM
+from llmswitch.render.plan import _LITELLM
 from tests import clients
 from tests.conftest import CHECKOUT
 

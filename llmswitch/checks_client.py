@@ -11,7 +11,12 @@ from typing import Any
 
 from llmswitch import policies, saved_default
 from llmswitch.checks_profile import has_subscription
-from llmswitch.claude import (
+from llmswitch.errors import LlmswitchError
+from llmswitch.facts import Facts, Verdict
+from llmswitch.health import connect_host
+from llmswitch.login import LOG_IN, NO_LOGIN, has_login
+from llmswitch.paths import find_profile_if_any
+from llmswitch.render.claude_settings import (
     ALIASES,
     DISCOVERY_FROM,
     HIJACKING,
@@ -22,11 +27,6 @@ from llmswitch.claude import (
     rung_of,
     shown,
 )
-from llmswitch.errors import LlmswitchError
-from llmswitch.facts import Facts, Verdict
-from llmswitch.health import connect_host
-from llmswitch.login import LOG_IN, NO_LOGIN, has_login
-from llmswitch.paths import find_profile_if_any
 from llmswitch.wrapper import Direct, direct_of, is_for, is_of, list_installed, wanted_text
 
 _OFF = (None, "", "0", "false")

@@ -15,9 +15,9 @@ from llmswitch.facts import Facts, NotAskedError, Verdict
 from llmswitch.lease import goes
 from llmswitch.lost import was_found
 from llmswitch.money import reading
-from llmswitch.plan import CONFIG
 from llmswitch.port_owner import describe_owner
 from llmswitch.profile.secrets import fingerprint
+from llmswitch.render.plan import CONFIG
 from llmswitch.state import CONF, WORKERS, State
 from llmswitch.units import Service, installed
 from llmswitch.workers import gave_up

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from llmswitch.advice import notes
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Level, NotAskedError, Verdict
 from llmswitch.profile import trust
 from llmswitch.profile.keys import KEYRING, wrongs
 from llmswitch.profile.providers import Provider
 from llmswitch.profile.secrets import stored_keys
-from llmswitch.render import named_in_engine
+from llmswitch.render.advice import notes
+from llmswitch.render.litellm_config import named_in_engine
 
 
 def check_profile(facts: Facts) -> Verdict:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from llmswitch.claude import cannot_run
+from llmswitch.render.claude_settings import cannot_run
 
 
 def run_in_our_place(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:

@@ -29,8 +29,9 @@ def add_client(name: NameArgument, as_json: JsonOption = False) -> None:
 @client_app.command("list")
 def list_clients(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """List the clients that have a key, and what each has used of a profile this month."""
-    from llmswitch import clients, plan, report
+    from llmswitch import clients, report
     from llmswitch.profile.load import load_profile
+    from llmswitch.render import plan
 
     home, ref = chosen(profile)
     wanted = load_profile(ref.file, plan.shown_path(ref.file)).clients

@@ -52,8 +52,8 @@ def chosen(profile: str | None) -> tuple[Home, ProfileRef]:
 
 def chosen_if_any(profile: str | None) -> tuple[Home, Profile | None]:
     """Where the files are, and the profile, where one is named or is the default."""
-    from llmswitch.plan import shown_path
     from llmswitch.profile.load import load_profile
+    from llmswitch.render.plan import shown_path
 
     home = find_home(os.environ)
     ref = find_profile_if_any(home, profile, os.environ)

@@ -70,9 +70,9 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     """Let the gateway run, write the wrapper, ask the doctor; what came of it, for --json."""
     from llmswitch import doctor, gateway, progress, report, report_init, wrapper
     from llmswitch.facts import Facts
-    from llmswitch.menu import make_rows
-    from llmswitch.plan import shown_path
     from llmswitch.profile.load import load_profile
+    from llmswitch.render.menu import make_rows
+    from llmswitch.render.plan import shown_path
 
     screen.tell(report_init.written(done))
     profile = load_profile(done.ref.file, shown_path(done.ref.file))
@@ -116,8 +116,8 @@ class _Guide:
     @cached_property
     def profile(self) -> Profile | None:
         """What it says."""
-        from llmswitch.plan import shown_path
         from llmswitch.profile.load import load_profile
+        from llmswitch.render.plan import shown_path
 
         return load_profile(self.ref.file, shown_path(self.ref.file)) if self.ref else None
 
@@ -152,7 +152,7 @@ class _Guide:
     def _ask(self) -> list[Candidate] | None:
         """The models to write; None to write nothing."""
         from llmswitch import report_init
-        from llmswitch.menu import make_rows
+        from llmswitch.render.menu import make_rows
 
         variables = [name for names in self.found.keys.values() for name in names]
         places = places_here(self.home, variables)

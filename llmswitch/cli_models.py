@@ -70,9 +70,9 @@ def add(
 ) -> None:
     """Add a model to the profile; the rest of the file stays as it is, to the byte."""
     from llmswitch import report_models
-    from llmswitch.plan import shown_path
     from llmswitch.profile import catalogue, edit, model_lists
     from llmswitch.profile.load import load_profile
+    from llmswitch.render.plan import shown_path
 
     home, ref = chosen(profile)
     said, shown = model_lists.known(home), shown_path(ref.file)
@@ -93,8 +93,8 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Take a model out of the profile; the rest of the file stays as it is, to the byte."""
-    from llmswitch.plan import shown_path
     from llmswitch.profile import edit
+    from llmswitch.render.plan import shown_path
 
     home, ref = chosen(profile)
     shown = shown_path(ref.file)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmswitch.checks_client import check_plain_claude
-from llmswitch.claude import Version, ask_version, find_claude
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts
 from llmswitch.login import has_login
@@ -18,6 +17,7 @@ from llmswitch.profile import catalogue, model_lists
 from llmswitch.profile.providers import Provider, is_local
 from llmswitch.profile.schema import Gateway, Profile
 from llmswitch.profile.secrets import known_keys
+from llmswitch.render.claude_settings import Version, ask_version, find_claude
 from llmswitch.wrapper import list_installed
 
 _LOCAL_SECONDS = 0.3  # a server on this machine answers in a hundredth

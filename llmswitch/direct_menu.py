@@ -7,16 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 from llmswitch import __version__
-from llmswitch.claude import Rung, make_settings, wants_login, wire_ids
 from llmswitch.errors import LlmswitchError
-from llmswitch.menu import Menu, make_menu
 from llmswitch.paths import PROFILE_NAME, ProfileRef, stamp
-from llmswitch.plan import shown_path
 from llmswitch.profile.catalogue import named, providers
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.prices import price_map_file
 from llmswitch.profile.providers import CATALOGUE, DIRECT, Provider, api_base, catalogue_data
 from llmswitch.profile.schema import Model, Profile, Roles
+from llmswitch.render.claude_settings import Rung, make_settings, wants_login, wire_ids
+from llmswitch.render.menu import Menu, make_menu
+from llmswitch.render.plan import shown_path
 
 # Clients between 2.1.129 and 2.1.242 could ask the provider for its models, but take only those
 # with `claude` or `anthropic` in their names; so they get fixed rows too.

@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple
 from llmswitch import health, lost
 from llmswitch.errors import LlmswitchError
 from llmswitch.lost import was_found
-from llmswitch.menu import Row, make_rows
 from llmswitch.paths import Home, ProfileRef, find_profile
-from llmswitch.plan import Drawing, draw, shown_path
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import Keys, find_keys, known_keys, read_gateway_key
+from llmswitch.render.menu import Row, make_rows
+from llmswitch.render.plan import Drawing, draw, shown_path
 from llmswitch.state import State, read_state
 
 Level = Literal["failed", "skipped", "ok", "info", "warning", "error"]

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from llmswitch.claude import ask_version, find_claude, make_settings, rung_of, wants_login
 from llmswitch.errors import LlmswitchError
 from llmswitch.health import url_of
 from llmswitch.paths import ProfileRef, find_home
-from llmswitch.plan import CONFIG, draw
 from llmswitch.profile.secrets import known_keys
+from llmswitch.render.claude_settings import (
+    ask_version,
+    find_claude,
+    make_settings,
+    rung_of,
+    wants_login,
+)
+from llmswitch.render.plan import CONFIG, draw
 from llmswitch.state import CONF
 
 

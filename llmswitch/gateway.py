@@ -18,7 +18,6 @@ from llmswitch import gateway_log, lease
 from llmswitch.errors import LlmswitchError
 from llmswitch.lost import running
 from llmswitch.paths import Home, ProfileRef, locked, write_private
-from llmswitch.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
 from llmswitch.process import (
     HANDOVER,
     PROVEN,
@@ -37,6 +36,7 @@ from llmswitch.process import (
 )
 from llmswitch.profile.keys import kept_keys, open_keys
 from llmswitch.profile.secrets import gateway_key
+from llmswitch.render.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
 from llmswitch.state import CONF, WORKERS, State, command, is_ours, write_state
 from llmswitch.units import Service, handed_over, managed
 from llmswitch.workers import Workers

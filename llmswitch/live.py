@@ -9,16 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from llmswitch.claude import ask_version, find_claude, rung_of
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError
 from llmswitch.login import OWN_LOGIN
-from llmswitch.menu import Row
 from llmswitch.probe import PROBES, Cell, Result, Target, other_of, run
 from llmswitch.probe_bodies import estimate
 from llmswitch.probe_client import drive
 from llmswitch.probe_wire import Door
 from llmswitch.profile.keys import kept_keys
+from llmswitch.render.claude_settings import ask_version, find_claude, rung_of
+from llmswitch.render.menu import Row
 from llmswitch.state import State
 
 CLIENT = "claude -p"

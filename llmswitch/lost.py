@@ -64,7 +64,7 @@ def _works_in(process: psutil.Process | None, run: Path) -> bool:
 
 
 def _state_of(process: psutil.Process, run: Path) -> State:
-    from llmswitch.plan import CONFIG, IDENTITY, held_in
+    from llmswitch.render.plan import CONFIG, IDENTITY, held_in
 
     environ = process.environ()
     host, port, own, engine = "127.0.0.1", 0, "", ""

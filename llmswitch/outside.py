@@ -9,15 +9,15 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
-from llmswitch.claude import make_settings
 from llmswitch.errors import LlmswitchError
 from llmswitch.health import url_of
 from llmswitch.login import TOKEN, gateway_access
-from llmswitch.menu import Menu
 from llmswitch.paths import Home, ProfileRef
-from llmswitch.plan import draw
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import gateway_key, known_keys
+from llmswitch.render.claude_settings import make_settings
+from llmswitch.render.menu import Menu
+from llmswitch.render.plan import draw
 from llmswitch.state import is_ours, read_state
 
 # Formats for a program on the machine where the user is logged in.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmswitch.claude import HIJACKING, settings_in
 from llmswitch.errors import LlmswitchError
+from llmswitch.render.claude_settings import HIJACKING, settings_in
 
 FOLDERS = (Path("/etc/claude-code"), Path("/Library/Application Support/ClaudeCode"))
 # What says where requests go and what opens it.

@@ -11,8 +11,6 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from threading import Event
 from typing import Any, Literal, NamedTuple
 
-from llmswitch.claude import behaves_as
-from llmswitch.menu import Row
 from llmswitch.probe_bodies import (
     NOTE,
     PASSWORD,
@@ -26,6 +24,8 @@ from llmswitch.probe_bodies import (
 )
 from llmswitch.probe_cures import cure_of
 from llmswitch.probe_wire import AnswerError, Door, Json, Message, ask, count, one_line
+from llmswitch.render.claude_settings import behaves_as
+from llmswitch.render.menu import Row
 
 Level = Literal["ok", "info", "warning", "error", "skipped", "failed"]
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from llmswitch.menu import Row
+from llmswitch.render.menu import Row
 
 Json = dict[str, Any]
 PASSWORD = "marmalade"  # noqa: S105 - only a model that has read the note can say it

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from llmswitch.claude import PLAIN_BEHAVIOUR, behaves_as
-from llmswitch.menu import Row
 from llmswitch.probe_bodies import form_of
 from llmswitch.probe_wire import AnswerError
+from llmswitch.render.claude_settings import PLAIN_BEHAVIOUR, behaves_as
+from llmswitch.render.menu import Row
 
 # Fields that a request can go without, as the provider is sent them: what Claude Code writes, and
 # what LiteLLM makes of it for OpenAI's dialects. Each was seen to be gone with `drop` (1.106).

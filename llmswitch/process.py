@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from llmswitch import gateway_log, health
-from llmswitch.claude import RUNGS, make_settings, wants_login, wire_ids
 from llmswitch.errors import LlmswitchError
-from llmswitch.menu import row_data
 from llmswitch.paths import make_private_folder, write_private
-from llmswitch.plan import CONFIG, Plan, environment, identity
 from llmswitch.port_owner import describe_owner
+from llmswitch.render.claude_settings import RUNGS, make_settings, wants_login, wire_ids
+from llmswitch.render.menu import row_data
+from llmswitch.render.plan import CONFIG, Plan, environment, identity
 from llmswitch.state import (
     CONF,
     STATE_FILE,

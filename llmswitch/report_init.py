@@ -8,15 +8,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from llmswitch import report
-from llmswitch.claude import shown
 from llmswitch.compose import Candidate
 from llmswitch.detect import Found
 from llmswitch.doctor import Result
-from llmswitch.menu import Row, format_context, format_price
 from llmswitch.profile.keys import KEYRING, Place
 from llmswitch.profile.model_lists import Answer
 from llmswitch.profile.providers import DIRECT, Provider
 from llmswitch.redact import with_tilde
+from llmswitch.render.claude_settings import shown
+from llmswitch.render.menu import Row, format_context, format_price
 from llmswitch.setup import Done
 from llmswitch.wrapper import Installed
 

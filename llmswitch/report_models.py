@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmswitch.menu import format_context, format_price
 from llmswitch.profile.model_lists import Answer
 from llmswitch.profile.schema import Price
+from llmswitch.render.menu import format_context, format_price
 from llmswitch.report import columns
 
 # Where there is no key.

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from llmswitch import __version__, gateway, gateway_log, lost
-from llmswitch.claude import MARK
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef, expanded, make_private_folder, write_private
-from llmswitch.plan import draw, shown_path
 from llmswitch.profile.keys import kept_keys
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import find_key, gateway_key
-from llmswitch.render import named_variables, render_units
+from llmswitch.render.claude_settings import MARK
+from llmswitch.render.litellm_config import named_variables, render_units
+from llmswitch.render.plan import draw, shown_path
 from llmswitch.state import State, read_state, write_state
 from llmswitch.units import Service, installed, is_of, managed, numeric, service_of
 
@@ -146,7 +146,7 @@ def _without_this_shell(
 
 
 def _lacking(profile: Profile, shell: set[str]) -> list[str]:
-    from llmswitch.menu import make_menu
+    from llmswitch.render.menu import make_menu
 
     menu = make_menu(profile, set(profile.key_names))
     password = [profile.cache.key] if profile.cache and profile.cache.key else []

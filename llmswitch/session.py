@@ -27,7 +27,12 @@ from llmswitch.arguments import (
     split_settings,
 )
 from llmswitch.child import run_in_our_place
-from llmswitch.claude import (
+from llmswitch.ensure import Used, ensure
+from llmswitch.errors import LlmswitchError, of_file
+from llmswitch.login import gateway_access, is_wanted
+from llmswitch.paths import LOOPBACK, Home, find_home, find_profile, write_private
+from llmswitch.profile.secrets import gateway_key, known_keys
+from llmswitch.render.claude_settings import (
     ALIASES,
     DISCOVERY_FROM,
     PICKER_FROM,
@@ -44,11 +49,6 @@ from llmswitch.claude import (
     shown,
     version_of,
 )
-from llmswitch.ensure import Used, ensure
-from llmswitch.errors import LlmswitchError, of_file
-from llmswitch.login import gateway_access, is_wanted
-from llmswitch.paths import LOOPBACK, Home, find_home, find_profile, write_private
-from llmswitch.profile.secrets import gateway_key, known_keys
 
 _QUIET = (
     "DISABLE_AUTOUPDATER",

@@ -17,10 +17,10 @@ from llmswitch.paths import (
     profile_names,
     write_private,
 )
-from llmswitch.plan import shown_path
 from llmswitch.profile import edit
 from llmswitch.profile.load import load_profile, read_profile
 from llmswitch.profile.schema import Profile
+from llmswitch.render.plan import shown_path
 
 FIRST = "main"  # the profile that `init` composes
 READY_MADE = "claude-glm"  # where it has nothing to compose one of

@@ -135,9 +135,9 @@ def _of_last_run(state: State, set_names: Container[str]) -> tuple[list[dict[str
 
 
 def _of_profile(ref: ProfileRef, set_names: Container[str]) -> tuple[list[dict[str, Any]], str]:
-    from llmswitch.menu import make_rows, row_data
-    from llmswitch.plan import shown_path
     from llmswitch.profile.load import load_profile
+    from llmswitch.render.menu import make_rows, row_data
+    from llmswitch.render.plan import shown_path
 
     profile = load_profile(ref.file, shown_path(ref.file))
     rows = [row_data(row) for row in make_rows(profile, set_names)]

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmswitch.claude import is_wrapper
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef
+from llmswitch.render.claude_settings import is_wrapper
 
 if TYPE_CHECKING:  # pydantic takes a sixth of a second, which `status` has no use for
     from llmswitch.profile.schema import Gateway

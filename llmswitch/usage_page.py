@@ -10,9 +10,9 @@ from typing import NamedTuple
 import jinja2
 
 from llmswitch import __version__, report_usage
-from llmswitch.claude import MARK
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import data_folder, write_private
+from llmswitch.render.claude_settings import MARK
 from llmswitch.report_usage import cost, count, measure, named, percent, tokens, usd
 from llmswitch.usage import Group, Usage
 from llmswitch.what_if import WhatIf

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from llmswitch.claude import is_wrapper
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import ProfileRef, expanded, write_private
-from llmswitch.render import render_wrapper
+from llmswitch.render.claude_settings import is_wrapper
+from llmswitch.render.litellm_config import render_wrapper
 
 # What moves our files or names the client: the wrapper carries it, so that it does not matter which
 # shell it is started from.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from llmswitch.advice import notes
 from llmswitch.profile.load import parse_profile
+from llmswitch.render.advice import notes
 
 FULL = "context: 200000, price: {input: 1, output: 2}"
 

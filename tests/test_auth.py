@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from llmswitch.engine.answers import error_body
-from llmswitch.plan import _LITELLM
+from llmswitch.render.plan import _LITELLM
 from tests.gateways import SERVED, Gateway, Lab, open_lab
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("auth"), pytest.mark.timeout(300)]

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from llmswitch.menu import make_menu
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import catalogue_data
-from llmswitch.render import engine_config, named_variables
+from llmswitch.render.litellm_config import engine_config, named_variables
+from llmswitch.render.menu import make_menu
 from tests.conftest import free_port, make_user
 from tests.gateways import AUTHENTICATION, NO_WAY_OUT, STRAYS, Lab, secrets_in
 from tests.upstream import Behaviour, FakeUpstream, Tool, _Exchange

@@ -26,21 +26,21 @@ import yaml
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
-from llmswitch.claude import RUNGS, make_settings
 from llmswitch.errors import LlmswitchError
-from llmswitch.menu import Menu, make_menu
 from llmswitch.outside import FORMATS
 from llmswitch.paths import Home, ProfileRef, data_folder
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.providers import api_base
 from llmswitch.profile.schema import Profile
-from llmswitch.render import (
+from llmswitch.render.claude_settings import RUNGS, make_settings
+from llmswitch.render.litellm_config import (
     engine_config,
     render_gunicorn_conf,
     render_litellm_config,
     render_units,
     render_wrapper,
 )
+from llmswitch.render.menu import Menu, make_menu
 from llmswitch.service import wanted_texts
 from tests.clients import unavailable
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.menu import Menu, format_context, format_price, make_menu, make_rows, row_data
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.schema import Price, Profile
+from llmswitch.render.menu import Menu, format_context, format_price, make_menu, make_rows, row_data
 
 BOTH = {"ANTHROPIC_API_KEY", "ZAI_API_KEY"}
 MISSION = """\

@@ -10,7 +10,7 @@ import yaml
 
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import LOOPBACK, Home, ProfileRef
-from llmswitch.plan import Drawing, Plan, draw, environment, secrets_inside, shown_path
+from llmswitch.render.plan import Drawing, Plan, draw, environment, secrets_inside, shown_path
 
 TEXT = """\
 models:

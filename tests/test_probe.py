@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from llmswitch import report
-from llmswitch.menu import Row, make_rows
 from llmswitch.probe import (
     PROBES,
     Cell,
@@ -36,6 +35,7 @@ from llmswitch.probe_wire import (
     upstream_words,
 )
 from llmswitch.profile.load import load_profile, parse_profile
+from llmswitch.render.menu import Row, make_rows
 from tests.conftest import User, free_port, make_user
 from tests.upstream import Behaviour, FakeUpstream, Tool, Usage, signature
 

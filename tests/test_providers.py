@@ -6,13 +6,13 @@ from importlib.resources import files
 
 import pytest
 
-from llmswitch.advice import notes
 from llmswitch.errors import ProfileError
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.prices import look_up
 from llmswitch.profile.providers import Dialect, Provider, api_base, catalogue_data
 from llmswitch.profile.schema import Model
 from llmswitch.profile.yaml_lines import read_document
+from llmswitch.render.advice import notes
 
 LOCAL = ("ollama", "lm-studio", "llama.cpp", "vllm")
 CLOUDS = ("bedrock", "vertex_ai", "azure_ai")

@@ -20,15 +20,13 @@ import pytest
 import yaml
 
 from llmswitch import __version__
-from llmswitch.claude import RUNGS, make_settings
 from llmswitch.errors import LlmswitchError
 from llmswitch.health import url_of
-from llmswitch.menu import make_menu
 from llmswitch.paths import Home, data_folder, find_profile
-from llmswitch.plan import draw
 from llmswitch.profile.load import load_profile, parse_profile
 from llmswitch.profile.schema import Profile
-from llmswitch.render import (
+from llmswitch.render.claude_settings import RUNGS, make_settings
+from llmswitch.render.litellm_config import (
     engine_config,
     named_in_engine,
     named_variables,
@@ -36,6 +34,8 @@ from llmswitch.render import (
     render_litellm_config,
     render_wrapper,
 )
+from llmswitch.render.menu import make_menu
+from llmswitch.render.plan import draw
 
 CALLBACKS = [
     "llmswitch.engine.provider_errors.provider_errors",
@@ -647,7 +647,9 @@ def test_a_rendering_that_does_not_survive_is_an_error_here_and_not_in_the_engin
     """What is rendered is read back before it is returned."""
     found = profile("models: {a: ollama/x}\n")
     menu = make_menu(found, ())
-    monkeypatch.setattr("llmswitch.render.yaml.safe_load", lambda _text: {"model_list": []})
+    monkeypatch.setattr(
+        "llmswitch.render.litellm_config.yaml.safe_load", lambda _text: {"model_list": []}
+    )
     with pytest.raises(AssertionError, match="does not say what it was made from"):
         render_litellm_config(found, menu, "p")
 

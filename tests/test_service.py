@@ -20,9 +20,9 @@ import pytest
 from llmswitch import service, units
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef
-from llmswitch.plan import shown_path
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.schema import Gateway
+from llmswitch.render.plan import shown_path
 from tests.conftest import Mission, User, free_port
 from tests.gateways import Gateway as Door
 from tests.gateways import running_below, wait_for

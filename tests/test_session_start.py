@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from llmswitch import claude
 from llmswitch.arguments import WITHOUT_MODEL
 from llmswitch.errors import LlmswitchError
+from llmswitch.render import claude_settings
 from tests.conftest import CHECKOUT, Mission, make_user
 from tests.fake_claude import install
 from tests.seat import files_below
@@ -170,12 +170,12 @@ def test_a_claude_that_does_not_work(idle_shell: Shell, script: str, said: str) 
 
 def test_a_claude_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`claude --version` is not waited for for ever."""
-    monkeypatch.setattr(claude, "_VERSION_SECONDS", 0.3)
+    monkeypatch.setattr(claude_settings, "_VERSION_SECONDS", 0.3)
     slow = tmp_path / "claude"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
     with pytest.raises(LlmswitchError) as raised:
-        claude.version_of(slow, tmp_path / "cache.json")
+        claude_settings.version_of(slow, tmp_path / "cache.json")
     assert raised.value.message == f"{slow} --version has not answered in 0.3 seconds"
     assert not (tmp_path / "cache.json").exists()
 

@@ -26,7 +26,7 @@ LAYERS = [
         "request_line",
     ],
     ["profile.litellm_rules", "engine_versions", "paths", "gateway_log", "log_files"],
-    ["profile.providers", "profile.secrets", "state", "claude", "usage", "lease"],
+    ["profile.providers", "profile.secrets", "state", "render.claude_settings", "usage", "lease"],
     [
         "profile.schema",
         "profile.keys",
@@ -40,10 +40,18 @@ LAYERS = [
     ["profile.rules", "key_helper", "profile.subscription", "login"],
     ["profile.load"],
     ["profile.prices", "money"],
-    ["menu", "clients", "profile.edit", "profile.model_lists"],
-    ["profile.catalogue", "deployments"],
-    ["render", "advice", "profile.trust", "prune", "what_if", "probe_wire", "probe_bodies"],
-    ["plan", "wrapper", "probe_cures", "units"],
+    ["render.menu", "clients", "profile.edit", "profile.model_lists"],
+    ["profile.catalogue", "render.deployments"],
+    [
+        "render.litellm_config",
+        "render.advice",
+        "profile.trust",
+        "prune",
+        "what_if",
+        "probe_wire",
+        "probe_bodies",
+    ],
+    ["render.plan", "wrapper", "probe_cures", "units"],
     ["process"],
     ["lost"],
     ["gateway", "probe", "direct_menu", "setup"],
@@ -168,16 +176,17 @@ def layer(name: str) -> int:
 def test_the_reader_of_imports_sees_every_form() -> None:
     """The rules below are only as good as this."""
     tree = ast.parse(
-        "import a.b\nfrom llmswitch import gateway, __version__\nfrom llmswitch.menu import Row\n"
-        "if TYPE_CHECKING:\n    from llmswitch.state import State\n"
+        "import a.b\nfrom llmswitch import redact, __version__\n"
+        "from llmswitch.errors import LlmswitchError\n"
+        "if TYPE_CHECKING:\n    from llmswitch.paths import Home\n"
         "def f():\n    with x:\n        import late\n"
         "try:\n    from c import d\nexcept ImportError:\n    pass\n"
     )
     assert list(imports(tree)) == [
         Import("a.b", late=False, for_types=False),
-        Import("llmswitch.gateway", late=False, for_types=False),
-        Import("llmswitch.menu", late=False, for_types=False),
-        Import("llmswitch.state", late=False, for_types=True),
+        Import("llmswitch.redact", late=False, for_types=False),
+        Import("llmswitch.errors", late=False, for_types=False),
+        Import("llmswitch.paths", late=False, for_types=True),
         Import("late", late=True, for_types=False),
         Import("c", late=False, for_types=False),
     ]
@@ -236,7 +245,7 @@ def needed_at_start(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["session", "direct", "key_helper", "paths", "claude", "statusline"]
+    "name", ["session", "direct", "key_helper", "paths", "render.claude_settings", "statusline"]
 )
 def test_what_stands_before_the_clients_prompt_is_standard_library(name: str) -> None:
     """`claude-multi --version` may cost 60 ms; pydantic alone takes longer to import."""
@@ -310,7 +319,7 @@ def test_every_template_is_used_and_its_values_are_quoted() -> None:
     """Each `{{ value }}` has a filter that quotes, but our own mark and what has a safe form."""
     safe = {"mark", "version", "profile", "name", "uninstall_name", "of_what", "module",
             "install_option", "address", "state", "stop_seconds"}  # fmt: skip
-    used = (PACKAGE / "render.py").read_text(encoding="utf-8")
+    used = (PACKAGE / "render/litellm_config.py").read_text(encoding="utf-8")
     assert TEMPLATES
     for template in TEMPLATES:
         if template in PAGES:

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from llmswitch import __version__
-from llmswitch.claude import make_settings
 from llmswitch.paths import find_home, find_profile
-from llmswitch.plan import draw
+from llmswitch.render.claude_settings import make_settings
+from llmswitch.render.plan import draw
 from tests.conftest import CHECKOUT, User
 from tests.test_profile import TWELVE, TWELVE_MESSAGES
 

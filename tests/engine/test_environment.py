@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from llmswitch.plan import _LITELLM
+from llmswitch.render.plan import _LITELLM
 from tests.imported_engine import look
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llmswitch.claude import plain_name
+from llmswitch.render.claude_settings import plain_name
 from tests import clients
 from tests.engine import mcp_server
 from tests.engine.gate_scene import Scene, open_scene

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
-from llmswitch.claude import compaction_window, max_context
 from llmswitch.errors import LlmswitchError
-from llmswitch.menu import Menu, Row, format_context, make_menu, make_rows
 from llmswitch.profile.providers import catalogue_data
 from llmswitch.profile.schema import Profile
+from llmswitch.render.claude_settings import compaction_window, max_context
+from llmswitch.render.menu import Menu, Row, format_context, make_menu, make_rows
 
 
 def notes(profile: Profile, keys: Container[str]) -> list[str]:

@@ -16,18 +16,18 @@ from typing import NamedTuple
 
 from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
-from llmswitch.menu import Menu, make_menu
 from llmswitch.paths import LOOPBACK, Home, ProfileRef
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.schema import Gateway, Profile
 from llmswitch.profile.secrets import find_keys, fingerprint, inside_name
-from llmswitch.render import (
+from llmswitch.render.litellm_config import (
     GATEWAY_KEY,
     named_in_engine,
     named_variables,
     render_gunicorn_conf,
     render_litellm_config,
 )
+from llmswitch.render.menu import Menu, make_menu
 
 CONFIG = "litellm_config.yaml"
 IDENTITY = "LLMSWITCH_IDENTITY"

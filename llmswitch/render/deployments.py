@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmswitch.claude import behaves_as
-from llmswitch.menu import Row
 from llmswitch.profile.litellm_rules import ENVIRON, NO_KEY
 from llmswitch.profile.providers import api_base, counts_tokens
 from llmswitch.profile.schema import Key, Profile
 from llmswitch.profile.secrets import inside_name
+from llmswitch.render.claude_settings import behaves_as
+from llmswitch.render.menu import Row
 
 # The engine's own name for each dialect that is spoken to by base URL. `openai/` with
 # supported_endpoints is an untranslated POST to {base}/v1/messages; without, POST {base}/responses.

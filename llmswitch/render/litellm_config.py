@@ -17,14 +17,14 @@ import jinja2
 import yaml
 
 from llmswitch import __version__
-from llmswitch.claude import MARK
-from llmswitch.deployments import deployments_of, menu_row
 from llmswitch.errors import LlmswitchError
-from llmswitch.menu import Menu
 from llmswitch.paths import data_folder
 from llmswitch.profile.litellm_rules import ENVIRON, FALLBACKS, fallback_name
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import inside_name
+from llmswitch.render.claude_settings import MARK
+from llmswitch.render.deployments import deployments_of, menu_row
+from llmswitch.render.menu import Menu
 
 GATEWAY_KEY = "LLMSWITCH_GATEWAY_KEY"
 DEMO_PREFIX = "llmswitch-demo"

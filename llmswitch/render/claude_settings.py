@@ -19,7 +19,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.paths import expanded, write_private
 
 if TYPE_CHECKING:  # pydantic behind it takes longer to import than the whole wrapper
-    from llmswitch.menu import Menu, Row
+    from llmswitch.render.menu import Menu, Row
 
 Version = tuple[int, ...]
 # How much of the menu a client can be given: rows of ours, the gateway's list, or a few fixed rows.
