@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from llmswitch import gateway_log
 from llmswitch.doctor import Result
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError
+from llmswitch.gateway import log_reason
 from llmswitch.profile.keys import kept_keys
 from llmswitch.profile.providers import catalogue_data
 from llmswitch.redact import in_url, is_secret, redact
@@ -85,10 +85,10 @@ def _config(facts: Facts) -> str:
 
 def _log(facts: Facts) -> str:
     try:
-        log: Path = facts.run / gateway_log.NAME
+        log: Path = facts.run / log_reason.NAME
     except NotAskedError as reason:
         return f"not there: {reason}"
-    return "\n".join(gateway_log.tail(log, _LOG_LINES)) or "empty"
+    return "\n".join(log_reason.tail(log, _LOG_LINES)) or "empty"
 
 
 def _cell(text: str) -> str:

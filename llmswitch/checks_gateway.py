@@ -8,19 +8,20 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from llmswitch import __version__, health, service
+from llmswitch import __version__, health
 from llmswitch.clients import all_clients
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError, Verdict
-from llmswitch.lease import goes
-from llmswitch.lost import was_found
+from llmswitch.gateway import service
+from llmswitch.gateway.lease import goes
+from llmswitch.gateway.lost import was_found
+from llmswitch.gateway.port_owner import describe_owner
+from llmswitch.gateway.reload import gave_up
+from llmswitch.gateway.state import CONF, WORKERS, State
+from llmswitch.gateway.systemd import Service, installed
 from llmswitch.money import reading
-from llmswitch.port_owner import describe_owner
 from llmswitch.profile.secrets import fingerprint
 from llmswitch.render.plan import CONFIG
-from llmswitch.state import CONF, WORKERS, State
-from llmswitch.units import Service, installed
-from llmswitch.workers import gave_up
 
 _PROFILE_PATCH = "change the profile instead (`litellm:` reaches all of LiteLLM), then: "
 

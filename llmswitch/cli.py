@@ -127,13 +127,14 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Make the gateway run with the profile as it stands: start it, or reload it."""
-    from llmswitch import gateway, login, progress, report
+    from llmswitch import login, progress, report
+    from llmswitch.gateway import lifecycle
 
     home, ref = chosen(profile)
     if foreground:
-        gateway.run_in_foreground(ref, home, os.environ, verbose=verbose)
+        lifecycle.run_in_foreground(ref, home, os.environ, verbose=verbose)
     with progress.shown() as tell:
-        done = gateway.up(
+        done = lifecycle.up(
             ref, home, os.environ, tell, on_demand=on_demand, at_once=at_once, verbose=verbose
         )
     lines = report.outcome_in_short(done) if quiet else report.outcome(done)
@@ -146,7 +147,8 @@ def up(
 @app.command()
 def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Stop the gateway; open requests are given time to finish."""
-    from llmswitch import progress, report, service
+    from llmswitch import progress, report
+    from llmswitch.gateway import service
 
     home = find_home(os.environ)
     ref = find_run(home, profile, os.environ)
@@ -160,11 +162,12 @@ def restart(
     profile: ProfileOption = None, verbose: VerboseOption = False, as_json: JsonOption = False
 ) -> None:
     """Stop the gateway and start it anew, with the keys that are set now."""
-    from llmswitch import gateway, progress, report
+    from llmswitch import progress, report
+    from llmswitch.gateway import lifecycle
 
     home, ref = chosen(profile)
     with progress.shown() as tell:
-        done = gateway.restart(ref, home, os.environ, tell, verbose=verbose)
+        done = lifecycle.restart(ref, home, os.environ, tell, verbose=verbose)
     show(report.outcome(done), report.outcome_data(done), as_json)
 
 
@@ -172,7 +175,7 @@ def restart(
 def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Whether the gateway runs, whether it is up to date, and which models it serves."""
     from llmswitch import report_status
-    from llmswitch.status import find
+    from llmswitch.gateway.status import find
 
     home, ref = chosen(profile)
     found = find(ref, home, os.environ, time.time())

@@ -68,8 +68,9 @@ def init(
 
 def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     """Let the gateway run, write the wrapper, ask the doctor; what came of it, for --json."""
-    from llmswitch import doctor, gateway, progress, report, report_init, wrapper
+    from llmswitch import doctor, progress, report, report_init, wrapper
     from llmswitch.facts import Facts
+    from llmswitch.gateway import lifecycle
     from llmswitch.profile.load import load_profile
     from llmswitch.render.menu import make_rows
     from llmswitch.render.plan import shown_path
@@ -82,7 +83,7 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     outcome = None
     if usable:
         with progress.shown() as tell:
-            outcome = gateway.up(done.ref, home, os.environ, tell, on_demand=True)
+            outcome = lifecycle.up(done.ref, home, os.environ, tell, on_demand=True)
         screen.tell(report.outcome_in_short(outcome))
     made = wrapper.install(done.ref, _WRAPPER, BIN, os.environ)
     screen.tell(report_init.installed(made))

@@ -94,9 +94,10 @@ def check(
 @app.command("renew-gateway")
 def renew_gateway(as_json: JsonOption = False) -> None:
     """Make a new key for the gateway itself; the old one opens nothing any more."""
-    from llmswitch import progress, renewal, report_keys
+    from llmswitch import progress, report_keys
+    from llmswitch.gateway import key_renewal
 
     with progress.shown() as tell:
-        done = renewal.renew(own_home(), os.environ, tell)
+        done = key_renewal.renew(own_home(), os.environ, tell)
     show(report_keys.renewed(done), report_keys.renewed_data(done), as_json)
     raise typer.Exit(bool(done.failed))

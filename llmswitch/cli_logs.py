@@ -28,7 +28,7 @@ def logs(
     ] = False,
 ) -> None:
     """Show the gateway's log, or those lines of it that tell of requests that are wanted."""
-    from llmswitch import gateway_log, log_files, service
+    from llmswitch.gateway import log, log_reason, service
     from llmswitch.request_line import Wanted, parsed
 
     home, ref = chosen(profile)
@@ -40,11 +40,11 @@ def logs(
             return None
         return json.dumps(request._asdict(), ensure_ascii=False) if as_json else line
 
-    pick = log_files.all_lines if wanted.is_all and not as_json else of_requests
+    pick = log.all_lines if wanted.is_all and not as_json else of_requests
     if journal := service.journal(ref, home, os.environ):
-        found = log_files.of_journal(journal, lines, follow, pick)
+        found = log.of_journal(journal, lines, follow, pick)
     else:
-        found = log_files.of_file(home.run(ref) / gateway_log.NAME, lines, follow, pick)
+        found = log.of_file(home.run(ref) / log_reason.NAME, lines, follow, pick)
     is_empty = True
     try:
         for line in found:

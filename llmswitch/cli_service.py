@@ -18,7 +18,8 @@ app = typer.Typer(
 @app.command("install")
 def install_service(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Have the port open from login on; the first request starts the gateway."""
-    from llmswitch import progress, report_service, service
+    from llmswitch import progress, report_service
+    from llmswitch.gateway import service
 
     home, ref = chosen(profile)
     with progress.shown() as tell:
@@ -29,7 +30,8 @@ def install_service(profile: ProfileOption = None, as_json: JsonOption = False) 
 @app.command("uninstall")
 def uninstall_service(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Stop the service and take its files away."""
-    from llmswitch import report_service, service
+    from llmswitch import report_service
+    from llmswitch.gateway import service
 
     home, ref = chosen(profile)
     gone = service.uninstall(ref, home, os.environ)
@@ -40,7 +42,8 @@ def uninstall_service(profile: ProfileOption = None, as_json: JsonOption = False
 @app.command("status")
 def service_status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Whether the service holds the port, runs the gateway, or has given up."""
-    from llmswitch import report_service, service
+    from llmswitch import report_service
+    from llmswitch.gateway import service
 
     home, ref = chosen(profile)
     found = service.status(ref, home, os.environ)

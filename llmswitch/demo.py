@@ -15,12 +15,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-from llmswitch import gateway
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway import lifecycle
+from llmswitch.gateway.process import Progress
+from llmswitch.gateway.state import State
 from llmswitch.paths import Home, ProfileRef, data_folder
-from llmswitch.process import Progress
 from llmswitch.profile.secrets import gateway_key
-from llmswitch.state import State
 
 QUESTION = "Hello from Claude Code"
 # Its log is gone with the gateway, and nothing of the user's has a part in it.
@@ -50,10 +50,10 @@ def demo_gateway(environ: Mapping[str, str], progress: Progress) -> Iterator[tup
         file.write_text(f"{ready_made}gateway: {{port: {_free_port()}}}\n", encoding="utf-8")
         ref = ProfileRef("demo", file, "demo")
         try:
-            outcome = gateway.up(ref, home, environ, progress)
+            outcome = lifecycle.up(ref, home, environ, progress)
             yield outcome.state, gateway_key(home)
         finally:
-            gateway.down(home.run(ref), progress)
+            lifecycle.down(home.run(ref), progress)
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from llmswitch import __version__, health, lease
+from llmswitch import __version__, health
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway import lease
+from llmswitch.gateway.state import State, is_ours, read_state
 from llmswitch.paths import ProfileRef
 from llmswitch.profile.secrets import Keys
-from llmswitch.state import State, is_ours, read_state
 
 
 class Used(NamedTuple):

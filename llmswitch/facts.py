@@ -8,16 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from llmswitch import health, lost
+from llmswitch import health
 from llmswitch.errors import LlmswitchError
-from llmswitch.lost import was_found
+from llmswitch.gateway import lost
+from llmswitch.gateway.lost import was_found
+from llmswitch.gateway.state import State, read_state
 from llmswitch.paths import Home, ProfileRef, find_profile
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import Keys, find_keys, known_keys, read_gateway_key
 from llmswitch.render.menu import Row, make_rows
 from llmswitch.render.plan import Drawing, draw, shown_path
-from llmswitch.state import State, read_state
 
 Level = Literal["failed", "skipped", "ok", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("ok", "skipped", "info", "warning", "failed", "error")  # upwards

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway.state import CONF
 from llmswitch.health import url_of
 from llmswitch.paths import ProfileRef, find_home
 from llmswitch.profile.secrets import known_keys
@@ -17,7 +18,6 @@ from llmswitch.render.claude_settings import (
     wants_login,
 )
 from llmswitch.render.plan import CONFIG, draw
-from llmswitch.state import CONF
 
 
 def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:

@@ -9,13 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from llmswitch import gateway, saved_default, service
+from llmswitch import saved_default
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway import lifecycle, service
+from llmswitch.gateway.state import STATE_FILE
+from llmswitch.gateway.systemd import Service, all_installed
 from llmswitch.paths import Home
 from llmswitch.profile.keys import remove_key
 from llmswitch.profile.secrets import stored_keys
-from llmswitch.state import STATE_FILE
-from llmswitch.units import Service, all_installed
 from llmswitch.wrapper import is_of, list_installed
 
 
@@ -82,7 +83,7 @@ def take_away(
     left = [told for told in (before.left.warning, after.warning) if told]
     for one in found.services:
         service.remove(one, home.state / "run" / one.run_folder)
-    stopped = [state for run in found.gateways if (state := gateway.down(run, progress))]
+    stopped = [state for run in found.gateways if (state := lifecycle.down(run, progress))]
     removed = [f"stopped {one.url.removeprefix('http://')}, pid {one.pid}" for one in stopped]
     removed += [f"removed the service {one.name}" for one in found.services]
     for file in found.wrappers:

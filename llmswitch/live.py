@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError
+from llmswitch.gateway.state import State
 from llmswitch.login import OWN_LOGIN
 from llmswitch.probe import PROBES, Cell, Result, Target, other_of, run
 from llmswitch.probe_bodies import estimate
@@ -19,7 +20,6 @@ from llmswitch.probe_wire import Door
 from llmswitch.profile.keys import kept_keys
 from llmswitch.render.claude_settings import ask_version, find_claude, rung_of
 from llmswitch.render.menu import Row
-from llmswitch.state import State
 
 CLIENT = "claude -p"
 _TRY = "try: claude-multi --model {} -p hi"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway.state import is_ours, read_state
 from llmswitch.health import url_of
 from llmswitch.login import TOKEN, gateway_access
 from llmswitch.paths import Home, ProfileRef
@@ -18,7 +19,6 @@ from llmswitch.profile.secrets import gateway_key, known_keys
 from llmswitch.render.claude_settings import make_settings
 from llmswitch.render.menu import Menu
 from llmswitch.render.plan import draw
-from llmswitch.state import is_ours, read_state
 
 # Formats for a program on the machine where the user is logged in.
 EDITORS = ("vscode",)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmswitch.gateway.key_renewal import Renewed
 from llmswitch.profile.keys import KEYRING
 from llmswitch.profile.model_lists import Answer
-from llmswitch.renewal import Renewed
 from llmswitch.report import columns
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmswitch.service import Installed
-from llmswitch.units import Service
+from llmswitch.gateway.service import Installed
+from llmswitch.gateway.systemd import Service
 
 
 def installed(done: Installed) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmswitch.budgets import Account, dollars
-from llmswitch.lease import goes
+from llmswitch.gateway.lease import goes
 from llmswitch.report import columns, models
 
 _BAR = 20  # characters

@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmswitch.gateway.state import process_start
 from llmswitch.paths import locked, write_private
-from llmswitch.state import process_start
 
 _ABSENT = None  # a settings file without a saved default
 

@@ -18,11 +18,11 @@ from typing import Any
 from llmswitch import health
 from llmswitch.budgets import dollars
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway.state import State, read_state
 from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import find_home, find_profile
 from llmswitch.profile.secrets import read_gateway_key
 from llmswitch.render.claude_settings import plain_name
-from llmswitch.state import State, read_state
 
 _PATIENCE = 0.2  # seconds for the gateway's word
 

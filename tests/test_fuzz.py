@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway.service import wanted_texts
 from llmswitch.outside import FORMATS
 from llmswitch.paths import Home, ProfileRef, data_folder
 from llmswitch.profile.load import load_profile
@@ -41,7 +42,6 @@ from llmswitch.render.litellm_config import (
     render_wrapper,
 )
 from llmswitch.render.menu import Menu, make_menu
-from llmswitch.service import wanted_texts
 from tests.clients import unavailable
 
 Made = TypeVar("Made")

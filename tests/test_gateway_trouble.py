@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmswitch import gateway, process
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway import lifecycle, process
+from llmswitch.gateway.state import start_by_ps
 from llmswitch.paths import Home, find_profile
-from llmswitch.state import start_by_ps
 from tests.conftest import KEYS, Mission, User, free_port
 from tests.gateways import Gateway, running_below, timed, wait_for, worker_pids
 
@@ -241,7 +241,7 @@ def test_port_taken_between_the_look_and_the_start(
     monkeypatch.setattr(process, "check_port", lambda *_: None)
     ref = find_profile(home, "late", {})
     with pytest.raises(LlmswitchError, match=r"the gateway stopped while it started: .*Can't conn"):
-        gateway.up(ref, home, user.env, lambda _text: None)
+        lifecycle.up(ref, home, user.env, lambda _text: None)
     assert len(running_below(user.root)) == 2  # those of the mission
     assert not (user.run_folder("late") / "state.json").exists()
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmswitch import lease
 from llmswitch.engine.idle import Use
+from llmswitch.gateway import lease
 from tests.conftest import CHECKOUT, Mission
 from tests.fake_claude import install
 from tests.gateways import Gateway, running_below, wait_for, worker_pids

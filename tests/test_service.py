@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from llmswitch import service, units
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway import service
+from llmswitch.gateway import systemd as units
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.schema import Gateway

@@ -22,10 +22,10 @@ import pytest
 
 from llmswitch import health, progress
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway.port_owner import describe_owner
+from llmswitch.gateway.state import State, is_ours, process_start, read_state, write_state
 from llmswitch.paths import Home
-from llmswitch.port_owner import describe_owner
 from llmswitch.profile import secrets
-from llmswitch.state import State, is_ours, process_start, read_state, write_state
 from tests.conftest import User, free_port
 
 PROFILE = """

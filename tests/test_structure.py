@@ -25,13 +25,20 @@ LAYERS = [
         "budgets",
         "request_line",
     ],
-    ["profile.litellm_rules", "engine_versions", "paths", "gateway_log", "log_files"],
-    ["profile.providers", "profile.secrets", "state", "render.claude_settings", "usage", "lease"],
+    ["profile.litellm_rules", "engine_versions", "paths", "gateway.log_reason", "gateway.log"],
+    [
+        "profile.providers",
+        "profile.secrets",
+        "gateway.state",
+        "render.claude_settings",
+        "usage",
+        "gateway.lease",
+    ],
     [
         "profile.schema",
         "profile.keys",
-        "port_owner",
-        "workers",
+        "gateway.port_owner",
+        "gateway.reload",
         "saved_default",
         "child",
         "policies",
@@ -51,17 +58,17 @@ LAYERS = [
         "probe_wire",
         "probe_bodies",
     ],
-    ["render.plan", "wrapper", "probe_cures", "units"],
-    ["process"],
-    ["lost"],
-    ["gateway", "probe", "direct_menu", "setup"],
-    ["service"],
+    ["render.plan", "wrapper", "probe_cures", "gateway.systemd"],
+    ["gateway.process"],
+    ["gateway.lost"],
+    ["gateway.lifecycle", "probe", "direct_menu", "setup"],
+    ["gateway.service"],
     [
         "demo",
-        "renewal",
+        "gateway.key_renewal",
         "leaving",
         "files",
-        "status",
+        "gateway.status",
         "session",
         "report",
         "facts",
@@ -318,7 +325,7 @@ PAGES = [template for template in TEMPLATES if template.name.endswith(".html.j2"
 def test_every_template_is_used_and_its_values_are_quoted() -> None:
     """Each `{{ value }}` has a filter that quotes, but our own mark and what has a safe form."""
     safe = {"mark", "version", "profile", "name", "uninstall_name", "of_what", "module",
-            "install_option", "address", "state", "stop_seconds"}  # fmt: skip
+            "install_option", "address", "gateway.state", "stop_seconds"}  # fmt: skip
     used = (PACKAGE / "render/litellm_config.py").read_text(encoding="utf-8")
     assert TEMPLATES
     for template in TEMPLATES:

@@ -14,11 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
-from llmswitch import gateway_log, lease
 from llmswitch.errors import LlmswitchError
-from llmswitch.lost import running
-from llmswitch.paths import Home, ProfileRef, locked, write_private
-from llmswitch.process import (
+from llmswitch.gateway import lease, log_reason
+from llmswitch.gateway.lost import running
+from llmswitch.gateway.process import (
     HANDOVER,
     PROVEN,
     UMASK,
@@ -34,12 +33,13 @@ from llmswitch.process import (
     wait_for_answer,
     write_files,
 )
+from llmswitch.gateway.reload import Workers
+from llmswitch.gateway.state import CONF, WORKERS, State, command, is_ours, write_state
+from llmswitch.gateway.systemd import Service, handed_over, managed
+from llmswitch.paths import Home, ProfileRef, locked, write_private
 from llmswitch.profile.keys import kept_keys, open_keys
 from llmswitch.profile.secrets import gateway_key
 from llmswitch.render.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
-from llmswitch.state import CONF, WORKERS, State, command, is_ours, write_state
-from llmswitch.units import Service, handed_over, managed
-from llmswitch.workers import Workers
 
 
 class Outcome(NamedTuple):
@@ -233,8 +233,8 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
         before = config.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):  # lost: there is nothing to go back to
         before = plan.drawing.config
-    log = plan.run / gateway_log.NAME
-    offset = gateway_log.size(log)
+    log = plan.run / log_reason.NAME
+    offset = log_reason.size(log)
     held = state.keys | plan.fingerprints()
     workers = Workers(plan.run / WORKERS, config, state, progress)
     served = False
@@ -244,7 +244,7 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
             write_private(plan.run / HANDOVER, json.dumps(secrets_inside(plan)))
         write_private(config, plan.drawing.config)
         served = workers.replace()
-        reason = gateway_log.failure_reason(log, offset)
+        reason = log_reason.failure_reason(log, offset)
     finally:  # also on Ctrl-C: one worker stays, with a configuration that starts
         (plan.run / HANDOVER).unlink(missing_ok=True)
         if not served:

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.state import is_ours, read_state
+from llmswitch.gateway.state import is_ours, read_state
 
 
 def describe_owner(port: int, runs: Path) -> str | None:

@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from llmswitch import __version__, gateway, gateway_log, lost
+from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway import lifecycle, log_reason, lost
+from llmswitch.gateway.state import State, read_state, write_state
+from llmswitch.gateway.systemd import Service, installed, is_of, managed, numeric, service_of
 from llmswitch.paths import Home, ProfileRef, expanded, make_private_folder, write_private
 from llmswitch.profile.keys import kept_keys
 from llmswitch.profile.load import load_profile
@@ -22,8 +25,6 @@ from llmswitch.profile.secrets import find_key, gateway_key
 from llmswitch.render.claude_settings import MARK
 from llmswitch.render.litellm_config import named_variables, render_units
 from llmswitch.render.plan import draw, shown_path
-from llmswitch.state import State, read_state, write_state
-from llmswitch.units import Service, installed, is_of, managed, numeric, service_of
 
 _CARRIED = ("LLMSWITCH_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 _STOP_SECONDS = 45  # those of process.STOP_SECONDS, and a little
@@ -72,7 +73,7 @@ def install(
     progress("handing the port to the service")
     service.load()
     if running:
-        gateway.up(ref, home, environ, progress)
+        lifecycle.up(ref, home, environ, progress)
     return Installed(service, did, profile.gateway.address, running, only_here)
 
 
@@ -109,7 +110,7 @@ def stop(
         _note_stopped(run)
         if state is not None and lost.running(run) is None:
             return state
-    return gateway.down(run, progress)
+    return lifecycle.down(run, progress)
 
 
 def _note_stopped(run: Path) -> None:
@@ -188,7 +189,7 @@ def _plist(
     """A launchd agent: started at login, and again when it fails. launchd hands its sockets over
     by a call of its own that gunicorn does not make, so the gateway holds the port itself.
     """
-    log = str(home.run(ref) / f"service-{gateway_log.NAME}")
+    log = str(home.run(ref) / f"service-{log_reason.NAME}")
     for text in (*command, *exports.values(), log):
         if not text.isprintable():
             raise LlmswitchError(f"{text!r} cannot stand in an agent of launchd", "rename it")

@@ -14,14 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from llmswitch import gateway_log, health
+from llmswitch import health
 from llmswitch.errors import LlmswitchError
-from llmswitch.paths import make_private_folder, write_private
-from llmswitch.port_owner import describe_owner
-from llmswitch.render.claude_settings import RUNGS, make_settings, wants_login, wire_ids
-from llmswitch.render.menu import row_data
-from llmswitch.render.plan import CONFIG, Plan, environment, identity
-from llmswitch.state import (
+from llmswitch.gateway import log_reason
+from llmswitch.gateway.port_owner import describe_owner
+from llmswitch.gateway.state import (
     CONF,
     STATE_FILE,
     WORKERS,
@@ -31,6 +28,10 @@ from llmswitch.state import (
     process_start,
     write_state,
 )
+from llmswitch.paths import make_private_folder, write_private
+from llmswitch.render.claude_settings import RUNGS, make_settings, wants_login, wire_ids
+from llmswitch.render.menu import row_data
+from llmswitch.render.plan import CONFIG, Plan, environment, identity
 
 HANDOVER = "handover.json"  # these are named in engine/master.py too
 PROVEN = "proven"
@@ -55,7 +56,7 @@ def state_of(plan: Plan, pid: int, keys: dict[str, str]) -> State:
         config_sha256=plan.drawing.config_sha256,
         version=own,
         engine=engine,
-        log=str(plan.run / gateway_log.NAME),
+        log=str(plan.run / log_reason.NAME),
         models=[row_data(row) for row in plan.drawing.menu.rows],
         roles=plan.drawing.menu.roles,
         clients={},
@@ -167,8 +168,8 @@ def start(
     check_port(plan)
     check_room(plan)
     write_files(plan)
-    log = plan.run / gateway_log.NAME
-    offset = gateway_log.size(log)
+    log = plan.run / log_reason.NAME
+    offset = log_reason.size(log)
     progress("starting the gateway")
     process = None
     try:
@@ -226,9 +227,9 @@ def wait_for_answer(
     after `offset` bytes, or else from now on, tells why it does not.
     """
     gateway = plan.listens
-    log = plan.run / gateway_log.NAME
+    log = plan.run / log_reason.NAME
     served = plan.run / WORKERS / "served"
-    offset = gateway_log.size(log) if offset is None else offset
+    offset = log_reason.size(log) if offset is None else offset
 
     def settled() -> bool:
         if process is not None and process.poll() is not None:
@@ -245,13 +246,13 @@ def wait_for_answer(
     )
     if process is not None and process.poll() is not None:
         raise LlmswitchError(
-            f"the gateway stopped while it started: {gateway_log.failure_reason(log, offset)}",
+            f"the gateway stopped while it started: {log_reason.failure_reason(log, offset)}",
             f"llmswitch logs --profile {plan.drawing.ref.typed}",
         )
     if not answered:
         raise LlmswitchError(
             f"the gateway (pid {pid}) does not answer on {gateway.address}: "
-            f"{gateway_log.failure_reason(log, offset)}",
+            f"{log_reason.failure_reason(log, offset)}",
             f"llmswitch restart --profile {plan.drawing.ref.typed}",
         )
 

@@ -11,14 +11,14 @@ from typing import Any
 from llmswitch import __version__, health
 from llmswitch.budgets import period
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway.lost import running as running_in
+from llmswitch.gateway.lost import was_found
+from llmswitch.gateway.reload import gave_up
+from llmswitch.gateway.state import WORKERS, State, read_state
+from llmswitch.gateway.systemd import installed
 from llmswitch.ledger import NewerError, reading
-from llmswitch.lost import running as running_in
-from llmswitch.lost import was_found
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.secrets import known_keys, missing_reason, read_gateway_key
-from llmswitch.state import WORKERS, State, read_state
-from llmswitch.units import installed
-from llmswitch.workers import gave_up
 
 # 499: the client has left, and what had come until then is paid for.
 _SERVED = """

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmswitch import gateway_log
 from llmswitch.errors import LlmswitchError
-from llmswitch.state import CONF, State, command, is_ours, process_start, read_state
+from llmswitch.gateway import log_reason
+from llmswitch.gateway.state import CONF, State, command, is_ours, process_start, read_state
 
 if TYPE_CHECKING:
     import psutil
@@ -84,7 +84,7 @@ def _state_of(process: psutil.Process, run: Path) -> State:
         config_sha256=hashlib.sha256("\0".join(texts).encode()).hexdigest(),
         version=own,
         engine=engine,
-        log=str(run / gateway_log.NAME),
+        log=str(run / log_reason.NAME),
         models=[],
         roles={},
         clients={},

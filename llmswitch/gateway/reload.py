@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmswitch import health
-from llmswitch.state import State, is_ours
+from llmswitch.gateway.state import State, is_ours
 
 _CRASHED = "crashed"  # engine/master.py writes it
 _DISMISSED = "dismissed-"  # and reads this

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from llmswitch import gateway
 from llmswitch.errors import LlmswitchError
-from llmswitch.lost import running
+from llmswitch.gateway import lifecycle
+from llmswitch.gateway.lost import running
+from llmswitch.gateway.process import Progress
+from llmswitch.gateway.state import STATE_FILE, State
 from llmswitch.paths import Home, ProfileRef
-from llmswitch.process import Progress
 from llmswitch.profile.keys import mark_anew
 from llmswitch.profile.secrets import renew_gateway_key
-from llmswitch.state import STATE_FILE, State
 
 
 class Failure(NamedTuple):
@@ -49,7 +49,7 @@ def renew(home: Home, environ: Mapping[str, str], progress: Progress) -> Renewed
             continue
         ref = ProfileRef(state.profile, Path(state.profile_file), run.name)
         try:
-            done = gateway.up(ref, home, environ, progress, on_demand=True)
+            done = lifecycle.up(ref, home, environ, progress, on_demand=True)
         except LlmswitchError as error:
             hint = f"{error.hint}    (or: llmswitch down --profile {ref.typed})"
             renewed.failed.append(Failure(ref.name, error.message, hint))

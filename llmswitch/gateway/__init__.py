@@ -1,0 +1,1 @@
+"""The life of the gateway's process: start, reload, stop, state, lease, log, service."""
