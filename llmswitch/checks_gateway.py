@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 from llmswitch import __version__, health
-from llmswitch.clients import all_clients
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError, Verdict
 from llmswitch.gateway import service
@@ -19,9 +18,10 @@ from llmswitch.gateway.port_owner import describe_owner
 from llmswitch.gateway.reload import gave_up
 from llmswitch.gateway.state import CONF, WORKERS, State
 from llmswitch.gateway.systemd import Service, installed
-from llmswitch.money import reading
 from llmswitch.profile.secrets import fingerprint
 from llmswitch.render.plan import CONFIG
+from llmswitch.usage.clients import all_clients
+from llmswitch.usage.spent import reading
 
 _PROFILE_PATCH = "change the profile instead (`litellm:` reaches all of LiteLLM), then: "
 

@@ -88,10 +88,11 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a profile: every mistake at once, with its line; then what to know of it."""
-    from llmswitch import clients, report
+    from llmswitch import report
     from llmswitch.profile import trust
     from llmswitch.profile.load import load_profile
     from llmswitch.render import advice, plan
+    from llmswitch.usage import clients
 
     home, ref = chosen(file or profile)
     loaded = load_profile(ref.file, plan.shown_path(ref.file))

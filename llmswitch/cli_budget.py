@@ -17,11 +17,12 @@ app = typer.Typer(
 @app.command()
 def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Each budget of the profile in its period: how much is spent, and until when it counts."""
-    from llmswitch import money, report_status
+    from llmswitch import report_status
     from llmswitch.profile.load import load_profile
+    from llmswitch.usage import spent
 
     home, ref = chosen(profile)
-    found = money.accounts(load_profile(ref.file), home.ledger(ref), time.time())
+    found = spent.accounts(load_profile(ref.file), home.ledger(ref), time.time())
     show(report_status.budgets(found), {"budgets": [item.data() for item in found]}, as_json)
 
 
@@ -33,9 +34,10 @@ def raise_(
     as_json: JsonOption = False,
 ) -> None:
     """Let more be spent until the budget's period ends; the gateway knows at once."""
-    from llmswitch import money, report_status
+    from llmswitch import report_status
     from llmswitch.profile.load import load_profile
+    from llmswitch.usage import spent
 
     home, ref = chosen(profile)
-    account = money.raise_budget(load_profile(ref.file), home.ledger(ref), name, usd, time.time())
+    account = spent.raise_budget(load_profile(ref.file), home.ledger(ref), name, usd, time.time())
     show(report_status.raised(account), account.data(), as_json)

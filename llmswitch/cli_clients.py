@@ -20,7 +20,8 @@ NameArgument = Annotated[str, typer.Argument(help="What the client is called: la
 @client_app.command("add")
 def add_client(name: NameArgument, as_json: JsonOption = False) -> None:
     """Make a key and show it, this once; only a digest of it is kept."""
-    from llmswitch import clients, report
+    from llmswitch import report
+    from llmswitch.usage import clients
 
     key = clients.add(own_home(), name, time.time())
     show(report.client_added(name, key), {"name": name, "key": key}, as_json)
@@ -29,9 +30,10 @@ def add_client(name: NameArgument, as_json: JsonOption = False) -> None:
 @client_app.command("list")
 def list_clients(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """List the clients that have a key, and what each has used of a profile this month."""
-    from llmswitch import clients, report
+    from llmswitch import report
     from llmswitch.profile.load import load_profile
     from llmswitch.render import plan
+    from llmswitch.usage import clients
 
     home, ref = chosen(profile)
     wanted = load_profile(ref.file, plan.shown_path(ref.file)).clients
@@ -45,7 +47,8 @@ def list_clients(profile: ProfileOption = None, as_json: JsonOption = False) -> 
 @client_app.command("remove")
 def remove_client(name: NameArgument, as_json: JsonOption = False) -> None:
     """Take a client's key away; its next request is refused."""
-    from llmswitch import clients, report
+    from llmswitch import report
+    from llmswitch.usage import clients
 
     clients.remove(own_home(), name)
     show(report.client_removed(name), {"removed": name}, as_json)

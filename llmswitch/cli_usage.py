@@ -39,8 +39,8 @@ def usage(
         return
     if (as_csv, as_json, page is not None).count(True) > 1:
         raise typer.BadParameter("choose one of --json, --csv and --html")
-    from llmswitch import report_usage
-    from llmswitch import usage as ledger_of
+    from llmswitch.usage import summary as ledger_of
+    from llmswitch.usage import tables
 
     home, ref = chosen(profile)
     period = ledger_of.period(since, until, time.time(), None)
@@ -50,28 +50,28 @@ def usage(
     wanted = (kind,) if alone else ledger_of.BY if page else overview
     found = ledger_of.read(home.ledger(ref), period, wanted)
     if as_csv:
-        show(report_usage.as_csv(found, kind).splitlines(), None, as_json=False)
+        show(tables.as_csv(found, kind).splitlines(), None, as_json=False)
         return
     if alone:
-        show(report_usage.one_kind(found, ref.name, kind), None, as_json=False)
+        show(tables.one_kind(found, ref.name, kind), None, as_json=False)
         return
-    from llmswitch.what_if import prices_of, what_if
+    from llmswitch.usage.what_if import prices_of, what_if
 
     prices, note = prices_of(ref.file)
     others = what_if(found.total, prices)
-    notes = [*report_usage.warnings(found), *([note] if note else [])]
+    notes = [*tables.warnings(found), *([note] if note else [])]
     if page:
-        from llmswitch import usage_page
+        from llmswitch.usage.page import render, write
 
-        usage_page.write(page.expanduser(), usage_page.render(found, ref.name, others, notes))
+        write(page.expanduser(), render(found, ref.name, others, notes))
         show([f"wrote {page}"], None, as_json=False)
         return
     if as_json:  # in ASCII: a name may hold what steers a terminal
-        data = report_usage.data(found, ref.name, kind, others, notes)
+        data = tables.data(found, ref.name, kind, others, notes)
         show([json.dumps(data, indent=2)], None, as_json=False)
         return
     width = shutil.get_terminal_size().columns
-    show(report_usage.usage(found, ref.name, others, notes, width), None, as_json=False)
+    show(tables.usage(found, ref.name, others, notes, width), None, as_json=False)
 
 
 @app.command()
@@ -83,9 +83,9 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Delete old rows; the gateway may run meanwhile."""
-    from llmswitch import prune as old
-    from llmswitch.report_usage import tries
-    from llmswitch.usage import Period, moment
+    from llmswitch.usage import prune as old
+    from llmswitch.usage.summary import Period, moment
+    from llmswitch.usage.tables import tries
 
     above = context.parent.params["profile"] if context.parent else None
     home, ref = chosen(profile or above)

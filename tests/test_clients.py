@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from llmswitch.clients import Client, add, all_clients, remove
 from llmswitch.engine.keys import _KEYS
 from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import NO_CLIENT
 from llmswitch.paths import find_home
+from llmswitch.usage.clients import Client, add, all_clients, remove
 from tests.conftest import Mission, User, start_mission
 from tests.gateways import Gateway, wait_for
 from tests.seat import files_below

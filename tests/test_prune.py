@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from llmswitch import ledger, prune
+from llmswitch import ledger
+from llmswitch.usage import prune
 from tests.conftest import CHECKOUT, User
 from tests.terminal import Terminal
 from tests.test_usage import DAY, PLAIN, used, write

@@ -31,7 +31,7 @@ LAYERS = [
         "profile.secrets",
         "gateway.state",
         "render.claude_settings",
-        "usage",
+        "usage.summary",
         "gateway.lease",
     ],
     [
@@ -46,15 +46,15 @@ LAYERS = [
     ],
     ["profile.rules", "key_helper", "profile.subscription", "login"],
     ["profile.load"],
-    ["profile.prices", "money"],
-    ["render.menu", "clients", "profile.edit", "profile.model_lists"],
+    ["profile.prices", "usage.spent"],
+    ["render.menu", "usage.clients", "profile.edit", "profile.model_lists"],
     ["profile.catalogue", "render.deployments"],
     [
         "render.litellm_config",
         "render.advice",
         "profile.trust",
-        "prune",
-        "what_if",
+        "usage.prune",
+        "usage.what_if",
         "probe_wire",
         "probe_bodies",
     ],
@@ -78,7 +78,7 @@ LAYERS = [
     ],
     [
         "report_status",
-        "report_usage",
+        "usage.tables",
         "report_models",
         "report_keys",
         "report_service",
@@ -89,7 +89,7 @@ LAYERS = [
         "direct",
     ],
     ["checks_client"],
-    ["doctor", "usage_page", "detect"],
+    ["doctor", "usage.page", "detect"],
     ["case", "live", "cli_common", "compose"],
     ["report_init", "cli_ask"],
     ["cli_from"],
@@ -341,7 +341,7 @@ def test_every_template_is_used_and_its_values_are_quoted() -> None:
 
 def test_every_page_is_used_and_escapes_its_values() -> None:
     """By Jinja itself, which no filter undoes; so a value in a tag must stand in quotes."""
-    used = (PACKAGE / "usage_page.py").read_text(encoding="utf-8")
+    used = (PACKAGE / "usage/page.py").read_text(encoding="utf-8")
     assert "autoescape=True" in used
     assert "Markup" not in used
     assert PAGES

@@ -20,15 +20,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmswitch import ledger, report_usage, usage, what_if
+from llmswitch import ledger
 from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import Try
 from llmswitch.profile.schema import Price
+from llmswitch.usage import summary, tables, what_if
 from tests.conftest import User
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
-ALWAYS = usage.Period(0, NOON * 2, UTC)
+ALWAYS = summary.Period(0, NOON * 2, UTC)
 PROFILE = """
 models:
   opus: {model: anthropic/claude-opus-4-5, price: {input: 5, output: 25, cache_read: 0.5}}
@@ -95,10 +96,10 @@ def used(user: User, tries: Sequence[Try]) -> Path:
 
 def group(name: str | None, *numbers: Any) -> dict[str, Any]:
     """A group as a dictionary, given all but its last time."""
-    return dict(zip(usage.Group._fields, (name, *numbers, None), strict=True))
+    return dict(zip(summary.Group._fields, (name, *numbers, None), strict=True))
 
 
-def sums(found: list[usage.Group]) -> list[dict[str, Any]]:
+def sums(found: list[summary.Group]) -> list[dict[str, Any]]:
     """The same of what was read."""
     return [one._replace(last=None)._asdict() for one in found]
 
@@ -107,7 +108,7 @@ def test_every_sum_of_a_day_of_work(tmp_path: Path) -> None:
     """All four kinds of tokens, a failure, a fallback, an unknown cost and a cached answer, each
     counted once where it belongs; an answer from the response cache has no tokens.
     """
-    found = usage.read(write(tmp_path / "l.db", DAY_OF_WORK), ALWAYS, usage.BY)
+    found = summary.read(write(tmp_path / "l.db", DAY_OF_WORK), ALWAYS, summary.BY)
     # requests, tries, failures, answered; input, output, read, written; usd, unknown, saved,
     # prompt_saved; hits, rate, first byte, tokens per second
     assert sums([found.total]) == [
@@ -148,7 +149,7 @@ def test_every_sum_of_a_day_of_work(tmp_path: Path) -> None:
     assert [(one.name, one.tries) for one in found.groups["session"]] == [("s1", 3), ("s2", 2)]
     assert [(one.name, one.tries) for one in found.groups["client"]] == [("gateway", 4), ("ci", 1)]
     assert [(one.name, one.tries) for one in found.groups["agent"]] == [(None, 4), ("a1", 1)]
-    assert found.fallbacks == [usage.Fallback("opus", "opus", "glm", 1)]
+    assert found.fallbacks == [summary.Fallback("opus", "opus", "glm", 1)]
 
 
 TRIES = st.lists(
@@ -181,7 +182,7 @@ TRIES = st.lists(
 def test_groups_add_up_to_the_total(tries: list[Try]) -> None:
     """However tries are grouped, nothing is lost and nothing counted twice."""
     with TemporaryDirectory() as folder:
-        found = usage.read(write(Path(folder, "l.db"), tries), ALWAYS, usage.BY)
+        found = summary.read(write(Path(folder, "l.db"), tries), ALWAYS, summary.BY)
     for by, groups in found.groups.items():
         for field in (
             "tries", "failures", "answered", "input_tokens", "output_tokens", "cache_read_tokens",
@@ -209,7 +210,7 @@ def test_a_refusal_is_no_request_and_no_failure(tmp_path: Path) -> None:
     """Nothing was sent to anybody; one whose model is not known stands in no list of models, and a
     request that was refused for one model and answered by another is one request.
     """
-    found = usage.read(write(tmp_path / "l.db", [PLAIN, *REFUSED]), ALWAYS, usage.BY)
+    found = summary.read(write(tmp_path / "l.db", [PLAIN, *REFUSED]), ALWAYS, summary.BY)
     total = found.total
     assert (total.requests, total.tries, total.failures, total.refusals) == (1, 1, 0, 3)
     assert (total.cost_usd, total.unknown_cost_requests, total.tokens) == (0.5, 0, 410)
@@ -224,9 +225,9 @@ def test_a_refusal_is_no_request_and_no_failure(tmp_path: Path) -> None:
         "agent": [(None, 1, 3)],
         "key": [("ANTHROPIC_API_KEY", 1, 0)],
     }
-    assert report_usage.title(found, "work")[1] == "$0.5000 for 1 request, 3 requests refused"
-    found = usage.read(write(tmp_path / "refused.db", REFUSED), ALWAYS, ["model"])
-    assert report_usage.title(found, "work")[1] == (
+    assert tables.title(found, "work")[1] == "$0.5000 for 1 request, 3 requests refused"
+    found = summary.read(write(tmp_path / "refused.db", REFUSED), ALWAYS, ["model"])
+    assert tables.title(found, "work")[1] == (
         "nothing was used in this time, 3 requests refused    -> --since takes 90d or a date"
     )
 
@@ -235,7 +236,7 @@ def test_a_client_that_left_is_no_failure(user: User) -> None:
     """What it got is counted as an answer, by `status` too."""
     left = PLAIN._replace(ended=time.time(), status=ledger.CLIENT_LEFT, error="ClientLeft")
     file = used(user, [left, left._replace(request="r2", output=0)])
-    total = usage.read(file, usage.period("1h", None, time.time(), UTC), []).total
+    total = summary.read(file, summary.period("1h", None, time.time(), UTC), []).total
     assert (total.tries, total.failures, total.answered, total.refusals) == (2, 0, 1, 0)
     [today] = user.json("status")["today"]
     assert (today["answers"], today["cost_usd"]) == (2, 1.0)
@@ -278,7 +279,7 @@ def test_a_ledger_of_before_is_read(tmp_path: Path) -> None:
         connection.execute("ALTER TABLE tries DROP COLUMN estimated")
         connection.execute("PRAGMA user_version = 2")
     connection.close()
-    total = usage.read(file, ALWAYS, []).total
+    total = summary.read(file, ALWAYS, []).total
     assert (total.requests, total.estimated_requests, total.cost_usd) == (1, 0, 0.5)
 
 
@@ -295,7 +296,7 @@ def test_a_ledger_of_before_is_read(tmp_path: Path) -> None:
 )
 def test_what_since_and_until_take(since: str, until: str, first: str, last: str) -> None:
     """Days are those of the clock on the wall, whole, also when summer time ends in them."""
-    found = usage.period(since, until, NOON, ZoneInfo("Europe/Berlin"))
+    found = summary.period(since, until, NOON, ZoneInfo("Europe/Berlin"))
     wanted = (datetime.fromisoformat(text).timestamp() for text in (first, last))
     assert found[:2] == tuple(wanted)
 
@@ -304,7 +305,7 @@ def test_what_since_and_until_take(since: str, until: str, first: str, last: str
 def test_what_names_no_time_is_said_with_examples(text: str) -> None:
     """One sentence, and what would have been right."""
     with pytest.raises(LlmswitchError) as failed:
-        usage.moment("--since", text, NOON, UTC)
+        summary.moment("--since", text, NOON, UTC)
     assert failed.value.message == f"--since {text!r} names no time"
     assert "2026-11-01" in failed.value.hint
 
@@ -323,21 +324,21 @@ def test_a_period_takes_its_first_moment_and_not_its_last(tmp_path: Path) -> Non
     """So two periods that touch count nothing twice."""
     file = write(tmp_path / "l.db", [PLAIN])
     for period, tries in ((NOON, NOON + 1), 1), ((NOON - 1, NOON), 0):
-        assert usage.read(file, usage.Period(*period, UTC), []).total.tries == tries
+        assert summary.read(file, summary.Period(*period, UTC), []).total.tries == tries
 
 
 def test_days_are_local(tmp_path: Path) -> None:
     """A try at 23:50 UTC is one of tomorrow in Kolkata, whose hours are halves of ours."""
     late = datetime(2026, 11, 24, 18, 29, 59, tzinfo=UTC).timestamp()
     file = write(tmp_path / "l.db", [PLAIN._replace(ended=late), PLAIN._replace(ended=late + 1)])
-    found = usage.read(file, ALWAYS._replace(zone=ZoneInfo("Asia/Kolkata")), ["day"])
+    found = summary.read(file, ALWAYS._replace(zone=ZoneInfo("Asia/Kolkata")), ["day"])
     assert [one.name for one in found.groups["day"]] == ["2026-11-24", "2026-11-25"]
 
 
 def test_the_same_tokens_on_each_model() -> None:
     """Each kind at its own price; a price that is 0 is 0, one that is missing is that of input."""
     million = 1_000_000
-    total = usage.Group(None, 1, 1, 0, 1, million, million, million, million, None, 1, 0, 0, 0,
+    total = summary.Group(None, 1, 1, 0, 1, million, million, million, million, None, 1, 0, 0, 0,
                         None, None, None, 0, 0, None)  # fmt: skip
     prices = {
         "dear": Price(input=5, output=25, cache_read=0.5),
@@ -369,20 +370,20 @@ def test_a_prompt_cache_that_never_hits(
 ) -> None:
     """Twenty long prompts that a provider answered, and nothing from its cache: worth a word."""
     tries = [PLAIN._replace(request=str(number), **change) for number in range(requests)]
-    found = usage.read(write(tmp_path / "l.db", tries), ALWAYS, ["model"])
+    found = summary.read(write(tmp_path / "l.db", tries), ALWAYS, ["model"])
     said = (
         "opus: a prompt cache held none of 82k tokens of input (20 requests); its provider may "
         "have none    -> llmswitch doctor --live opus"
     )
-    assert report_usage.warnings(found) == ([said] if warned else [])
+    assert tables.warnings(found) == ([said] if warned else [])
 
 
 def test_what_a_person_reads(tmp_path: Path) -> None:
     """Totals, models and days with bars, keys, fallbacks, what others would have cost, warnings."""
-    found = usage.read(write(tmp_path / "l.db", DAY_OF_WORK), usage.Period(NOON - 2 * DAY, NOON + 1,
-                       UTC), ["model", "day", "key"])  # fmt: skip
+    period = summary.Period(NOON - 2 * DAY, NOON + 1, UTC)
+    found = summary.read(write(tmp_path / "l.db", DAY_OF_WORK), period, ["model", "day", "key"])
     others = [what_if.WhatIf("glm", 0.00085), what_if.WhatIf("free", None)]
-    assert report_usage.usage(found, "work", others, ["what    -> a cure"], 100) == [
+    assert tables.usage(found, "work", others, ["what    -> a cure"], 100) == [
         "profile work, 2026-11-22 12:00 to 2026-11-24 12:00",
         "$1.00 + 1 request of unknown price for 4 requests, 1 failed try",
         "300 tokens of input, 600 read from the prompt cache, 50 written to it, 110 of output",
@@ -416,9 +417,9 @@ def test_what_a_person_reads(tmp_path: Path) -> None:
 
 def test_bars_leave_before_they_break_a_line(tmp_path: Path) -> None:
     """In a narrow terminal there are none."""
-    found = usage.read(write(tmp_path / "l.db", [PLAIN]), ALWAYS, ["model", "day", "key"])
+    found = summary.read(write(tmp_path / "l.db", [PLAIN]), ALWAYS, ["model", "day", "key"])
     for width in range(20, 140):
-        lines = report_usage.usage(found, "work", [], [], width)
+        lines = tables.usage(found, "work", [], [], width)
         bars = [line for line in lines if "█" in line]
         assert all(len(line) <= width for line in bars)
         assert len(bars) == 2 or width < 50
@@ -431,7 +432,7 @@ def test_bars_leave_before_they_break_a_line(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_counts_are_short(number: int, said: str) -> None:
     """Three or four characters, rounded, never `1000k`."""
-    assert report_usage.count(number) == said
+    assert tables.count(number) == said
 
 
 @pytest.mark.parametrize(
@@ -441,13 +442,13 @@ def test_counts_are_short(number: int, said: str) -> None:
 )  # fmt: skip
 def test_money_is_exact_enough_to_tell(value: float | None, said: str) -> None:
     """What nobody knows is not 0, and neither is a little."""
-    assert report_usage.usd(value) == said
+    assert tables.usd(value) == said
 
 
 @pytest.mark.parametrize(("rate", "said"), [(None, "-"), (0, "0%"), (0.001, "<1%"), (0.999, "99%")])
 def test_shares_do_not_round_to_all_or_nothing(rate: float | None, said: str) -> None:
     """0% means never."""
-    assert report_usage.percent(rate) == said
+    assert tables.percent(rate) == said
 
 
 def test_scripts_get_raw_numbers(user: User) -> None:
@@ -481,7 +482,7 @@ def test_scripts_get_raw_numbers(user: User) -> None:
     assert [row["key"] for row in found["keys"]] == ["ANTHROPIC_API_KEY", "ZAI_API_KEY"]
 
 
-@pytest.mark.parametrize("by", usage.BY)
+@pytest.mark.parametrize("by", summary.BY)
 def test_every_kind_of_group_can_be_asked_for(user: User, by: str) -> None:
     """As a table, as JSON and as CSV, with the same rows in the same order."""
     used(user, [one._replace(ended=time.time()) for one in DAY_OF_WORK])
@@ -554,7 +555,7 @@ def test_bytes_that_are_no_text_are_shown_as_such(tmp_path: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE tries SET session = CAST(X'61ff' AS TEXT)")
     connection.close()
-    assert usage.read(file, ALWAYS, ["session"]).groups["session"][0].name == "a\ufffd"
+    assert summary.read(file, ALWAYS, ["session"]).groups["session"][0].name == "a\ufffd"
 
 
 def test_sessions_are_the_newest_twenty(user: User) -> None:

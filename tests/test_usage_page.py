@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from llmswitch import usage, usage_page
+from llmswitch.usage import summary
+from llmswitch.usage.page import render
 from tests.conftest import User
 from tests.test_usage import ALWAYS, DAY, DAY_OF_WORK, HOSTILE, NOON, PLAIN, used, write
 
@@ -188,7 +189,7 @@ def test_a_file_that_is_no_page_of_ours_stays(user: User) -> None:
 def test_days_without_usage_have_their_place(tmp_path: Path) -> None:
     """A gap in the chart is a gap in time; years of them are left out."""
     file = write(tmp_path / "l.db", [PLAIN, PLAIN._replace(ended=NOON - 3 * DAY, cost=1.0)])
-    page = usage_page.render(usage.read(file, ALWAYS, usage.BY), "work", [], [])
+    page = render(summary.read(file, ALWAYS, summary.BY), "work", [], [])
     assert re.findall(r'x="(\d+)" y="([\d.]+)" .*<title>(.*)</title>', page) == [
         ("0", "0.0", "2026-11-21: $1.00, 410 tokens"),
         ("22", "160.0", "2026-11-22: nothing"),
@@ -196,7 +197,7 @@ def test_days_without_usage_have_their_place(tmp_path: Path) -> None:
         ("66", "80.0", "2026-11-24: $0.5000, 410 tokens"),
     ]
     file = write(tmp_path / "l.db", [PLAIN._replace(ended=1.0)])
-    page = usage_page.render(usage.read(file, ALWAYS, usage.BY), "work", [], [])
+    page = render(summary.read(file, ALWAYS, summary.BY), "work", [], [])
     assert page.count("<title>1970-01-01") == 1
     assert page.count("<title>2026") == 2
 

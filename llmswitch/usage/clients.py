@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from llmswitch.budgets import period
 from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import OWN_CLIENT
-from llmswitch.money import reading
 from llmswitch.paths import Home, locked, write_private
 from llmswitch.profile.schema import client_name
 from llmswitch.profile.secrets import new_key
+from llmswitch.usage.spent import reading
 
 _LATEST = 2**35  # seconds; a time that can be shown
 

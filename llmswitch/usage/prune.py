@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmswitch import ledger
 from llmswitch.errors import LlmswitchError
-from llmswitch.usage import explained
+from llmswitch.usage.summary import explained
 
 KEPT_DAYS = 32  # no month is longer, and budgets count the month that runs
 _AT_ONCE = 2000  # rows; a transaction takes some ms, and the gateway's own rows wait no longer

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmswitch.report import columns
-from llmswitch.usage import Group, Period, Usage, never_cached
+from llmswitch.usage.summary import Group, Period, Usage, never_cached
 
 if TYPE_CHECKING:
-    from llmswitch.what_if import WhatIf
+    from llmswitch.usage.what_if import WhatIf
 
 SHOWN = 20  # of what there can be thousands of, for a person
 _LONGEST = 40  # characters of a name

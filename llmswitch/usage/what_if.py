@@ -9,7 +9,7 @@ from llmswitch.errors import ProfileError
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.prices import look_up
 from llmswitch.profile.schema import Price
-from llmswitch.usage import Group
+from llmswitch.usage.summary import Group
 
 
 class WhatIf(NamedTuple):

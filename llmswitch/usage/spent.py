@@ -13,7 +13,7 @@ from llmswitch.budgets import Account, look_up, period
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import make_private_folder
 from llmswitch.profile.schema import Profile
-from llmswitch.usage import explained
+from llmswitch.usage.summary import explained
 
 MOST = 1e6  # USD of one raise
 

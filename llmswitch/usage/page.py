@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import jinja2
 
-from llmswitch import __version__, report_usage
+from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import data_folder, write_private
 from llmswitch.render.claude_settings import MARK
-from llmswitch.report_usage import cost, count, measure, named, percent, tokens, usd
-from llmswitch.usage import Group, Usage
-from llmswitch.what_if import WhatIf
+from llmswitch.usage import tables
+from llmswitch.usage.summary import Group, Usage
+from llmswitch.usage.tables import cost, count, measure, named, percent, tokens, usd
+from llmswitch.usage.what_if import WhatIf
 
 _TALL, _BAR, _GAP = 160, 18, 4  # the chart of the days, in units of its own
 _MOST_DAYS = 400
@@ -64,9 +65,9 @@ def render(found: Usage, profile: str, others: Sequence[WhatIf], notes: Sequence
     what, _ = measure(found.total)
     days = _days(found)
     asked = [
-        (report_usage.plain(one.asked), report_usage.plain(one.failed),
-         report_usage.plain(one.served_by), count(one.requests))
-        for one in found.fallbacks[: report_usage.SHOWN]
+        (tables.plain(one.asked), tables.plain(one.failed),
+         tables.plain(one.served_by), count(one.requests))
+        for one in found.fallbacks[: tables.SHOWN]
     ]  # fmt: skip
     most = max((other.cost_usd or 0 for other in others), default=0)
     most = max(most, found.total.cost_usd or 0) or 1
@@ -75,9 +76,9 @@ def render(found: Usage, profile: str, others: Sequence[WhatIf], notes: Sequence
         mark=MARK,
         version=__version__,
         profile=profile,
-        span=report_usage.span(found.period),
+        span=tables.span(found.period),
         tiles=_tiles(found.total),
-        notes=[*([report_usage.estimated(found.total)] if found.total.estimated_requests else []),
+        notes=[*([tables.estimated(found.total)] if found.total.estimated_requests else []),
                *notes],
         what=what,
         days=days,
@@ -87,13 +88,13 @@ def render(found: Usage, profile: str, others: Sequence[WhatIf], notes: Sequence
         bar_width=_BAR,
         kinds=_kinds(found.total),
         groups=[
-            (by, _rows(found, by), len(groups) - len(report_usage.first(by, groups)))
+            (by, _rows(found, by), len(groups) - len(tables.first(by, groups)))
             for by, groups in found.groups.items()
             if by != "day"
         ],
         others=[
             used,
-            *(_Row((report_usage.plain(o.model), usd(o.cost_usd)), _share(o.cost_usd or 0, most))
+            *(_Row((tables.plain(o.model), usd(o.cost_usd)), _share(o.cost_usd or 0, most))
               for o in others),
         ] if others else [],
         fallbacks=asked,
@@ -165,5 +166,5 @@ def _rows(found: Usage, by: str) -> list[_Row]:
             ),
             _share(size(group), most),
         )
-        for group in report_usage.first(by, groups)
+        for group in tables.first(by, groups)
     ]
