@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run a command. The status line, which has no time, goes past everything that others need."""
     if sys.argv[1:2] == ["statusline"] and not {"-h", "--help"} & set(sys.argv):
-        from llmswitch import statusline
+        from llmswitch.claude import statusline
 
         statusline.main(sys.argv[2:])
         return

@@ -9,12 +9,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from llmswitch import policies, saved_default
 from llmswitch.checks_profile import has_subscription
+from llmswitch.claude import managed_settings, saved_default
+from llmswitch.claude.login import LOG_IN, NO_LOGIN, has_login
+from llmswitch.claude.wrapper import Direct, direct_of, is_for, is_of, list_installed, wanted_text
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, Verdict
 from llmswitch.health import connect_host
-from llmswitch.login import LOG_IN, NO_LOGIN, has_login
 from llmswitch.paths import find_profile_if_any
 from llmswitch.render.claude_settings import (
     ALIASES,
@@ -27,7 +28,6 @@ from llmswitch.render.claude_settings import (
     rung_of,
     shown,
 )
-from llmswitch.wrapper import Direct, direct_of, is_for, is_of, list_installed, wanted_text
 
 _OFF = (None, "", "0", "false")
 _SECONDS = 5.0  # it takes a tenth
@@ -44,7 +44,7 @@ def check_client(facts: Facts) -> Verdict:
     try:
         claude = find_claude(facts.environ)
         version = ask_version(claude, _SECONDS)
-        policies.check()
+        managed_settings.check()
     except LlmswitchError as error:
         return Verdict("error", error.message, error.hint)
     if has_subscription(facts) and version < PICKER_FROM:

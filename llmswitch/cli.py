@@ -106,10 +106,11 @@ def validate(
 @app.command()
 def render(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Print what would be written, and write nothing."""
-    from llmswitch import files, report
+    from llmswitch import report
+    from llmswitch.claude import rendered_files
 
     _, ref = chosen(profile)
-    rendered = files.rendered(ref, os.environ)
+    rendered = rendered_files.rendered(ref, os.environ)
     show(report.files(rendered), {"files": rendered}, as_json)
 
 
@@ -128,7 +129,8 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Make the gateway run with the profile as it stands: start it, or reload it."""
-    from llmswitch import login, progress, report
+    from llmswitch import progress, report
+    from llmswitch.claude import login
     from llmswitch.gateway import lifecycle
 
     home, ref = chosen(profile)
@@ -239,12 +241,12 @@ def env(
     profile: ProfileOption = None,
 ) -> None:
     """Print the variables by which editors, CI, SDKs and containers reach the gateway."""
-    from llmswitch import outside
+    from llmswitch.claude import environment
 
     home, ref = chosen(profile)
-    way = outside.way(ref, home, os.environ, with_login=form in outside.EDITORS)
-    show(outside.FORMATS[form](way.variables), None, as_json=False)
-    sys.stderr.write(outside.left_out(way))
+    way = environment.way(ref, home, os.environ, with_login=form in environment.EDITORS)
+    show(environment.FORMATS[form](way.variables), None, as_json=False)
+    sys.stderr.write(environment.left_out(way))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -255,17 +257,17 @@ def code(
     profile: ProfileOption = None,
 ) -> None:
     """Start VS Code such that Claude Code in it reaches the gateway."""
-    from llmswitch import outside
+    from llmswitch.claude import environment
 
     home, ref = chosen(profile)
-    way = outside.way(ref, home, os.environ, with_login=True)
-    outside.run_code(arguments or [], way.variables, os.environ)
+    way = environment.way(ref, home, os.environ, with_login=True)
+    environment.run_code(arguments or [], way.variables, os.environ)
 
 
 @app.command()
 def statusline(profile: ProfileOption = None) -> None:
     """A line for Claude Code's status line: model, provider, cost of the session, budget left."""
-    from llmswitch import statusline as lines
+    from llmswitch.claude import statusline as lines
 
     lines.main(["--profile", profile] if profile else [])
 

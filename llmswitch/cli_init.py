@@ -68,7 +68,8 @@ def init(
 
 def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     """Let the gateway run, write the wrapper, ask the doctor; what came of it, for --json."""
-    from llmswitch import doctor, progress, report, report_init, wrapper
+    from llmswitch import doctor, progress, report, report_init
+    from llmswitch.claude import wrapper
     from llmswitch.facts import Facts
     from llmswitch.gateway import lifecycle
     from llmswitch.profile.load import load_profile

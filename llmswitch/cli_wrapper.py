@@ -31,7 +31,7 @@ _USUAL = "claude-multi"
 
 def _direct_providers() -> list[str]:
     """What completes `--direct`."""
-    from llmswitch.direct_menu import possible
+    from llmswitch.claude.direct_menu import possible
 
     try:
         return possible(chosen_if_any(None)[1])
@@ -78,7 +78,8 @@ def install_wrapper(
     as_json: JsonOption = False,
 ) -> None:
     """Write the command that starts Claude Code with every model of the profile."""
-    from llmswitch import report, wrapper
+    from llmswitch import report
+    from llmswitch.claude import wrapper
 
     if direct:
         _install_direct(direct, name, folder, profile, as_json)
@@ -92,7 +93,8 @@ def install_wrapper(
 def _install_direct(
     provider: str, name: str | None, folder: Path, profile: str | None, as_json: bool
 ) -> None:
-    from llmswitch import direct_menu, report, wrapper
+    from llmswitch import report
+    from llmswitch.claude import direct_menu, wrapper
 
     home = own_home()
     ref = find_profile_if_any(home, profile, os.environ)
@@ -124,11 +126,12 @@ def uninstall_wrapper(
     as_json: JsonOption = False,
 ) -> None:
     """Take the command away again."""
-    from llmswitch import report, wrapper
+    from llmswitch import report
+    from llmswitch.claude import wrapper
 
     called = _USUAL if name is None else name
     if direct and name is None:
-        from llmswitch.direct_menu import wrapper_name
+        from llmswitch.claude.direct_menu import wrapper_name
 
         called = wrapper_name(direct, find_profile_if_any(own_home(), profile, os.environ))
     file = wrapper.uninstall(called, folder, direct)
@@ -139,7 +142,8 @@ def uninstall_wrapper(
 @app.command("list")
 def list_wrappers(folder: DirOption = BIN, as_json: JsonOption = False) -> None:
     """List the commands that llmswitch wrote, in the folder and on PATH."""
-    from llmswitch import report, wrapper
+    from llmswitch import report
+    from llmswitch.claude import wrapper
 
     found = wrapper.list_installed(folder, os.environ)
     direct = {str(file): of.provider for file in found if (of := wrapper.direct_of(file))}

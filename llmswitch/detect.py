@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmswitch.checks_client import check_plain_claude
+from llmswitch.claude.login import has_login
+from llmswitch.claude.wrapper import list_installed
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts
-from llmswitch.login import has_login
 from llmswitch.paths import Home
 from llmswitch.profile import catalogue, model_lists
 from llmswitch.profile.providers import Provider, is_local
 from llmswitch.profile.schema import Gateway, Profile
 from llmswitch.profile.secrets import known_keys
 from llmswitch.render.claude_settings import Version, ask_version, find_claude
-from llmswitch.wrapper import list_installed
 
 _LOCAL_SECONDS = 0.3  # a server on this machine answers in a hundredth
 _CLIENT_SECONDS = 5.0

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from llmswitch import saved_default
+from llmswitch.claude import saved_default
+from llmswitch.claude.wrapper import is_of, list_installed
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import lifecycle, service
 from llmswitch.gateway.state import STATE_FILE
@@ -17,7 +18,6 @@ from llmswitch.gateway.systemd import Service, all_installed
 from llmswitch.paths import Home
 from llmswitch.profile.keys import remove_key
 from llmswitch.profile.secrets import stored_keys
-from llmswitch.wrapper import is_of, list_installed
 
 
 class Found(NamedTuple):

@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from llmswitch.claude.login import OWN_LOGIN
 from llmswitch.errors import LlmswitchError
 from llmswitch.facts import Facts, NotAskedError
 from llmswitch.gateway.state import State
-from llmswitch.login import OWN_LOGIN
 from llmswitch.probe import PROBES, Cell, Result, Target, other_of, run
 from llmswitch.probe_bodies import estimate
 from llmswitch.probe_client import drive

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmswitch.login import OWN_LOGIN, gateway_access
+from llmswitch.claude.login import OWN_LOGIN, gateway_access
 from llmswitch.paths import LOOPBACK, write_private
 from llmswitch.probe import Cell
 from llmswitch.probe_bodies import NOTE, PASSWORD

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llmswitch.budgets import dollars
 
 if TYPE_CHECKING:
+    from llmswitch.claude.wrapper import Installed
     from llmswitch.demo import Answer
     from llmswitch.doctor import Result
     from llmswitch.gateway.lifecycle import Outcome
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from llmswitch.probe import Cell
     from llmswitch.probe import Result as Asked
     from llmswitch.setup import Done
-    from llmswitch.wrapper import Installed
 
 
 def columns(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from llmswitch import report
+from llmswitch.claude.wrapper import Installed
 from llmswitch.compose import Candidate
 from llmswitch.detect import Found
 from llmswitch.doctor import Result
@@ -18,7 +19,6 @@ from llmswitch.redact import with_tilde
 from llmswitch.render.claude_settings import shown
 from llmswitch.render.menu import Row, format_context, format_price
 from llmswitch.setup import Done
-from llmswitch.wrapper import Installed
 
 NOTHING = "nothing was written"
 NOTHING_NEW = "no key and no server is new since it was written"

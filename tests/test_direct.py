@@ -536,7 +536,7 @@ def test_what_the_user_gives_goes_on_to_the_client(shell: User) -> None:
     shell.keys = {**shell.keys, "OTHER_API_KEY": "theirs"}
     seen = start(shell, "claude-glm", "--settings", '{"x": 1, "apiKeyHelper": "no"}', "--continue")
     assert seen.settings["x"] == 1
-    assert "llmswitch.key_helper" in seen.settings["apiKeyHelper"]
+    assert "llmswitch.claude.key_helper" in seen.settings["apiKeyHelper"]
     assert seen.given == [b"--continue"]
     assert seen.env["OTHER_API_KEY"] == "theirs"
     keep_keys(shell)

@@ -26,9 +26,9 @@ import yaml
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
+from llmswitch.claude.environment import FORMATS
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway.service import wanted_texts
-from llmswitch.outside import FORMATS
 from llmswitch.paths import Home, ProfileRef, data_folder
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.providers import api_base
@@ -415,7 +415,7 @@ def test_no_path_or_profile_injects_into_the_wrapper(
     text = render_wrapper(
         name="claude-multi",
         of_what="the profile work",
-        module="llmswitch.session",
+        module="llmswitch.claude.session",
         arguments=[argument],
         python=str(interpreter),
         exports={"LLMSWITCH_HOME": home},
@@ -429,7 +429,7 @@ def test_no_path_or_profile_injects_into_the_wrapper(
     )
     assert (done.returncode, done.stderr) == (0, b"")
     argv, environ = json.loads(done.stdout)
-    assert argv == ["-E", "-P", "-m", "llmswitch.session", argument, argument]
+    assert argv == ["-E", "-P", "-m", "llmswitch.claude.session", argument, argument]
     assert environ["LLMSWITCH_HOME"] == home
     assert [file.name for file in folder.iterdir()] == [interpreter.name]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from llmswitch import saved_default
+from llmswitch.claude import saved_default
 from tests.conftest import Mission, User, free_port
 from tests.gateways import running_below
 from tests.shell import Shell, take_shell

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmswitch import policies
+from llmswitch.claude import managed_settings
 from llmswitch.errors import LlmswitchError
 from tests.conftest import CHECKOUT, User
 from tests.fake_claude import install
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stands for /etc/claude-code, which only root can write."""
     folder = tmp_path / "claude-code"
     (folder / "managed-settings.d").mkdir(parents=True)
-    monkeypatch.setattr(policies, "FOLDERS", (tmp_path / "nowhere", folder))
+    monkeypatch.setattr(managed_settings, "FOLDERS", (tmp_path / "nowhere", folder))
     return folder
 
 
@@ -51,7 +51,7 @@ def test_what_leads_a_credential_astray_is_told(
     """Each such setting, in each file that the client reads, by its name and never its value."""
     (folder / name).write_text(json.dumps(settings))
     with pytest.raises(LlmswitchError) as caught:
-        policies.check()
+        managed_settings.check()
     assert caught.value.message == (
         f"{folder / name} sets {setting}, which goes before what llmswitch tells Claude Code, so a "
         "credential would reach a host that it does not belong to"
@@ -72,7 +72,7 @@ def test_what_leads_a_credential_astray_is_told(
 def test_what_does_not_is_the_organizations_own_affair(folder: Path, text: str) -> None:
     """Its models and proxies too: they lead no credential of ours to another host."""
     (folder / "managed-settings.json").write_text(text)
-    policies.check()
+    managed_settings.check()
 
 
 def test_a_session_is_refused_before_anything_starts(user: User, folder: Path) -> None:

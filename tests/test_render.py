@@ -551,7 +551,7 @@ def run_wrapper(
     text = render_wrapper(
         name="claude-multi",
         of_what=f"the profile {profile}",
-        module="llmswitch.session",
+        module="llmswitch.claude.session",
         arguments=[profile_argument],
         python=str(interpreter),
         exports=exports,
@@ -577,7 +577,7 @@ def test_the_wrapper_runs_its_interpreter_with_everything_passed_through(tmp_pat
     exports = {"LLMSWITCH_HOME": f"/home/{HOSTILE}", "XDG_STATE_HOME": "/plain"}
     arguments = ["-p", "two words", "", HOSTILE, "*", "--", "$1"]
     argv, environ = run_wrapper(tmp_path, HOSTILE, f"/a/{HOSTILE}.yaml", exports, *arguments)
-    assert argv == ["-E", "-P", "-m", "llmswitch.session", f"/a/{HOSTILE}.yaml", *arguments]
+    assert argv == ["-E", "-P", "-m", "llmswitch.claude.session", f"/a/{HOSTILE}.yaml", *arguments]
     assert {name: environ[name] for name in exports} == exports
     assert environ["KEPT"] == "1"
 
@@ -591,7 +591,7 @@ def test_a_profile_file_of_any_name_gives_files_that_do_nothing_else(tmp_path: P
     assert yaml.safe_load(drawing.config) == engine_config(drawing.profile, drawing.menu)
     exec(compile(drawing.conf, "c", "exec"), {})  # noqa: S102 - as gunicorn does
     argv, _ = run_wrapper(tmp_path, "python", str(ref.file), {}, profile=ref.name)
-    assert argv == ["-E", "-P", "-m", "llmswitch.session", str(file)]
+    assert argv == ["-E", "-P", "-m", "llmswitch.claude.session", str(file)]
 
 
 def test_the_wrapper_says_when_its_llmswitch_is_gone(tmp_path: Path) -> None:
@@ -601,7 +601,7 @@ def test_the_wrapper_says_when_its_llmswitch_is_gone(tmp_path: Path) -> None:
         render_wrapper(
             name="claude-x",
             of_what="the profile work",
-            module="llmswitch.session",
+            module="llmswitch.claude.session",
             arguments=["work"],
             python="/gone/python",
             exports={},
@@ -626,7 +626,7 @@ def test_the_wrapper_says_what_it_is_and_how_to_remove_it(name: str, command: st
     text = render_wrapper(
         name=name,
         of_what="the profile work",
-        module="llmswitch.session",
+        module="llmswitch.claude.session",
         arguments=["work"],
         python="/p",
         exports={},

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from llmswitch import saved_default
-from llmswitch.saved_default import After, Before
+from llmswitch.claude import saved_default
+from llmswitch.claude.saved_default import After, Before
 
 NAMES = {"opus", "sonnet", "glm-4.7"}
 ODD = '{\t"zeta" : 1,\n  "model": "mine",   "ü": "\\u00e9", "n": 1.0 }\n\n'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmswitch import policies, session
+from llmswitch.claude import managed_settings, session
 from tests.conftest import Mission, start_mission
 from tests.fake_claude import install
 from tests.shell import Shell, take_shell
@@ -127,7 +127,7 @@ def test_where_an_organization_has_its_say_no_price_is_told(
     def can() -> bool:
         return session._can_be_hosted(["-p", "x"], tmp_path / "settings.json", {})
 
-    monkeypatch.setattr(policies, "FOLDERS", (tmp_path / "policy",))
+    monkeypatch.setattr(managed_settings, "FOLDERS", (tmp_path / "policy",))
     assert can()
     (tmp_path / "policy").mkdir()
     assert not can()

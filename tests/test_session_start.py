@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from llmswitch.arguments import WITHOUT_MODEL
+from llmswitch.claude.arguments import WITHOUT_MODEL
 from llmswitch.errors import LlmswitchError
 from llmswitch.render import claude_settings
 from tests.conftest import CHECKOUT, Mission, make_user
@@ -249,7 +249,7 @@ def test_a_state_folder_that_cannot_be_written(idle_shell: Shell, tmp_path: Path
     blocked.write_text("")
     profiles = tmp_path / "p.yaml"
     profiles.write_text("models: {m: ollama/m}\n")
-    command = [sys.executable, "-m", "llmswitch.session", str(profiles), "-p", "x"]
+    command = [sys.executable, "-m", "llmswitch.claude.session", str(profiles), "-p", "x"]
     done = subprocess.run(
         command,
         env={**idle_shell.env, "LLMSWITCH_HOME": str(blocked)},

@@ -123,7 +123,7 @@ def test_it_loads_little(mission: Mission) -> None:
         check=True,
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "llmswitch.statusline" in loaded
+    assert "llmswitch.claude.statusline" in loaded
     assert not loaded & {"typer", "click", "pydantic", "yaml", "http.client", "llmswitch.cli"}
 
 

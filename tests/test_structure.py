@@ -19,7 +19,7 @@ LAYERS = [
         "profile.yaml_lines",
         "health",
         "progress",
-        "arguments",
+        "claude.arguments",
         "redact",
         "ledger",
         "budgets",
@@ -39,12 +39,12 @@ LAYERS = [
         "profile.keys",
         "gateway.port_owner",
         "gateway.reload",
-        "saved_default",
-        "child",
-        "policies",
-        "ensure",
+        "claude.saved_default",
+        "claude.child",
+        "claude.managed_settings",
+        "claude.ensure",
     ],
-    ["profile.rules", "key_helper", "profile.subscription", "login"],
+    ["profile.rules", "claude.key_helper", "profile.subscription", "claude.login"],
     ["profile.load"],
     ["profile.prices", "usage.spent"],
     ["render.menu", "usage.clients", "profile.edit", "profile.model_lists"],
@@ -58,23 +58,23 @@ LAYERS = [
         "probe_wire",
         "probe_bodies",
     ],
-    ["render.plan", "wrapper", "probe_cures", "gateway.systemd"],
+    ["render.plan", "claude.wrapper", "probe_cures", "gateway.systemd"],
     ["gateway.process"],
     ["gateway.lost"],
-    ["gateway.lifecycle", "probe", "direct_menu", "setup"],
+    ["gateway.lifecycle", "probe", "claude.direct_menu", "setup"],
     ["gateway.service"],
     [
         "demo",
         "gateway.key_renewal",
         "leaving",
-        "files",
+        "claude.rendered_files",
         "gateway.status",
-        "session",
+        "claude.session",
         "report",
         "facts",
         "probe_client",
-        "outside",
-        "statusline",
+        "claude.environment",
+        "claude.statusline",
     ],
     [
         "report_status",
@@ -86,7 +86,7 @@ LAYERS = [
         "checks_installation",
         "checks_profile",
         "checks_gateway",
-        "direct",
+        "claude.direct",
     ],
     ["checks_client"],
     ["doctor", "usage.page", "detect"],
@@ -117,11 +117,11 @@ WRITERS = {
     "cli_from": {"stderr"},
     "cli_init": {"stderr"},
     "cli_logs": {"stdout", "stderr"},
-    "statusline": {"stdout"},
-    "session": {"stderr"},  # what goes wrong; the output of `claude -p` is not ours
-    "ensure": {"stderr"},  # where `up` is to talk
+    "claude.statusline": {"stdout"},
+    "claude.session": {"stderr"},  # what goes wrong; the output of `claude -p` is not ours
+    "claude.ensure": {"stderr"},  # where `up` is to talk
     "progress": {"stderr"},
-    "key_helper": {"stdout", "stderr"},  # the key, for Claude Code alone
+    "claude.key_helper": {"stdout", "stderr"},  # the key, for Claude Code alone
 }
 LONGEST = 400  # lines
 
@@ -252,7 +252,15 @@ def needed_at_start(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["session", "direct", "key_helper", "paths", "render.claude_settings", "statusline"]
+    "name",
+    [
+        "claude.session",
+        "claude.direct",
+        "claude.key_helper",
+        "paths",
+        "render.claude_settings",
+        "claude.statusline",
+    ],
 )
 def test_what_stands_before_the_clients_prompt_is_standard_library(name: str) -> None:
     """`claude-multi --version` may cost 60 ms; pydantic alone takes longer to import."""
@@ -308,11 +316,11 @@ def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None
         "cli_logs",
         "cli_service",
         "cli_wrapper",
-        "session",
-        "direct",
-        "key_helper",
+        "claude.session",
+        "claude.direct",
+        "claude.key_helper",
         "profile.load",
-        "statusline",
+        "claude.statusline",
     }
     if name not in beginning and not name.startswith("engine."):
         assert reads == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmswitch import wrapper
+from llmswitch.claude import wrapper
 from llmswitch.paths import ProfileRef
 from tests.conftest import User
 from tests.fake_claude import Seen, install

@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
+from llmswitch.claude.login import TOKEN, gateway_access
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway.state import is_ours, read_state
 from llmswitch.health import url_of
-from llmswitch.login import TOKEN, gateway_access
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import gateway_key, known_keys

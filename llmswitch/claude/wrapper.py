@@ -76,9 +76,17 @@ def wanted_text(of: ProfileRef | Direct, name: str, environ: Mapping[str, str]) 
         variable: str(expanded(environ[variable])) for variable in _CARRIED if environ.get(variable)
     }
     if isinstance(of, Direct):
-        what, module, arguments = f"{of.provider}, with no gateway", "llmswitch.direct", [*of]
+        what, module, arguments = (
+            f"{of.provider}, with no gateway",
+            "llmswitch.claude.direct",
+            [*of],
+        )
     else:
-        what, module, arguments = f"the profile {of.name}", "llmswitch.session", [of.argument]
+        what, module, arguments = (
+            f"the profile {of.name}",
+            "llmswitch.claude.session",
+            [of.argument],
+        )
     return render_wrapper(
         name=name,
         of_what=what,
@@ -98,7 +106,7 @@ def direct_of(file: Path) -> Direct | None:
 
 def is_for(file: Path, ref: ProfileRef) -> bool:
     """Whether a wrapper starts this profile."""
-    started = f" -m llmswitch.session {ref.typed} "
+    started = f" -m llmswitch.claude.session {ref.typed} "
     return started in file.read_text(errors="replace")
 
 

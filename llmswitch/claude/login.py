@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from llmswitch.saved_default import settings_file
+from llmswitch.claude.saved_default import settings_file
 
 TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - the name of a variable
 HEADERS = "ANTHROPIC_CUSTOM_HEADERS"

@@ -1,6 +1,6 @@
 """One session of Claude Code at one provider, with no gateway: what a direct wrapper runs.
 
-    python -m llmswitch.direct PROVIDER PROFILE [claude's own arguments...]
+    python -m llmswitch.claude.direct PROVIDER PROFILE [claude's own arguments...]
 
 PROFILE may be empty: then the default one counts, where there is one. Standard library only, as
 the session; the menu is drawn anew only when the profile, the catalogue, LiteLLM's price map or
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from llmswitch import __version__
+from llmswitch.claude.session import Access, exit_as, run_client
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef, find_profile_if_any, stamp, write_private
 from llmswitch.profile.secrets import find_key, inside_name, known_keys, missing_reason
-from llmswitch.session import Access, exit_as, run_client
 
 _NO_KEY = "none"  # of a server that needs none: without any, the client would send another's
 
@@ -74,7 +74,7 @@ def _credential(drawn: Mapping[str, Any], home: Home, environ: Mapping[str, str]
         raise LlmswitchError(
             f"{missing_reason(names)}, so {drawn['label']} cannot be asked", drawn["cure"]
         )
-    command = [sys.executable, "-E", "-P", "-m", "llmswitch.key_helper"]
+    command = [sys.executable, "-E", "-P", "-m", "llmswitch.claude.key_helper"]
     command += [str(home.config), str(home.state), *names]
     return {"apiKeyHelper": shlex.join(command), "env": {"ANTHROPIC_AUTH_TOKEN": ""}}
 
@@ -101,7 +101,7 @@ def _drawn(provider: str, ref: ProfileRef | None, file: Path) -> dict[str, Any]:
             return kept
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # none yet, damaged, or a part is gone
-    from llmswitch import direct_menu  # all that is slow
+    from llmswitch.claude import direct_menu  # all that is slow
 
     fresh = direct_menu.draw(provider, ref)
     write_private(file, json.dumps(fresh, ensure_ascii=False))

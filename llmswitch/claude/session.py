@@ -1,6 +1,6 @@
 """One session of Claude Code through the gateway: what the wrapper runs.
 
-    python -m llmswitch.session PROFILE [claude's own arguments...]
+    python -m llmswitch.claude.session PROFILE [claude's own arguments...]
 
 Standard library only, and no module that loads more: this stands between Enter and the client's
 prompt. Everything slow (profile, rendering, starting) is left to `llmswitch up`, and done only
@@ -18,18 +18,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmswitch import policies, saved_default
-from llmswitch.arguments import (
+from llmswitch.claude import managed_settings, saved_default
+from llmswitch.claude.arguments import (
     GOES_ON,
     WITHOUT_MODEL,
     change_model,
     command_of,
     split_settings,
 )
-from llmswitch.child import run_in_our_place
-from llmswitch.ensure import Used, ensure
+from llmswitch.claude.child import run_in_our_place
+from llmswitch.claude.ensure import Used, ensure
+from llmswitch.claude.login import gateway_access, is_wanted
 from llmswitch.errors import LlmswitchError, of_file
-from llmswitch.login import gateway_access, is_wanted
 from llmswitch.paths import LOOPBACK, Home, find_home, find_profile, write_private
 from llmswitch.profile.secrets import gateway_key, known_keys
 from llmswitch.render.claude_settings import (
@@ -145,7 +145,7 @@ def run_client(
             raise cannot_run(claude, error) from error
     home = find_home(environ)
     theirs, rest = split_settings(arguments)  # a mistake there is told before anything is started
-    policies.check()
+    managed_settings.check()
     version = version_of(claude, home.state / "claude-version.json")
     access = find_access(home, version)
     environ = {**environ, **access.carried}
@@ -277,7 +277,7 @@ def _can_be_hosted(arguments: Sequence[str], user_file: Path, environ: Mapping[s
     given = {argument.partition("=")[0] for argument in arguments}
     if not given & {"-p", "--print"} and environ.get("LLMSWITCH_CLIENT_PRICES") != "1":
         return False
-    if policies.there():  # an organization's settings come first
+    if managed_settings.there():  # an organization's settings come first
         return False
     files = [file for file in _project_files() if file != user_file]
     return not given & {"--managed-settings", "--setting-sources"} and not any(

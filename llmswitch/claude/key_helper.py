@@ -1,6 +1,6 @@
 """Prints a provider's key for Claude Code, which asks for it as its `apiKeyHelper`.
 
-    python -m llmswitch.key_helper CONFIG STATE VARIABLE...
+    python -m llmswitch.claude.key_helper CONFIG STATE VARIABLE...
 
 The first of these variables that is set: in the environment, else what `key set` has kept. So the
 key of a direct wrapper is in no file that is generated, no argument, and no variable that the

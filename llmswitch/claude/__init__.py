@@ -1,0 +1,1 @@
+"""All that is known of Claude Code: find it, its session, its settings, its wrappers."""
