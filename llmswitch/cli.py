@@ -36,7 +36,7 @@ from llmswitch.errors import LlmswitchError, of_file
 from llmswitch.paths import find_home, find_run
 
 if TYPE_CHECKING:
-    from llmswitch.facts import Facts
+    from llmswitch.doctor.facts import Facts
 
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Have LiteLLM log all that it has to say.")
@@ -207,24 +207,26 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Find what is wrong, and how to cure it. Asks nothing beyond this machine but with --live."""
-    from llmswitch import case, doctor, report
-    from llmswitch.facts import Facts
+    from llmswitch import report
+    from llmswitch.doctor import checks, issue_report
+    from llmswitch.doctor.facts import Facts
 
     facts = Facts(os.environ, find_home(os.environ), profile, BIN.expanduser())
     if live:
         _ask_models(facts, models or [], client, yes, as_json)
     if models or client or yes:
         raise typer.BadParameter("MODEL, --client and --yes go with --live")
-    results = doctor.examine(facts)
-    lines = [case.case(facts, results)] if to_post else report.doctor(results)
-    show(lines, doctor.data(results, facts), as_json)
-    raise typer.Exit(doctor.worst(results) == "error")
+    results = checks.examine(facts)
+    lines = [issue_report.case(facts, results)] if to_post else report.doctor(results)
+    show(lines, checks.data(results, facts), as_json)
+    raise typer.Exit(checks.worst(results) == "error")
 
 
 def _ask_models(
     facts: Facts, models: Sequence[str], client: bool, yes: bool, as_json: bool
 ) -> NoReturn:
-    from llmswitch import live, probe, progress, report
+    from llmswitch import progress, report
+    from llmswitch.doctor import live, probe
 
     prepared = live.prepare(facts, models, client)
     if not yes:

@@ -68,9 +68,10 @@ def init(
 
 def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     """Let the gateway run, write the wrapper, ask the doctor; what came of it, for --json."""
-    from llmswitch import doctor, progress, report, report_init
+    from llmswitch import progress, report, report_init
     from llmswitch.claude import wrapper
-    from llmswitch.facts import Facts
+    from llmswitch.doctor import checks
+    from llmswitch.doctor.facts import Facts
     from llmswitch.gateway import lifecycle
     from llmswitch.profile.load import load_profile
     from llmswitch.render.menu import make_rows
@@ -88,14 +89,14 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
         screen.tell(report.outcome_in_short(outcome))
     made = wrapper.install(done.ref, _WRAPPER, BIN, os.environ)
     screen.tell(report_init.installed(made))
-    results = doctor.examine(Facts(os.environ, home, done.ref.argument, BIN.expanduser()))
+    results = checks.examine(Facts(os.environ, home, done.ref.argument, BIN.expanduser()))
     if usable:
         screen.tell(report_init.doctor(results))
     screen.tell([*report_init.without_gateway(rows), *report_init.coming(made, rows)])
     return {
         "gateway": report.outcome_data(outcome) if outcome else None,
         "wrapper": {"file": str(made.file), "did": made.did, "on_path": made.on_path},
-        "doctor": doctor.worst(results),
+        "doctor": checks.worst(results),
     }
 
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from llmswitch.checks_client import check_plain_claude
 from llmswitch.claude.login import has_login
 from llmswitch.claude.wrapper import list_installed
+from llmswitch.doctor.checks_client import check_plain_claude
+from llmswitch.doctor.facts import Facts
 from llmswitch.errors import LlmswitchError
-from llmswitch.facts import Facts
 from llmswitch.paths import Home
 from llmswitch.profile import catalogue, model_lists
 from llmswitch.profile.providers import Provider, is_local

@@ -11,7 +11,7 @@ from llmswitch import report
 from llmswitch.claude.wrapper import Installed
 from llmswitch.compose import Candidate
 from llmswitch.detect import Found
-from llmswitch.doctor import Result
+from llmswitch.doctor.checks import Result
 from llmswitch.profile.keys import KEYRING, Place
 from llmswitch.profile.model_lists import Answer
 from llmswitch.profile.providers import DIRECT, Provider

@@ -17,9 +17,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from llmswitch import checks_engine, checks_installation, doctor
+from llmswitch.doctor import checks, checks_engine, checks_installation
+from llmswitch.doctor.facts import Facts, Verdict
 from llmswitch.engine_versions import MALICIOUS, REQUIREMENT, SAFE_FROM, TESTED, is_supported
-from llmswitch.facts import Facts, Verdict
 from llmswitch.paths import find_home, make_private_folder
 from llmswitch.redact import with_tilde
 from tests.conftest import CHECKOUT, unmeasured
@@ -184,7 +184,7 @@ def test_the_doctor_does_not_import_the_engine(idle_scene: Scene) -> None:
         check=False,
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "llmswitch.doctor" in loaded
+    assert "llmswitch.doctor.checks" in loaded
     assert not {name for name in loaded if name.partition(".")[0] in {"litellm", "fastapi"}}
 
 
@@ -306,12 +306,12 @@ def test_a_check_that_breaks_does_not_break_the_others(tmp_path: Path) -> None:
     def breaks(_facts: Facts) -> Verdict:
         raise ZeroDivisionError(f"in {tmp_path}/x")
 
-    row = doctor._run(doctor.Check("odd", breaks), Facts(env, find_home(env), None, tmp_path))
+    row = checks._run(checks.Check("odd", breaks), Facts(env, find_home(env), None, tmp_path))
     said = "could not be asked: ZeroDivisionError: in ~/x"
-    assert row == doctor.Result("odd", "failed", said, None)
-    warning = doctor.Result("other", "warning", "", None)
-    assert doctor.worst([row, warning]) == "failed"
-    assert doctor.worst([row, warning, warning._replace(level="error")]) == "error"
+    assert row == checks.Result("odd", "failed", said, None)
+    warning = checks.Result("other", "warning", "", None)
+    assert checks.worst([row, warning]) == "failed"
+    assert checks.worst([row, warning, warning._replace(level="error")]) == "error"
 
 
 def test_a_default_profile_that_cannot_be_read(idle_scene: Scene) -> None:

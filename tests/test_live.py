@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llmswitch.live import cost
+from llmswitch.doctor.live import cost
 from tests.clients import newest
 from tests.conftest import Mission
 from tests.terminal import Terminal

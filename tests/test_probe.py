@@ -12,7 +12,17 @@ import pytest
 import yaml
 
 from llmswitch import report
-from llmswitch.probe import (
+from llmswitch.doctor.cures import cure_of
+from llmswitch.doctor.messages_api import (
+    AnswerError,
+    Door,
+    Json,
+    assembled,
+    fault_of,
+    one_line,
+    upstream_words,
+)
+from llmswitch.doctor.probe import (
     PROBES,
     Cell,
     Result,
@@ -23,17 +33,7 @@ from llmswitch.probe import (
     run,
     stream,
 )
-from llmswitch.probe_bodies import estimate, form_of
-from llmswitch.probe_cures import cure_of
-from llmswitch.probe_wire import (
-    AnswerError,
-    Door,
-    Json,
-    assembled,
-    fault_of,
-    one_line,
-    upstream_words,
-)
+from llmswitch.doctor.requests import estimate, form_of
 from llmswitch.profile.load import load_profile, parse_profile
 from llmswitch.render.menu import Row, make_rows
 from tests.conftest import User, free_port, make_user

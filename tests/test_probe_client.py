@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llmswitch.probe import Cell
-from llmswitch.probe_client import NOTE_FILE, drive
+from llmswitch.doctor.probe import Cell
+from llmswitch.doctor.probe_client import NOTE_FILE, drive
 from tests import clients
 from tests.conftest import Mission, start_mission
 from tests.upstream import Behaviour, Tool

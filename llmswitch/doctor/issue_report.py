@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from llmswitch.doctor import Result
+from llmswitch.doctor.checks import Result
+from llmswitch.doctor.facts import Facts, NotAskedError
 from llmswitch.errors import LlmswitchError
-from llmswitch.facts import Facts, NotAskedError
 from llmswitch.gateway import log_reason
 from llmswitch.profile.keys import kept_keys
 from llmswitch.profile.providers import catalogue_data

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from llmswitch import checks_client as client
-from llmswitch import checks_engine as engine
-from llmswitch import checks_gateway as gateway
-from llmswitch import checks_installation as installation
-from llmswitch import checks_profile as profile
-from llmswitch.facts import LEVELS, Facts, Level, NotAskedError, Verdict
+from llmswitch.doctor import checks_client as client
+from llmswitch.doctor import checks_engine as engine
+from llmswitch.doctor import checks_gateway as gateway
+from llmswitch.doctor import checks_installation as installation
+from llmswitch.doctor import checks_profile as profile
+from llmswitch.doctor.facts import LEVELS, Facts, Level, NotAskedError, Verdict
 from llmswitch.profile import trust
 from llmswitch.redact import with_tilde
 

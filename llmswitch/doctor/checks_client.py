@@ -9,12 +9,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from llmswitch.checks_profile import has_subscription
 from llmswitch.claude import managed_settings, saved_default
 from llmswitch.claude.login import LOG_IN, NO_LOGIN, has_login
 from llmswitch.claude.wrapper import Direct, direct_of, is_for, is_of, list_installed, wanted_text
+from llmswitch.doctor.checks_profile import has_subscription
+from llmswitch.doctor.facts import Facts, Verdict
 from llmswitch.errors import LlmswitchError
-from llmswitch.facts import Facts, Verdict
 from llmswitch.health import connect_host
 from llmswitch.paths import find_profile_if_any
 from llmswitch.render.claude_settings import (

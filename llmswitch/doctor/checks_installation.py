@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmswitch import __version__
+from llmswitch.doctor.facts import Facts, Verdict
 from llmswitch.errors import LlmswitchError
-from llmswitch.facts import Facts, Verdict
 from llmswitch.profile.secrets import read_gateway_key, stored_keys
 
 _MEGABYTE = 1_000_000

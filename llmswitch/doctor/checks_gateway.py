@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from llmswitch import __version__, health
+from llmswitch.doctor.facts import Facts, NotAskedError, Verdict
 from llmswitch.errors import LlmswitchError
-from llmswitch.facts import Facts, NotAskedError, Verdict
 from llmswitch.gateway import service
 from llmswitch.gateway.lease import goes
 from llmswitch.gateway.lost import was_found

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from llmswitch.claude.login import OWN_LOGIN, gateway_access
+from llmswitch.doctor.messages_api import one_line
+from llmswitch.doctor.probe import Cell
+from llmswitch.doctor.requests import NOTE, PASSWORD
 from llmswitch.paths import LOOPBACK, write_private
-from llmswitch.probe import Cell
-from llmswitch.probe_bodies import NOTE, PASSWORD
-from llmswitch.probe_wire import one_line
 
 NOTE_FILE = "note.txt"
 _PROMPT = (

@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from llmswitch.claude.login import OWN_LOGIN
+from llmswitch.doctor.facts import Facts, NotAskedError
+from llmswitch.doctor.messages_api import Door
+from llmswitch.doctor.probe import PROBES, Cell, Result, Target, other_of, run
+from llmswitch.doctor.probe_client import drive
+from llmswitch.doctor.requests import estimate
 from llmswitch.errors import LlmswitchError
-from llmswitch.facts import Facts, NotAskedError
 from llmswitch.gateway.state import State
-from llmswitch.probe import PROBES, Cell, Result, Target, other_of, run
-from llmswitch.probe_bodies import estimate
-from llmswitch.probe_client import drive
-from llmswitch.probe_wire import Door
 from llmswitch.profile.keys import kept_keys
 from llmswitch.render.claude_settings import ask_version, find_claude, rung_of
 from llmswitch.render.menu import Row

@@ -11,7 +11,9 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from threading import Event
 from typing import Any, Literal, NamedTuple
 
-from llmswitch.probe_bodies import (
+from llmswitch.doctor.cures import cure_of
+from llmswitch.doctor.messages_api import AnswerError, Door, Json, Message, ask, count, one_line
+from llmswitch.doctor.requests import (
     NOTE,
     PASSWORD,
     cached,
@@ -22,8 +24,6 @@ from llmswitch.probe_bodies import (
     user,
     with_tool,
 )
-from llmswitch.probe_cures import cure_of
-from llmswitch.probe_wire import AnswerError, Door, Json, Message, ask, count, one_line
 from llmswitch.render.claude_settings import behaves_as
 from llmswitch.render.menu import Row
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from llmswitch.doctor.facts import Facts, Verdict
 from llmswitch.engine_versions import (
     MALICIOUS,
     REQUIREMENT,
@@ -21,7 +22,6 @@ from llmswitch.engine_versions import (
     is_supported,
     numbers,
 )
-from llmswitch.facts import Facts, Verdict
 
 _INSTALL = f"pip install '{REQUIREMENT}'"
 # The vendor's notices name them: the first is of 1.82.7 and 1.82.8, the others are of 1.107.0. A

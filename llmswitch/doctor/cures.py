@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from llmswitch.probe_bodies import form_of
-from llmswitch.probe_wire import AnswerError
+from llmswitch.doctor.messages_api import AnswerError
+from llmswitch.doctor.requests import form_of
 from llmswitch.render.claude_settings import PLAIN_BEHAVIOUR, behaves_as
 from llmswitch.render.menu import Row
 

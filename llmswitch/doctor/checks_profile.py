@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from llmswitch.doctor.facts import Facts, Level, NotAskedError, Verdict
 from llmswitch.errors import LlmswitchError
-from llmswitch.facts import Facts, Level, NotAskedError, Verdict
 from llmswitch.profile import trust
 from llmswitch.profile.keys import KEYRING, wrongs
 from llmswitch.profile.providers import Provider

@@ -1,0 +1,1 @@
+"""What is wrong, and what cures it: local checks, live checks, the issue report."""
