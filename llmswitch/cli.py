@@ -277,7 +277,8 @@ def statusline(profile: ProfileOption = None) -> None:
 @app.command("try")
 def try_demo(as_json: JsonOption = False) -> None:
     """Try it without keys and without a network: two offline models, then gone again."""
-    from llmswitch import demo, progress, report
+    from llmswitch import progress, report
+    from llmswitch.setup import demo
 
     with progress.shown() as tell, demo.demo_gateway(os.environ, tell) as (state, key):
         answers = [demo.ask(state, key, row) for row in state.models]
@@ -297,23 +298,24 @@ def uninstall(
     as_json: JsonOption = False,
 ) -> None:
     """Take away everything that llmswitch ever wrote; asks about usage, profiles and keys."""
-    from llmswitch import leaving, progress, report
+    from llmswitch import progress, report
+    from llmswitch.setup import uninstall
 
     home = find_home(os.environ)
-    found = leaving.look(home, folder, os.environ)
+    found = uninstall.look(home, folder, os.environ)
     if not yes:
         confirm("this stops every gateway and removes the wrappers and all that was generated")
 
     def too(what: str, there: Sequence[object]) -> bool:
         return yes or not there or typer.confirm(f"remove {what} too?", err=True)
 
-    choice = leaving.Choice(
+    choice = uninstall.Choice(
         usage=too("what was used and what it cost", found.ledgers),
         profiles=too("your profiles", found.profiles),
         keys=too("the keys that `key set` has kept", found.keys),
     )
     with progress.shown() as tell:
-        gone = leaving.take_away(home, found, choice, os.environ, tell)
+        gone = uninstall.take_away(home, found, choice, os.environ, tell)
     show(report.gone(gone), gone._asdict(), as_json)
 
 

@@ -15,25 +15,26 @@ from llmswitch.errors import LlmswitchError
 if TYPE_CHECKING:
     from llmswitch.cli_ask import Screen
     from llmswitch.paths import Home
-    from llmswitch.setup import Done
+    from llmswitch.setup.write import Done
 
 
 def take(home: Home, wanted: str, screen: Screen, *, yes: bool) -> tuple[Done, dict[str, Any]]:
     """Make a profile of the user's from a ready-made one, or from a file; with what is to be known
     of a file for --json. One that is there already is neither asked about nor changed.
     """
-    from llmswitch import report_init, setup
+    from llmswitch import report_init
     from llmswitch.profile import trust
+    from llmswitch.setup import write
 
-    source = setup.read(wanted)
+    source = write.read(wanted)
     if not source.is_file:
-        return setup.copy(home, source), {}
+        return write.copy(home, source), {}
     found = trust.look(source.profile)
-    if not setup.is_there(home, source):
+    if not write.is_there(home, source):
         screen.tell(report_init.of_a_file(wanted, trust.lines(found)))
         if not yes:
             _confirm(source.name, wanted, asks=screen.asks)
-    return setup.copy(home, source), {"trust": trust.data(found)}
+    return write.copy(home, source), {"trust": trust.data(found)}
 
 
 def _confirm(name: str, wanted: str, *, asks: bool) -> None:

@@ -18,13 +18,13 @@ from llmswitch.cli_from import take
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmswitch.compose import Candidate
-    from llmswitch.detect import Found
     from llmswitch.paths import Home, ProfileRef
     from llmswitch.profile.model_lists import Answer
     from llmswitch.profile.providers import Provider
     from llmswitch.profile.schema import Profile
-    from llmswitch.setup import Done
+    from llmswitch.setup.compose import Candidate
+    from llmswitch.setup.detect import Found
+    from llmswitch.setup.write import Done
 
 _WRAPPER = "claude-multi"
 
@@ -112,9 +112,9 @@ class _Guide:
     @cached_property
     def ref(self) -> ProfileRef | None:
         """The profile that is there already."""
-        from llmswitch import setup
+        from llmswitch.setup import write
 
-        return setup.own_profile(self.home, os.environ)
+        return write.own_profile(self.home, os.environ)
 
     @cached_property
     def profile(self) -> Profile | None:
@@ -134,7 +134,7 @@ class _Guide:
     @cached_property
     def found(self) -> Found:
         """What is there on this machine."""
-        from llmswitch import detect
+        from llmswitch.setup import detect
 
         return detect.look(self.home, os.environ, BIN.expanduser(), self.profile)
 
@@ -176,8 +176,8 @@ class _Guide:
         return self._choose()
 
     def _candidates(self) -> list[Candidate]:
-        from llmswitch import compose
         from llmswitch.profile import model_lists
+        from llmswitch.setup import compose
 
         said = model_lists.known(self.home)
         fresh = {name: answer.models for name, answer in self.found.servers.items()}
@@ -222,7 +222,8 @@ class _Guide:
         self, there: Sequence[Candidate], taken: list[Candidate]
     ) -> list[Candidate] | str | None:
         """What is to be done: these models, a key (empty to ask for it), or None to leave it."""
-        from llmswitch import compose, report_init
+        from llmswitch import report_init
+        from llmswitch.setup import compose
 
         while True:
             if self.screen.asks:
@@ -256,23 +257,24 @@ class _Guide:
 
     def _new(self, taken: Sequence[Candidate]) -> tuple[Path, str]:
         """The file of a new profile, and its text; a ready-made one's where no model is taken."""
-        from llmswitch import compose, setup
+        from llmswitch.setup import compose, write
 
         if taken:
-            name, text = setup.FIRST, compose.profile_text(taken, self._port)
+            name, text = write.FIRST, compose.profile_text(taken, self._port)
         else:
-            name, text = setup.ready_made()
-        return setup.new_file(self.home, name, os.environ), text
+            name, text = write.ready_made()
+        return write.new_file(self.home, name, os.environ), text
 
     @cached_property
     def _port(self) -> int:
-        from llmswitch import detect
+        from llmswitch.setup import detect
 
         return detect.free_port()
 
     def _write(self, chosen: Sequence[Candidate]) -> Done:
-        from llmswitch import report_init, report_keys, setup
+        from llmswitch import report_init, report_keys
         from llmswitch.profile import keys
+        from llmswitch.setup import write
 
         for provider, key in self.pasted.items():
             name = self.providers[provider].key or ""
@@ -282,8 +284,8 @@ class _Guide:
                 self.screen.tell(report_keys.shadowed(name))
         if self.ref:
             added = {one.name: one.value for one in chosen}
-            return setup.extend(self.home, self.ref, added, os.environ)
-        return setup.write(self.home, *self._new(chosen), os.environ)
+            return write.extend(self.home, self.ref, added, os.environ)
+        return write.write(self.home, *self._new(chosen), os.environ)
 
     # -------------------------------------------------------------- a key
 

@@ -11,14 +11,14 @@ from llmswitch.budgets import dollars
 
 if TYPE_CHECKING:
     from llmswitch.claude.wrapper import Installed
-    from llmswitch.demo import Answer
     from llmswitch.doctor.checks import Result
     from llmswitch.doctor.probe import Cell
     from llmswitch.doctor.probe import Result as Asked
     from llmswitch.gateway.lifecycle import Outcome
     from llmswitch.gateway.state import State
-    from llmswitch.leaving import Gone
-    from llmswitch.setup import Done
+    from llmswitch.setup.demo import Answer
+    from llmswitch.setup.uninstall import Gone
+    from llmswitch.setup.write import Done
 
 
 def columns(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -9,8 +9,6 @@ from urllib.parse import urlsplit
 
 from llmswitch import report
 from llmswitch.claude.wrapper import Installed
-from llmswitch.compose import Candidate
-from llmswitch.detect import Found
 from llmswitch.doctor.checks import Result
 from llmswitch.profile.keys import KEYRING, Place
 from llmswitch.profile.model_lists import Answer
@@ -18,7 +16,9 @@ from llmswitch.profile.providers import DIRECT, Provider
 from llmswitch.redact import with_tilde
 from llmswitch.render.claude_settings import shown
 from llmswitch.render.menu import Row, format_context, format_price
-from llmswitch.setup import Done
+from llmswitch.setup.compose import Candidate
+from llmswitch.setup.detect import Found
+from llmswitch.setup.write import Done
 
 NOTHING = "nothing was written"
 NOTHING_NEW = "no key and no server is new since it was written"

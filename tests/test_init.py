@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmswitch import compose
 from llmswitch.errors import LlmswitchError
 from llmswitch.profile import edit
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import catalogue_data
+from llmswitch.setup import compose
 from tests import clients
 from tests.conftest import CHECKOUT, User, free_port
 from tests.internet import Internet, Strict
@@ -919,7 +919,7 @@ def write_and_die(moment):
     seen = 0
     def trace(frame, event, argument):
         nonlocal seen
-        if not frame.f_code.co_filename.endswith(("setup.py", "paths.py", "edit.py", "pathlib.py")):
+        if not frame.f_code.co_filename.endswith(("setup/write.py", "paths.py", "edit.py", "pathlib.py")):
             return None
         seen += event == "line"
         if seen == moment:

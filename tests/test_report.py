@@ -10,7 +10,7 @@ import pytest
 
 from llmswitch import report, report_status
 from llmswitch.paths import ProfileRef
-from llmswitch.setup import Done
+from llmswitch.setup.write import Done
 
 ROWS: list[dict[str, Any]] = [
     {
