@@ -12,9 +12,9 @@ def main() -> None:
 
         statusline.main(sys.argv[2:])
         return
-    from llmswitch import cli
+    from llmswitch.cli import app
 
-    cli.main()
+    app.main()
 
 
 if __name__ == "__main__":

@@ -919,7 +919,8 @@ def write_and_die(moment):
     seen = 0
     def trace(frame, event, argument):
         nonlocal seen
-        if not frame.f_code.co_filename.endswith(("setup/write.py", "paths.py", "edit.py", "pathlib.py")):
+        ours = ("setup/write.py", "/paths.py", "profile/edit.py", "pathlib.py")
+        if not frame.f_code.co_filename.endswith(ours):
             return None
         seen += event == "line"
         if seen == moment:

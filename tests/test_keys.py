@@ -428,7 +428,7 @@ def test_without_the_library_nothing_is_missed(user: User) -> None:
     assert key_set(user, "zai", SECRET).stdout == f"ZAI_API_KEY is kept in {file}\n"
     user.keys = {}
     code = "import sys; sys.modules['keyring'] = None; sys.argv[0] = 'llmswitch'\n"
-    code += "from llmswitch.cli import main; main()"
+    code += "from llmswitch.cli.app import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "key", "set", "zai"],
         env=user.env, cwd=CHECKOUT, input=SECRET, capture_output=True, text=True, check=False,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmswitch import report
+from llmswitch.cli import text
 from llmswitch.doctor.cures import cure_of
 from llmswitch.doctor.messages_api import (
     AnswerError,
@@ -429,7 +429,7 @@ def test_the_matrix(bench: Bench) -> None:
     """A row for each model in the order given, a line for each cell not ok, its cure."""
     names = ["healthy", "no-tools", "disordered", "strict", "forgetful", "failing", "jealous"]
     results = run([bench.target(name, clock=lambda: 0.0) for name in names])
-    assert report.matrix(results) == [
+    assert text.matrix(results) == [
         "MODEL       answer  stream  tools  client body  count  cache  A-B-A",
         "healthy     ok      ok 0 s  ok     ok           ok     ok     ok",
         "no-tools    ok      ok 0 s  ERROR  ok           ok     ok     ok",

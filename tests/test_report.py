@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from llmswitch import report, report_status
+from llmswitch.cli import text, text_status
 from llmswitch.paths import ProfileRef
 from llmswitch.setup.write import Done
 
@@ -45,15 +45,13 @@ STATE = stand_in(url="http://127.0.0.1:4000", pid=4711, models=ROWS, roles={"def
 
 def test_columns_are_as_wide_as_they_need_to_be() -> None:
     """No white space at the end of a line."""
-    assert report.columns([("a", "b", "c"), ("long", "", "")]) == ["a     b  c", "long"]
+    assert text.columns([("a", "b", "c"), ("long", "", "")]) == ["a     b  c", "long"]
 
 
 def test_the_models_are_a_table_that_says_who_is_left_out_and_why() -> None:
     """The default is marked; without one nothing is."""
-    assert report.models(ROWS, "glm-4.7") == TABLE
-    assert (
-        report.models(ROWS[:1], None)[1] == "glm-4.7  GLM-4.7  Z.ai · 200k · $0.60/$2.20 per Mtok"
-    )
+    assert text.models(ROWS, "glm-4.7") == TABLE
+    assert text.models(ROWS[:1], None)[1] == "glm-4.7  GLM-4.7  Z.ai · 200k · $0.60/$2.20 per Mtok"
 
 
 @pytest.mark.parametrize(
@@ -72,8 +70,8 @@ def test_the_models_are_a_table_that_says_who_is_left_out_and_why() -> None:
 def test_up_says_what_it_did_and_what_is_served(did: str, line: str) -> None:
     """One line, then the models; as JSON the same."""
     done = stand_in(did=did, state=STATE, stays=False)
-    assert report.outcome(done) == [line, "", *TABLE]
-    assert report.outcome_data(done) == {
+    assert text.outcome(done) == [line, "", *TABLE]
+    assert text.outcome_data(done) == {
         "did": did,
         "url": "http://127.0.0.1:4000",
         "pid": 4711,
@@ -84,7 +82,7 @@ def test_up_says_what_it_did_and_what_is_served(did: str, line: str) -> None:
 def test_quiet_up_says_one_line_and_what_is_left_out() -> None:
     """A model that is not in the menu is never passed over in silence."""
     done = stand_in(did="started", state=STATE, stays=False)
-    assert report.outcome_in_short(done) == [
+    assert text.outcome_in_short(done) == [
         "started on 127.0.0.1:4000, pid 4711",
         "opus is left out: ANTHROPIC_API_KEY is not set",
     ]
@@ -92,8 +90,8 @@ def test_quiet_up_says_one_line_and_what_is_left_out() -> None:
 
 def test_down_says_what_it_stopped() -> None:
     """Or that there was nothing to stop."""
-    assert report.stopped(STATE) == ["stopped 127.0.0.1:4000, pid 4711"]
-    assert report.stopped(None) == ["not running"]
+    assert text.stopped(STATE) == ["stopped 127.0.0.1:4000, pid 4711"]
+    assert text.stopped(None) == ["not running"]
 
 
 GOES = "; goes 10 minutes after the last session"
@@ -137,7 +135,7 @@ def test_status_is_one_line_and_the_models(differs: dict[str, Any], line: str) -
         "stopped": None,
         "today": [],
     }
-    assert report_status.status(found | differs) == [line, "", *TABLE]
+    assert text_status.status(found | differs) == [line, "", *TABLE]
 
 
 def test_init_says_what_it_wrote_and_what_comes_next() -> None:
@@ -150,15 +148,15 @@ def test_init_says_what_it_wrote_and_what_comes_next() -> None:
         "       claude-multi                 Claude Code, with every model in /model",
     ]
     ref = ProfileRef("work", Path("/c/profiles/work.yaml"), "work")
-    assert report.init(Done(ref, was_there=False)) == [
+    assert text.init(Done(ref, was_there=False)) == [
         "wrote /c/profiles/work.yaml: edit it as you like",
         *after,
     ]
-    assert report.init(Done(ref, was_there=True)) == [
+    assert text.init(Done(ref, was_there=True)) == [
         "/c/profiles/work.yaml is there already and was left as it is",
         *after,
     ]
-    assert report.init(Done(ref, was_there=True, added=("opus", "glm-5.3"))) == [
+    assert text.init(Done(ref, was_there=True, added=("opus", "glm-5.3"))) == [
         "added opus, glm-5.3 to /c/profiles/work.yaml",
         *after,
     ]
@@ -175,9 +173,9 @@ def test_init_says_what_it_wrote_and_what_comes_next() -> None:
 def test_a_wrapper_says_how_to_run_it(did: str, line: str) -> None:
     """By its name where PATH finds it, else by its path."""
     done = stand_in(did=did, file=Path("/b/claude-multi"), on_path=True)
-    assert report.installed(done) == [line, "run it: claude-multi"]
+    assert text.installed(done) == [line, "run it: claude-multi"]
     done.on_path = False
-    assert report.installed(done) == [
+    assert text.installed(done) == [
         line,
         "/b is not on your PATH; until it is, run /b/claude-multi",
     ]
@@ -185,14 +183,14 @@ def test_a_wrapper_says_how_to_run_it(did: str, line: str) -> None:
 
 def test_uninstalling_says_what_is_gone() -> None:
     """Or that there was nothing."""
-    assert report.uninstalled(Path("/b/x"), "x", Path("/b")) == ["removed /b/x"]
-    assert report.uninstalled(None, "x", Path("/b")) == ["there is no x in /b"]
+    assert text.uninstalled(Path("/b/x"), "x", Path("/b")) == ["removed /b/x"]
+    assert text.uninstalled(None, "x", Path("/b")) == ["there is no x in /b"]
 
 
 def test_a_valid_profile_is_said_to_be_so_and_what_to_know_of_it() -> None:
     """One model is one model."""
-    assert report.valid("p.yaml", 1, [], []) == ["p.yaml is valid: 1 model"]
-    assert report.valid("p.yaml", 2, ["x", "y"], ["A -> b (c)"]) == [
+    assert text.valid("p.yaml", 1, [], []) == ["p.yaml is valid: 1 model"]
+    assert text.valid("p.yaml", 2, ["x", "y"], ["A -> b (c)"]) == [
         "p.yaml is valid: 2 models",
         "note: x",
         "note: y",
@@ -203,7 +201,7 @@ def test_a_valid_profile_is_said_to_be_so_and_what_to_know_of_it() -> None:
 
 def test_files_are_shown_under_their_names() -> None:
     """With an empty line between two, as `head` and `tail` do."""
-    assert report.files({"a": "1\n2\n", "b": "3\n"}) == [
+    assert text.files({"a": "1\n2\n", "b": "3\n"}) == [
         "==> a <==",
         "1",
         "2",
@@ -216,7 +214,7 @@ def test_files_are_shown_under_their_names() -> None:
 def test_the_demo_shows_each_answer_and_how_to_go_on() -> None:
     """The end of `try` is the beginning of the real thing."""
     answers = [stand_in(model="parrot", text="You said: Hi", pieces=3)]
-    assert report.demo(STATE, answers) == [
+    assert text.demo(STATE, answers) == [
         "a gateway ran on http://127.0.0.1:4000 with two offline models:",
         "",
         *TABLE,

@@ -20,7 +20,8 @@ from typing import Any
 import psutil
 import pytest
 
-from llmswitch import health, progress
+from llmswitch import health
+from llmswitch.cli import progress
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway.port_owner import describe_owner
 from llmswitch.gateway.state import State, is_ours, process_start, read_state, write_state

@@ -124,7 +124,7 @@ def test_it_loads_little(mission: Mission) -> None:
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "llmswitch.claude.statusline" in loaded
-    assert not loaded & {"typer", "click", "pydantic", "yaml", "http.client", "llmswitch.cli"}
+    assert not loaded & {"typer", "click", "pydantic", "yaml", "http.client", "llmswitch.cli.app"}
 
 
 @pytest.mark.timeout(900)

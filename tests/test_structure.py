@@ -18,7 +18,7 @@ LAYERS = [
     [
         "profile.yaml_lines",
         "health",
-        "progress",
+        "cli.progress",
         "claude.arguments",
         "redact",
         "ledger",
@@ -70,18 +70,18 @@ LAYERS = [
         "claude.rendered_files",
         "gateway.status",
         "claude.session",
-        "report",
+        "cli.text",
         "doctor.facts",
         "doctor.probe_client",
         "claude.environment",
         "claude.statusline",
     ],
     [
-        "report_status",
+        "cli.text_status",
         "usage.tables",
-        "report_models",
-        "report_keys",
-        "report_service",
+        "cli.text_models",
+        "cli.text_keys",
+        "cli.text_service",
         "doctor.checks_engine",
         "doctor.checks_installation",
         "doctor.checks_profile",
@@ -90,37 +90,37 @@ LAYERS = [
     ],
     ["doctor.checks_client"],
     ["doctor.checks", "usage.page", "setup.detect"],
-    ["doctor.issue_report", "doctor.live", "cli_common", "setup.compose"],
-    ["report_init", "cli_ask"],
-    ["cli_from"],
+    ["doctor.issue_report", "doctor.live", "cli.common", "setup.compose"],
+    ["cli.text_init", "cli.ask"],
+    ["cli.init_from"],
     [
-        "cli_budget",
-        "cli_clients",
-        "cli_init",
-        "cli_key",
-        "cli_logs",
-        "cli_models",
-        "cli_usage",
-        "cli_wrapper",
-        "cli_service",
+        "cli.budget",
+        "cli.clients",
+        "cli.init",
+        "cli.key",
+        "cli.logs",
+        "cli.models",
+        "cli.usage",
+        "cli.wrapper",
+        "cli.service",
     ],
-    ["cli"],
+    ["cli.app"],
     ["__main__"],
 ]
 # Loaded by the commands and inside LiteLLM; so standard library and nothing of ours.
 SHARED = {"llmswitch.ledger", "llmswitch.budgets", "llmswitch.request_line", "llmswitch.redact"}
 ENGINE = {"litellm", "fastapi", "starlette", "uvicorn", "gunicorn"}
 WRITERS = {
-    "cli": {"stdout", "stderr"},
-    "cli_common": {"stdout"},
-    "cli_ask": {"stdout"},
-    "cli_from": {"stderr"},
-    "cli_init": {"stderr"},
-    "cli_logs": {"stdout", "stderr"},
+    "cli.app": {"stdout", "stderr"},
+    "cli.common": {"stdout"},
+    "cli.ask": {"stdout"},
+    "cli.init_from": {"stderr"},
+    "cli.init": {"stderr"},
+    "cli.logs": {"stdout", "stderr"},
     "claude.statusline": {"stdout"},
     "claude.session": {"stderr"},  # what goes wrong; the output of `claude -p` is not ours
     "claude.ensure": {"stderr"},  # where `up` is to talk
-    "progress": {"stderr"},
+    "cli.progress": {"stderr"},
     "claude.key_helper": {"stdout", "stderr"},  # the key, for Claude Code alone
 }
 LONGEST = 400  # lines
@@ -271,7 +271,7 @@ def test_what_stands_before_the_clients_prompt_is_standard_library(name: str) ->
 
 def test_the_command_line_loads_nothing_heavy_before_a_command_is_known() -> None:
     """Each command imports what it uses."""
-    others = {module.partition(".")[0] for module in needed_at_start("cli")} - {"llmswitch"}
+    others = {module.partition(".")[0] for module in needed_at_start("cli.app")} - {"llmswitch"}
     assert others - set(sys.stdlib_module_names) == {"typer"}
 
 
@@ -309,13 +309,13 @@ def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None
         if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}
     ]
     beginning = {
-        "cli",
-        "cli_common",
-        "cli_init",
-        "cli_key",
-        "cli_logs",
-        "cli_service",
-        "cli_wrapper",
+        "cli.app",
+        "cli.common",
+        "cli.init",
+        "cli.key",
+        "cli.logs",
+        "cli.service",
+        "cli.wrapper",
         "claude.session",
         "claude.direct",
         "claude.key_helper",

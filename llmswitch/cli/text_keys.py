@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmswitch.cli.text import columns
 from llmswitch.gateway.key_renewal import Renewed
 from llmswitch.profile.keys import KEYRING
 from llmswitch.profile.model_lists import Answer
-from llmswitch.report import columns
 
 
 def kept(name: str, place: str, file: Path, wrong: str | None, page: str | None) -> list[str]:

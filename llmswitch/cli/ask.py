@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmswitch.cli_common import show
+from llmswitch.cli.common import show
 
 _ENDED = "the input has ended: the rest is taken as with --yes"
 

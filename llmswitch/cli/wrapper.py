@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from llmswitch.cli_common import (
+from llmswitch.cli.common import (
     BIN,
     JsonOption,
     ProfileOption,
@@ -78,8 +78,8 @@ def install_wrapper(
     as_json: JsonOption = False,
 ) -> None:
     """Write the command that starts Claude Code with every model of the profile."""
-    from llmswitch import report
     from llmswitch.claude import wrapper
+    from llmswitch.cli import text
 
     if direct:
         _install_direct(direct, name, folder, profile, as_json)
@@ -87,14 +87,14 @@ def install_wrapper(
     _, ref = chosen(profile)
     done = wrapper.install(ref, _USUAL if name is None else name, folder, os.environ)
     data = {"file": str(done.file), "did": done.did, "on_path": done.on_path}
-    show(report.installed(done), data, as_json)
+    show(text.installed(done), data, as_json)
 
 
 def _install_direct(
     provider: str, name: str | None, folder: Path, profile: str | None, as_json: bool
 ) -> None:
-    from llmswitch import report
     from llmswitch.claude import direct_menu, wrapper
+    from llmswitch.cli import text
 
     home = own_home()
     ref = find_profile_if_any(home, profile, os.environ)
@@ -114,7 +114,7 @@ def _install_direct(
         "key_set": key_set,
     }
     cure = drawn["cure"] if key_set is False else None
-    show(report.installed_direct(done, drawn["label"], models, cure), data, as_json)
+    show(text.installed_direct(done, drawn["label"], models, cure), data, as_json)
 
 
 @app.command("uninstall")
@@ -126,8 +126,8 @@ def uninstall_wrapper(
     as_json: JsonOption = False,
 ) -> None:
     """Take the command away again."""
-    from llmswitch import report
     from llmswitch.claude import wrapper
+    from llmswitch.cli import text
 
     called = _USUAL if name is None else name
     if direct and name is None:
@@ -136,16 +136,16 @@ def uninstall_wrapper(
         called = wrapper_name(direct, find_profile_if_any(own_home(), profile, os.environ))
     file = wrapper.uninstall(called, folder, direct)
     data = {"removed": str(file) if file else None}
-    show(report.uninstalled(file, called, folder), data, as_json)
+    show(text.uninstalled(file, called, folder), data, as_json)
 
 
 @app.command("list")
 def list_wrappers(folder: DirOption = BIN, as_json: JsonOption = False) -> None:
     """List the commands that llmswitch wrote, in the folder and on PATH."""
-    from llmswitch import report
     from llmswitch.claude import wrapper
+    from llmswitch.cli import text
 
     found = wrapper.list_installed(folder, os.environ)
     direct = {str(file): of.provider for file in found if (of := wrapper.direct_of(file))}
     data = {"wrappers": [str(file) for file in found], "direct": direct}
-    show(report.wrappers(found, direct), data, as_json)
+    show(text.wrappers(found, direct), data, as_json)

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from llmswitch.cli_common import JsonOption, ProfileOption, chosen, show
+from llmswitch.cli.common import JsonOption, ProfileOption, chosen, show
 
 app = typer.Typer(
     help="A gateway that systemd (on macOS: launchd) starts by itself.",
@@ -18,33 +18,33 @@ app = typer.Typer(
 @app.command("install")
 def install_service(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Have the port open from login on; the first request starts the gateway."""
-    from llmswitch import progress, report_service
+    from llmswitch.cli import progress, text_service
     from llmswitch.gateway import service
 
     home, ref = chosen(profile)
     with progress.shown() as tell:
         done = service.install(ref, home, os.environ, tell)
-    show(report_service.installed(done), report_service.installed_data(done), as_json)
+    show(text_service.installed(done), text_service.installed_data(done), as_json)
 
 
 @app.command("uninstall")
 def uninstall_service(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Stop the service and take its files away."""
-    from llmswitch import report_service
+    from llmswitch.cli import text_service
     from llmswitch.gateway import service
 
     home, ref = chosen(profile)
     gone = service.uninstall(ref, home, os.environ)
     data = {"removed": [str(file) for file in gone.files] if gone else []}
-    show(report_service.uninstalled(gone, ref.name), data, as_json)
+    show(text_service.uninstalled(gone, ref.name), data, as_json)
 
 
 @app.command("status")
 def service_status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Whether the service holds the port, runs the gateway, or has given up."""
-    from llmswitch import report_service
+    from llmswitch.cli import text_service
     from llmswitch.gateway import service
 
     home, ref = chosen(profile)
     found = service.status(ref, home, os.environ)
-    show(report_service.status(found), found, as_json)
+    show(text_service.status(found), found, as_json)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmswitch.cli_common import JsonOption, ProfileOption, chosen, confirm, show
+from llmswitch.cli.common import JsonOption, ProfileOption, chosen, confirm, show
 
 app = typer.Typer(rich_markup_mode=None)
 By = Literal["model", "provider", "day", "session", "client", "agent", "key"]

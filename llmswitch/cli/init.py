@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmswitch.cli_ask import Screen
-from llmswitch.cli_common import BIN, JsonOption, keys_here, own_home, places_here, show
-from llmswitch.cli_from import take
+from llmswitch.cli.ask import Screen
+from llmswitch.cli.common import BIN, JsonOption, keys_here, own_home, places_here, show
+from llmswitch.cli.init_from import take
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def init(
     A profile that is there is added to, never overwritten. LLMSWITCH_PROFILE names it, or a new
     one. --json asks nothing, like --yes; --from FILE is used on your word or with --yes.
     """
-    from llmswitch import report
+    from llmswitch.cli import text
 
     home = own_home()
     screen = Screen(asks=not (yes or as_json), silent=as_json)
@@ -57,7 +57,7 @@ def init(
     else:
         done, known = take(home, source, screen, yes=yes)
     if no_start:
-        screen.tell(report.init(done))
+        screen.tell(text.init(done))
         started: dict[str, Any] = {}
     else:
         started = _start(home, done, screen)
@@ -68,8 +68,8 @@ def init(
 
 def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     """Let the gateway run, write the wrapper, ask the doctor; what came of it, for --json."""
-    from llmswitch import progress, report, report_init
     from llmswitch.claude import wrapper
+    from llmswitch.cli import progress, text, text_init
     from llmswitch.doctor import checks
     from llmswitch.doctor.facts import Facts
     from llmswitch.gateway import lifecycle
@@ -77,7 +77,7 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     from llmswitch.render.menu import make_rows
     from llmswitch.render.plan import shown_path
 
-    screen.tell(report_init.written(done))
+    screen.tell(text_init.written(done))
     profile = load_profile(done.ref.file, shown_path(done.ref.file))
     held = Facts(os.environ, home, done.ref.argument, BIN.expanduser()).held
     rows = make_rows(profile, {*keys_here(home).names, *held})
@@ -86,15 +86,15 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     if usable:
         with progress.shown() as tell:
             outcome = lifecycle.up(done.ref, home, os.environ, tell, on_demand=True)
-        screen.tell(report.outcome_in_short(outcome))
+        screen.tell(text.outcome_in_short(outcome))
     made = wrapper.install(done.ref, _WRAPPER, BIN, os.environ)
-    screen.tell(report_init.installed(made))
+    screen.tell(text_init.installed(made))
     results = checks.examine(Facts(os.environ, home, done.ref.argument, BIN.expanduser()))
     if usable:
-        screen.tell(report_init.doctor(results))
-    screen.tell([*report_init.without_gateway(rows), *report_init.coming(made, rows)])
+        screen.tell(text_init.doctor(results))
+    screen.tell([*text_init.without_gateway(rows), *text_init.coming(made, rows)])
     return {
-        "gateway": report.outcome_data(outcome) if outcome else None,
+        "gateway": text.outcome_data(outcome) if outcome else None,
         "wrapper": {"file": str(made.file), "did": made.did, "on_path": made.on_path},
         "doctor": checks.worst(results),
     }
@@ -140,38 +140,38 @@ class _Guide:
 
     def run(self) -> Done:
         """Ask, then write. Ends the command where the user leaves it."""
-        from llmswitch import report_init
+        from llmswitch.cli import text_init
 
         try:
             chosen = self._ask()
         except (KeyboardInterrupt, EOFError) as stop:
-            sys.stderr.write(f"\n{report_init.NOTHING}\n")
+            sys.stderr.write(f"\n{text_init.NOTHING}\n")
             raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 1) from stop
         if chosen is None:
-            sys.stderr.write(f"{report_init.NOTHING}\n")
+            sys.stderr.write(f"{text_init.NOTHING}\n")
             raise typer.Exit(1)
         return self._write(chosen)
 
     def _ask(self) -> list[Candidate] | None:
         """The models to write; None to write nothing."""
-        from llmswitch import report_init
+        from llmswitch.cli import text_init
         from llmswitch.render.menu import make_rows
 
         variables = [name for names in self.found.keys.values() for name in names]
         places = places_here(self.home, variables)
-        self.screen.tell(report_init.found(self.found, self.providers, places, self.home.keys))
+        self.screen.tell(text_init.found(self.found, self.providers, places, self.home.keys))
         usable = bool(self.found.keys or self.found.servers or self.found.login)
         if self.profile and self.ref:
             rows = make_rows(self.profile, keys_here(self.home).names)
             usable = any(row.reason is None for row in rows)
-            self.screen.tell(report_init.second(self.ref.file, rows))
+            self.screen.tell(text_init.second(self.ref.file, rows))
             served = {row.provider.dialect for row in rows if row.reason is None}
             if self.found.login and "anthropic" not in served:
-                self.screen.tell(report_init.LOGIN_TOO)
+                self.screen.tell(text_init.LOGIN_TOO)
         if not usable and self.screen.asks:
             self._take_key()
         if self.ref and not any(one.marked for one in self._candidates()):
-            self.screen.tell([report_init.NOTHING_NEW])
+            self.screen.tell([text_init.NOTHING_NEW])
             return self._choose() if self.screen.asks else []
         return self._choose()
 
@@ -200,13 +200,13 @@ class _Guide:
 
     def _choose(self) -> list[Candidate] | None:
         """Show what will be written until it is what is wanted."""
-        from llmswitch import report_init
+        from llmswitch.cli import text_init
 
         chosen: list[Candidate] | None = None
         while True:
             there = self._candidates()
             taken = [one for one in there if one.marked] if chosen is None else chosen
-            for part in (report_init.models(there, taken), self._shown(taken)):
+            for part in (text_init.models(there, taken), self._shown(taken)):
                 self.screen.tell(["", *part] if part else [])
             self.screen.tell([""])
             answer = self._answer(there, taken)
@@ -222,13 +222,13 @@ class _Guide:
         self, there: Sequence[Candidate], taken: list[Candidate]
     ) -> list[Candidate] | str | None:
         """What is to be done: these models, a key (empty to ask for it), or None to leave it."""
-        from llmswitch import report_init
+        from llmswitch.cli import text_init
         from llmswitch.setup import compose
 
         while True:
             if self.screen.asks:
-                self.screen.tell(report_init.question(there, taken, self.ref is not None))
-            answer = self.screen.line(report_init.ANSWER)
+                self.screen.tell(text_init.question(there, taken, self.ref is not None))
+            answer = self.screen.line(text_init.ANSWER)
             word = (answer or "").lower()
             if answer and self._owner(answer):
                 self.screen.took("")
@@ -244,16 +244,16 @@ class _Guide:
                 return ""
             if named is not None:
                 return named
-            self.screen.tell(report_init.NO_SUCH)
+            self.screen.tell(text_init.NO_SUCH)
 
     def _shown(self, taken: Sequence[Candidate]) -> list[str]:
-        from llmswitch import report_init
+        from llmswitch.cli import text_init
         from llmswitch.profile import edit
 
         if self.ref:
             lines = [edit.entry(one.name, one.value) for one in taken]
-            return report_init.additions(self.ref.file, lines) if lines else []
-        return report_init.profile(*self._new(taken), taken)
+            return text_init.additions(self.ref.file, lines) if lines else []
+        return text_init.profile(*self._new(taken), taken)
 
     def _new(self, taken: Sequence[Candidate]) -> tuple[Path, str]:
         """The file of a new profile, and its text; a ready-made one's where no model is taken."""
@@ -272,16 +272,16 @@ class _Guide:
         return detect.free_port()
 
     def _write(self, chosen: Sequence[Candidate]) -> Done:
-        from llmswitch import report_init, report_keys
+        from llmswitch.cli import text_init, text_keys
         from llmswitch.profile import keys
         from llmswitch.setup import write
 
         for provider, key in self.pasted.items():
             name = self.providers[provider].key or ""
             place = keys.set_key(self.home, name, key)
-            self.screen.tell(report_init.kept(name, place, self.home.keys))
+            self.screen.tell(text_init.kept(name, place, self.home.keys))
             if places_here(self.home, [name])[name] == "environment":
-                self.screen.tell(report_keys.shadowed(name))
+                self.screen.tell(text_keys.shadowed(name))
         if self.ref:
             added = {one.name: one.value for one in chosen}
             return write.extend(self.home, self.ref, added, os.environ)
@@ -291,12 +291,12 @@ class _Guide:
 
     def _take_key(self, given: str = "") -> None:
         """Ask for a key, or take one that is given, until one is not refused, or none comes."""
-        from llmswitch import report_init
+        from llmswitch.cli import text_init
 
         key: str | None = given
         if not given:
-            self.screen.tell(["", *report_init.PASTE])
-            key = self.screen.secret(report_init.KEY)
+            self.screen.tell(["", *text_init.PASTE])
+            key = self.screen.secret(text_init.KEY)
         if key is None:
             return
         named = self._named(key)
@@ -304,16 +304,16 @@ class _Guide:
         if name is None:
             return
         if named or not key:
-            self.screen.tell(report_init.page_of(self.providers[name], name))
-            key = self.screen.secret(report_init.KEY)
+            self.screen.tell(text_init.page_of(self.providers[name], name))
+            key = self.screen.secret(text_init.KEY)
         while key:
             name = self._owner(key) or name
             if self._is_fit(name, key):
                 self.pasted[name] = key
                 if not any(one.provider == name for one in self._candidates()):
-                    self.screen.tell(report_init.no_models(self.providers[name], name))
+                    self.screen.tell(text_init.no_models(self.providers[name], name))
                 return
-            key = self.screen.secret(report_init.KEY)
+            key = self.screen.secret(text_init.KEY)
 
     @cached_property
     def _keyed(self) -> list[str]:
@@ -334,34 +334,34 @@ class _Guide:
 
     def _which(self) -> str | None:
         """Ask for a provider; None where none is named."""
-        from llmswitch import report_init
+        from llmswitch.cli import text_init
 
-        self.screen.tell(report_init.providers(self.providers, self._keyed))
+        self.screen.tell(text_init.providers(self.providers, self._keyed))
         numbers = {str(at): name for at, name in enumerate(self._keyed, 1)}
-        while answer := self.screen.line(report_init.WHOSE):
+        while answer := self.screen.line(text_init.WHOSE):
             name = numbers.get(answer) or self._named(answer)
             self.screen.took(answer if name else "")
             if name:
                 return name
-            self.screen.tell(report_init.NO_PROVIDER)
+            self.screen.tell(text_init.NO_PROVIDER)
         if answer is not None:
             self.screen.took("")
         return None
 
     def _is_fit(self, name: str, key: str) -> bool:
         """Whether a key can be one of a provider, which is asked, and says what came of it."""
-        from llmswitch import progress, report_init
+        from llmswitch.cli import progress, text_init
         from llmswitch.profile import keys, model_lists
 
         provider = self.providers[name]
         if wrong := next(keys.wrongs(key, provider), None):
-            self.screen.tell(report_init.wrong(wrong))
+            self.screen.tell(text_init.wrong(wrong))
             return False
         with progress.shown() as tell:
             tell(f"asking {provider.label or name}")
             answer = model_lists.check_key(provider, key)
             if answer.trouble is None and not answer.models:  # it was asked elsewhere
                 answer = answer._replace(models=model_lists.ask_models(provider, key).models)
-        self.screen.tell(report_init.checked(provider.label or name, answer))
+        self.screen.tell(text_init.checked(provider.label or name, answer))
         self.answers[name] = answer
         return not answer.refused

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmswitch.cli_common import (
+from llmswitch.cli.common import (
     JsonOption,
     ProfileOption,
     chosen_if_any,
@@ -31,7 +31,7 @@ WhichArgument = Annotated[
 @app.command("set")
 def set_(which: WhichArgument, profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Keep a key, which is typed unseen or comes from standard input."""
-    from llmswitch import report_keys
+    from llmswitch.cli import text_keys
     from llmswitch.profile import catalogue, keys
 
     home, loaded = chosen_if_any(profile)
@@ -41,15 +41,15 @@ def set_(which: WhichArgument, profile: ProfileOption = None, as_json: JsonOptio
     place = keys.set_key(home, name, key)
     beaten = places_here(home, [name])[name] == "environment"
     page = provider.key_page if provider else None
-    lines = report_keys.kept(name, place, home.keys, wrong, page)
-    lines += report_keys.shadowed(name) if beaten else []
+    lines = text_keys.kept(name, place, home.keys, wrong, page)
+    lines += text_keys.shadowed(name) if beaten else []
     show(lines, {"name": name, "place": place, "warning": wrong}, as_json)
 
 
 @app.command("list")
 def list_(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Where each key comes from: the environment, the keyring, the file, or nowhere."""
-    from llmswitch import report_keys
+    from llmswitch.cli import text_keys
     from llmswitch.profile import catalogue
     from llmswitch.profile.secrets import stored_keys
 
@@ -58,7 +58,7 @@ def list_(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     names = [*known, *sorted(stored_keys(home).names - known.keys())]
     places = places_here(home, names)
     rows = [{"name": name, "of": known.get(name, []), "place": places[name]} for name in names]
-    show(report_keys.listed(rows, home.keys), {"keys": rows}, as_json)
+    show(text_keys.listed(rows, home.keys), {"keys": rows}, as_json)
 
 
 @app.command()
@@ -66,13 +66,13 @@ def remove(
     which: WhichArgument, profile: ProfileOption = None, as_json: JsonOption = False
 ) -> None:
     """Forget a key that `key set` has kept."""
-    from llmswitch import report_keys
+    from llmswitch.cli import text_keys
     from llmswitch.profile import catalogue, keys
 
     home, loaded = chosen_if_any(profile)
     name, _ = catalogue.variable(loaded, which)
     place = keys.remove_key(home, name)
-    show(report_keys.removed(name, place, home.keys), {"name": name, "was": place}, as_json)
+    show(text_keys.removed(name, place, home.keys), {"name": name, "was": place}, as_json)
 
 
 @app.command()
@@ -82,22 +82,22 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Ask a provider whether it takes your key, by the cheapest request there is."""
-    from llmswitch import report_keys
+    from llmswitch.cli import text_keys
     from llmswitch.profile import catalogue
 
     home, loaded = chosen_if_any(profile)
     answers = catalogue.check_keys(loaded, opened_keys(home), provider)
-    show(report_keys.checked(answers, provider), report_keys.checked_data(answers), as_json)
+    show(text_keys.checked(answers, provider), text_keys.checked_data(answers), as_json)
     raise typer.Exit(any(answer.trouble for answer in answers.values()))
 
 
 @app.command("renew-gateway")
 def renew_gateway(as_json: JsonOption = False) -> None:
     """Make a new key for the gateway itself; the old one opens nothing any more."""
-    from llmswitch import progress, report_keys
+    from llmswitch.cli import progress, text_keys
     from llmswitch.gateway import key_renewal
 
     with progress.shown() as tell:
         done = key_renewal.renew(own_home(), os.environ, tell)
-    show(report_keys.renewed(done), report_keys.renewed_data(done), as_json)
+    show(text_keys.renewed(done), text_keys.renewed_data(done), as_json)
     raise typer.Exit(bool(done.failed))

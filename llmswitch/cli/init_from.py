@@ -13,7 +13,7 @@ import typer
 from llmswitch.errors import LlmswitchError
 
 if TYPE_CHECKING:
-    from llmswitch.cli_ask import Screen
+    from llmswitch.cli.ask import Screen
     from llmswitch.paths import Home
     from llmswitch.setup.write import Done
 
@@ -22,7 +22,7 @@ def take(home: Home, wanted: str, screen: Screen, *, yes: bool) -> tuple[Done, d
     """Make a profile of the user's from a ready-made one, or from a file; with what is to be known
     of a file for --json. One that is there already is neither asked about nor changed.
     """
-    from llmswitch import report_init
+    from llmswitch.cli import text_init
     from llmswitch.profile import trust
     from llmswitch.setup import write
 
@@ -31,7 +31,7 @@ def take(home: Home, wanted: str, screen: Screen, *, yes: bool) -> tuple[Done, d
         return write.copy(home, source), {}
     found = trust.look(source.profile)
     if not write.is_there(home, source):
-        screen.tell(report_init.of_a_file(wanted, trust.lines(found)))
+        screen.tell(text_init.of_a_file(wanted, trust.lines(found)))
         if not yes:
             _confirm(source.name, wanted, asks=screen.asks)
     return write.copy(home, source), {"trust": trust.data(found)}
@@ -39,7 +39,7 @@ def take(home: Home, wanted: str, screen: Screen, *, yes: bool) -> tuple[Done, d
 
 def _confirm(name: str, wanted: str, *, asks: bool) -> None:
     """Ask; without anybody to answer that is a mistake."""
-    from llmswitch import report_init
+    from llmswitch.cli import text_init
 
     if not (asks and sys.stdin and sys.stdin.isatty()):
         why = "stdin is not a terminal" if asks else "--json asks nothing"
@@ -47,6 +47,6 @@ def _confirm(name: str, wanted: str, *, asks: bool) -> None:
             f"{wanted} is used only when you say so, and {why}",
             f"llmswitch init --from {shlex.quote(wanted)} --yes",
         )
-    if not typer.confirm(report_init.use(name)):
-        sys.stderr.write(f"{report_init.NOTHING}\n")
+    if not typer.confirm(text_init.use(name)):
+        sys.stderr.write(f"{text_init.NOTHING}\n")
         raise typer.Exit(1)

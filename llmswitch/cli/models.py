@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmswitch.cli_common import (
+from llmswitch.cli.common import (
     JsonOption,
     ProfileOption,
     chosen,
@@ -23,12 +23,12 @@ ProviderOption = Annotated[str | None, typer.Option("--provider", help="Of this 
 
 def providers(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """The providers that are known, and whether their keys are set."""
-    from llmswitch import report_models
+    from llmswitch.cli import text_models
     from llmswitch.profile import catalogue, model_lists
 
     home, loaded = chosen_if_any(profile)
     rows = catalogue.provider_rows(loaded, keys_here(home).names, model_lists.known(home))
-    show(report_models.providers(rows), {"providers": rows}, as_json)
+    show(text_models.providers(rows), {"providers": rows}, as_json)
 
 
 @app.callback(invoke_without_command=True)
@@ -46,19 +46,19 @@ def models(
     """The models that are known: context, price, whether the key is set, what the profile has."""
     if context.invoked_subcommand:
         return
-    from llmswitch import report_models
+    from llmswitch.cli import text_models
     from llmswitch.profile import catalogue, model_lists
 
     home, loaded = chosen_if_any(profile)
     if ask:
         answers = catalogue.ask(loaded, opened_keys(home), provider)
         model_lists.remember(home, answers, time.strftime("%Y-%m-%d"))
-        show(report_models.refreshed(answers), report_models.refreshed_data(answers), as_json)
+        show(text_models.refreshed(answers), text_models.refreshed_data(answers), as_json)
         raise typer.Exit(all(answer.trouble for answer in answers.values()))
     rows = catalogue.model_rows(
         loaded, keys_here(home).names, model_lists.known(home), provider, search
     )
-    show(report_models.models(rows), {"models": rows}, as_json)
+    show(text_models.models(rows), {"models": rows}, as_json)
 
 
 @app.command()
@@ -69,7 +69,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add a model to the profile; the rest of the file stays as it is, to the byte."""
-    from llmswitch import report_models
+    from llmswitch.cli import text_models
     from llmswitch.profile import catalogue, edit, model_lists
     from llmswitch.profile.load import load_profile
     from llmswitch.render.plan import shown_path
@@ -82,7 +82,7 @@ def add(
     loaded = load_profile(ref.file, shown)
     row = catalogue.model_row(loaded, keys_here(home).names, said, called)
     page = loaded.provider_of(loaded.models[called]).key_page
-    lines = report_models.added(row, called, shown, done, known, page)
+    lines = text_models.added(row, called, shown, done, known, page)
     show(lines, {"name": called, "added": done, **row}, as_json)
 
 

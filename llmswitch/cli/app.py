@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from llmswitch import (
-    __version__,
-    cli_budget,
-    cli_init,
-    cli_key,
-    cli_logs,
-    cli_models,
-    cli_service,
-    cli_usage,
-    cli_wrapper,
-)
-from llmswitch.cli_clients import client_app
-from llmswitch.cli_common import (
+from llmswitch import __version__
+from llmswitch.cli import budget, init, key, logs, models, service, usage, wrapper
+from llmswitch.cli.clients import client_app
+from llmswitch.cli.common import (
     BIN,
     JsonOption,
     ProfileOption,
@@ -31,7 +22,7 @@ from llmswitch.cli_common import (
     keys_here,
     show,
 )
-from llmswitch.cli_wrapper import DirOption
+from llmswitch.cli.wrapper import DirOption
 from llmswitch.errors import LlmswitchError, of_file
 from llmswitch.paths import find_home, find_run
 
@@ -53,14 +44,14 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(cli_init.init)
-app.add_typer(cli_wrapper.app, name="wrapper")
-app.add_typer(cli_budget.app, name="budget")
-app.add_typer(cli_usage.app, name="usage")
+app.command()(init.init)
+app.add_typer(wrapper.app, name="wrapper")
+app.add_typer(budget.app, name="budget")
+app.add_typer(usage.app, name="usage")
 app.add_typer(client_app, name="client")
-app.add_typer(cli_models.app, name="models")
-app.add_typer(cli_key.app, name="key")
-app.add_typer(cli_service.app, name="service")
+app.add_typer(models.app, name="models")
+app.add_typer(key.app, name="key")
+app.add_typer(service.app, name="service")
 
 _COMPLETE = "_LLMSWITCH_COMPLETE"  # by which a shell asks for completions
 
@@ -88,7 +79,7 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a profile: every mistake at once, with its line; then what to know of it."""
-    from llmswitch import report
+    from llmswitch.cli import text
     from llmswitch.profile import trust
     from llmswitch.profile.load import load_profile
     from llmswitch.render import advice, plan
@@ -100,18 +91,18 @@ def validate(
     found = trust.look(loaded)
     data = {"profile": ref.name, "valid": True, "notes": notes, "trust": trust.data(found)}
     shown = plan.shown_path(ref.file)
-    show(report.valid(shown, len(loaded.models), notes, trust.lines(found)), data, as_json)
+    show(text.valid(shown, len(loaded.models), notes, trust.lines(found)), data, as_json)
 
 
 @app.command()
 def render(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Print what would be written, and write nothing."""
-    from llmswitch import report
     from llmswitch.claude import rendered_files
+    from llmswitch.cli import text
 
     _, ref = chosen(profile)
     rendered = rendered_files.rendered(ref, os.environ)
-    show(report.files(rendered), {"files": rendered}, as_json)
+    show(text.files(rendered), {"files": rendered}, as_json)
 
 
 @app.command()
@@ -129,8 +120,8 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Make the gateway run with the profile as it stands: start it, or reload it."""
-    from llmswitch import progress, report
     from llmswitch.claude import login
+    from llmswitch.cli import progress, text
     from llmswitch.gateway import lifecycle
 
     home, ref = chosen(profile)
@@ -140,24 +131,24 @@ def up(
         done = lifecycle.up(
             ref, home, os.environ, tell, on_demand=on_demand, at_once=at_once, verbose=verbose
         )
-    lines = report.outcome_in_short(done) if quiet else report.outcome(done)
+    lines = text.outcome_in_short(done) if quiet else text.outcome(done)
     notes = login.notes(done.state.clients, os.environ)
     if verbose:
-        notes = [*report.not_verbose(done), *notes]
-    show([*lines, *notes], report.outcome_data(done), as_json)
+        notes = [*text.not_verbose(done), *notes]
+    show([*lines, *notes], text.outcome_data(done), as_json)
 
 
 @app.command()
 def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Stop the gateway; open requests are given time to finish."""
-    from llmswitch import progress, report
+    from llmswitch.cli import progress, text
     from llmswitch.gateway import service
 
     home = find_home(os.environ)
     ref = find_run(home, profile, os.environ)
     with progress.shown() as tell:
         stopped = service.stop(ref, home, os.environ, tell)
-    show(report.stopped(stopped), {"stopped": stopped is not None}, as_json)
+    show(text.stopped(stopped), {"stopped": stopped is not None}, as_json)
 
 
 @app.command()
@@ -165,27 +156,27 @@ def restart(
     profile: ProfileOption = None, verbose: VerboseOption = False, as_json: JsonOption = False
 ) -> None:
     """Stop the gateway and start it anew, with the keys that are set now."""
-    from llmswitch import progress, report
+    from llmswitch.cli import progress, text
     from llmswitch.gateway import lifecycle
 
     home, ref = chosen(profile)
     with progress.shown() as tell:
         done = lifecycle.restart(ref, home, os.environ, tell, verbose=verbose)
-    show(report.outcome(done), report.outcome_data(done), as_json)
+    show(text.outcome(done), text.outcome_data(done), as_json)
 
 
 @app.command()
 def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Whether the gateway runs, whether it is up to date, and which models it serves."""
-    from llmswitch import report_status
+    from llmswitch.cli import text_status
     from llmswitch.gateway.status import find
 
     home, ref = chosen(profile)
     found = find(ref, home, os.environ, time.time())
-    show(report_status.status(found), found, as_json)
+    show(text_status.status(found), found, as_json)
 
 
-app.command()(cli_logs.logs)
+app.command()(logs.logs)
 
 
 @app.command()
@@ -207,7 +198,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Find what is wrong, and how to cure it. Asks nothing beyond this machine but with --live."""
-    from llmswitch import report
+    from llmswitch.cli import text
     from llmswitch.doctor import checks, issue_report
     from llmswitch.doctor.facts import Facts
 
@@ -217,7 +208,7 @@ def doctor(
     if models or client or yes:
         raise typer.BadParameter("MODEL, --client and --yes go with --live")
     results = checks.examine(facts)
-    lines = [issue_report.case(facts, results)] if to_post else report.doctor(results)
+    lines = [issue_report.case(facts, results)] if to_post else text.doctor(results)
     show(lines, checks.data(results, facts), as_json)
     raise typer.Exit(checks.worst(results) == "error")
 
@@ -225,7 +216,7 @@ def doctor(
 def _ask_models(
     facts: Facts, models: Sequence[str], client: bool, yes: bool, as_json: bool
 ) -> NoReturn:
-    from llmswitch import progress, report
+    from llmswitch.cli import progress, text
     from llmswitch.doctor import live, probe
 
     prepared = live.prepare(facts, models, client)
@@ -233,7 +224,7 @@ def _ask_models(
         confirm(prepared.question)
     with progress.shown() as tell:
         results = live.ask(prepared, tell)
-    show(report.matrix(results), probe.data(results), as_json)
+    show(text.matrix(results), probe.data(results), as_json)
     raise typer.Exit(live.failed(results))
 
 
@@ -277,16 +268,16 @@ def statusline(profile: ProfileOption = None) -> None:
 @app.command("try")
 def try_demo(as_json: JsonOption = False) -> None:
     """Try it without keys and without a network: two offline models, then gone again."""
-    from llmswitch import progress, report
+    from llmswitch.cli import progress, text
     from llmswitch.setup import demo
 
     with progress.shown() as tell, demo.demo_gateway(os.environ, tell) as (state, key):
         answers = [demo.ask(state, key, row) for row in state.models]
     data = {"models": state.models, "answers": [answer._asdict() for answer in answers]}
-    show(report.demo(state, answers), data, as_json)
+    show(text.demo(state, answers), data, as_json)
 
 
-app.command("providers")(cli_models.providers)
+app.command("providers")(models.providers)
 
 
 @app.command()
@@ -298,7 +289,7 @@ def uninstall(
     as_json: JsonOption = False,
 ) -> None:
     """Take away everything that llmswitch ever wrote; asks about usage, profiles and keys."""
-    from llmswitch import progress, report
+    from llmswitch.cli import progress, text
     from llmswitch.setup import uninstall
 
     home = find_home(os.environ)
@@ -316,7 +307,7 @@ def uninstall(
     )
     with progress.shown() as tell:
         gone = uninstall.take_away(home, found, choice, os.environ, tell)
-    show(report.gone(gone), gone._asdict(), as_json)
+    show(text.gone(gone), gone._asdict(), as_json)
 
 
 @app.command()

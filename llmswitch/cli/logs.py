@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from llmswitch.cli_common import ProfileOption, chosen
+from llmswitch.cli.common import ProfileOption, chosen
 
 
 def logs(

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmswitch.budgets import Account, dollars
+from llmswitch.cli.text import columns, models
 from llmswitch.gateway.lease import goes
-from llmswitch.report import columns, models
 
 _BAR = 20  # characters
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmswitch.cli.text import columns
 from llmswitch.profile.model_lists import Answer
 from llmswitch.profile.schema import Price
 from llmswitch.render.menu import format_context, format_price
-from llmswitch.report import columns
 
 # Where there is no key.
 _OPENED_BY = {"key": "needs none", "subscription": "your Claude login"}

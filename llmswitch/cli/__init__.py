@@ -1,0 +1,1 @@
+"""The commands, a file for each noun: read the options, call one function, print."""
