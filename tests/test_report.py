@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from llmswitch.cli import text, text_status
+from llmswitch.columns import columns
 from llmswitch.paths import ProfileRef
 from llmswitch.setup.write import Done
 
@@ -45,7 +46,7 @@ STATE = stand_in(url="http://127.0.0.1:4000", pid=4711, models=ROWS, roles={"def
 
 def test_columns_are_as_wide_as_they_need_to_be() -> None:
     """No white space at the end of a line."""
-    assert text.columns([("a", "b", "c"), ("long", "", "")]) == ["a     b  c", "long"]
+    assert columns([("a", "b", "c"), ("long", "", "")]) == ["a     b  c", "long"]
 
 
 def test_the_models_are_a_table_that_says_who_is_left_out_and_why() -> None:

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "llmswitch"
 # From the ground up: a module imports only from layers below its own.
 LAYERS = [
-    ["errors"],
+    ["errors", "columns"],
     [
         "profile.yaml_lines",
         "health",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmswitch.budgets import dollars
+from llmswitch.columns import columns
 
 if TYPE_CHECKING:
     from llmswitch.claude.wrapper import Installed
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
     from llmswitch.setup.demo import Answer
     from llmswitch.setup.uninstall import Gone
     from llmswitch.setup.write import Done
-
-
-def columns(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Cells under each other, as wide as they need to be."""
-    widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
 
 
 def models(rows: Sequence[dict[str, Any]], default: str | None) -> list[str]:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from llmswitch.claude.wrapper import Installed
 from llmswitch.cli import text
+from llmswitch.columns import columns
 from llmswitch.doctor.checks import Result
 from llmswitch.profile.keys import KEYRING, Place
 from llmswitch.profile.model_lists import Answer
@@ -86,7 +87,7 @@ def providers(known: Mapping[str, Provider], names: Sequence[str]) -> list[str]:
         (f"{at:2}", _label(known, name), known[name].key_page or "-")
         for at, name in enumerate(names, 1)
     ]
-    return text.columns(cells)
+    return columns(cells)
 
 
 def page_of(provider: Provider, name: str) -> list[str]:
@@ -126,7 +127,7 @@ def models(there: Sequence[Candidate], chosen: Collection[Candidate]) -> list[st
         price = "subscription" if one.by_login else price
         mark = "*" if one in chosen else ""
         cells.append((f"{at:2}", mark, one.name, one.target, context, price))
-    return text.columns(cells)
+    return columns(cells)
 
 
 def profile(file: Path, text: str, taken: Sequence[Candidate]) -> list[str]:
@@ -224,5 +225,5 @@ def coming(done: Installed, rows: Sequence[Row]) -> list[str]:
         wanted = {row.missing[0]: row.provider.key_page for row in rows}
         keys = [(f"llmswitch key set {name}", page or "") for name, page in wanted.items()]
         told = [*((key, f"with a key from {page}") for key, page in keys), *told]
-    shown_lines = text.columns(told)
+    shown_lines = columns(told)
     return lines + [f"{'next:' if not at else '':7}{line}" for at, line in enumerate(shown_lines)]

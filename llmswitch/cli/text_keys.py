@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmswitch.cli.text import columns
+from llmswitch.columns import columns
 from llmswitch.gateway.key_renewal import Renewed
 from llmswitch.profile.keys import KEYRING
 from llmswitch.profile.model_lists import Answer

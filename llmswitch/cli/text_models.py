@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmswitch.cli.text import columns
+from llmswitch.columns import columns
 from llmswitch.profile.model_lists import Answer
 from llmswitch.profile.schema import Price
 from llmswitch.render.menu import format_context, format_price

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmswitch.budgets import Account, dollars
-from llmswitch.cli.text import columns, models
+from llmswitch.cli.text import models
+from llmswitch.columns import columns
 from llmswitch.gateway.lease import goes
 
 _BAR = 20  # characters

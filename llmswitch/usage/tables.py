@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmswitch.cli.text import columns
+from llmswitch.columns import columns
 from llmswitch.usage.summary import Group, Period, Usage, never_cached
 
 if TYPE_CHECKING:
