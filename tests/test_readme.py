@@ -20,11 +20,11 @@ from llmswitch.profile.providers import catalogue_data
 from llmswitch.request_line import Request, formatted
 from tests.clients import make_home, newest
 from tests.conftest import CHECKOUT, User, free_port
+from tests.engine.test_ledger import ROW
 from tests.internet import Internet, Strict
 from tests.newcomer import KEY, MODELS, Newcomer, newcomer, plain
 from tests.terminal import Terminal, type_command
-from tests.test_ledger import ROW
-from tests.test_usage import FAILED, PLAIN, write
+from tests.usage.test_summary import FAILED, PLAIN, write
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"<!-- (shows|checked): (.*?) -->\n```\w*\n(.*?)```", re.DOTALL)
@@ -101,7 +101,7 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "llmswitch client list",
         "llmswitch logs --model sonnet",
         "llmswitch doctor",
-        "llmswitch doctor --live glm-4.7 glm-4.5 --yes",  # held by test_live.py
+        "llmswitch doctor --live glm-4.7 glm-4.5 --yes",  # held by tests/doctor/test_live.py
         "llmswitch budget status",
         "llmswitch usage --since 2026-11-02 --until 2026-11-06",
     }

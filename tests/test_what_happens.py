@@ -3,61 +3,68 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import CHECKOUT
 
 HELD = {
-    "a key is not set": "test_gateway_trouble::test_missing_key_leaves_the_model_out",
+    "a key is not set": "gateway/test_trouble::test_missing_key_leaves_the_model_out",
     "the profile has mistakes, or is deleted": (
-        "test_break_files::test_a_file_that_is_lost_while_it_runs"
+        "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs"
     ),
-    "the port is taken": "test_gateway_trouble::test_busy_port",
-    "you edit the profile and run `up`": "test_reload::test_no_request_is_lost",
-    "the new configuration does not start": "test_reload::test_configuration_that_does_not_start",
-    "LiteLLM's process is killed": "test_reload::test_killed_worker",
+    "the port is taken": "gateway/test_trouble::test_busy_port",
+    "you edit the profile and run `up`": "gateway/test_reload::test_no_request_is_lost",
+    "the new configuration does not start": (
+        "gateway/test_reload::test_configuration_that_does_not_start"
+    ),
+    "LiteLLM's process is killed": "gateway/test_reload::test_killed_worker",
     "it is killed three times within 30 seconds, with no reload between": (
-        "test_crash_loop::test_a_crash_loop_stops_the_gateway"
+        "gateway/test_crash_loop::test_a_crash_loop_stops_the_gateway"
     ),
     "the process that holds the port is killed": (
-        "test_break_machine::test_a_master_that_is_killed"
+        "gateway/test_break_machine::test_a_master_that_is_killed"
     ),
-    "the gateway hangs (is stopped)": "test_break_machine::test_a_gateway_that_hangs",
-    "the machine sleeps": "test_break_machine::test_a_machine_that_sleeps",
-    "it runs out of file descriptors": "test_break_machine::test_no_descriptors_left",
-    "the clock jumps by a day": "test_break_machine::test_a_clock_that_jumps",
-    "an upstream fails before its first byte": "test_faults::test_one_key_of_two",
-    "an upstream breaks off a stream": "test_fault_upstreams::test_what_comes_of_it",
+    "the gateway hangs (is stopped)": "gateway/test_break_machine::test_a_gateway_that_hangs",
+    "the machine sleeps": "gateway/test_break_machine::test_a_machine_that_sleeps",
+    "it runs out of file descriptors": "gateway/test_break_machine::test_no_descriptors_left",
+    "the clock jumps by a day": "gateway/test_break_machine::test_a_clock_that_jumps",
+    "an upstream fails before its first byte": "engine/test_faults::test_one_key_of_two",
+    "an upstream breaks off a stream": "engine/test_fault_upstreams::test_what_comes_of_it",
     "an upstream answers with a web page, nothing, or a status that HTTP does not have": (
-        "test_fault_upstreams::test_what_comes_of_it"
+        "engine/test_fault_upstreams::test_what_comes_of_it"
     ),
-    "an upstream's answer is longer than 64 MB": "test_fault_upstreams::test_what_comes_of_it",
+    "an upstream's answer is longer than 64 MB": (
+        "engine/test_fault_upstreams::test_what_comes_of_it"
+    ),
     "a budget is spent": (
-        "test_budgets::test_the_first_request_over_a_budget_is_refused_until_its_period_ends"
+        "engine/test_budgets::test_the_first_request_over_a_budget_is_refused_until_its_period_ends"
     ),
     "the ledger cannot be written (full disk, damaged file)": (
-        "test_break_machine::test_a_full_disk"
+        "gateway/test_break_machine::test_a_full_disk"
     ),
-    "the disk is full": "test_break_machine::test_a_full_disk",
+    "the disk is full": "gateway/test_break_machine::test_a_full_disk",
     "its state, configuration or folder `workers/` is deleted or spoilt": (
-        "test_break_files::test_a_file_that_is_lost_while_it_runs"
+        "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs"
     ),
-    "`keys.json` is spoilt": "test_break_files::test_a_file_that_is_lost_while_it_runs",
-    "the ledger's file is deleted": "test_break_files::test_a_file_that_is_lost_while_it_runs",
-    "you ask for a name that is not in the profile": "test_auth::test_unknown_model",
-    "the last session ends": "test_on_demand::test_it_goes_after_the_last_session",
-    "the wrapper is killed": "test_on_demand::test_a_session_that_crashed_does_not_keep_it",
+    "`keys.json` is spoilt": "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs",
+    "the ledger's file is deleted": (
+        "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs"
+    ),
+    "you ask for a name that is not in the profile": "engine/test_auth::test_unknown_model",
+    "the last session ends": "gateway/test_on_demand::test_it_goes_after_the_last_session",
+    "the wrapper is killed": "gateway/test_on_demand::test_a_session_that_crashed_does_not_keep_it",
     "you run `claude-multi` while the gateway goes": (
-        "test_on_demand::test_a_session_in_the_moment_of_going"
+        "gateway/test_on_demand::test_a_session_in_the_moment_of_going"
     ),
-    "`claude-multi` finds no gateway": "test_on_demand::test_the_next_start_is_not_waited_for",
+    "`claude-multi` finds no gateway": (
+        "gateway/test_on_demand::test_the_next_start_is_not_waited_for"
+    ),
     "a gateway that was not waited for does not start": (
-        "test_on_demand::test_a_start_that_fails_behind_the_clients_back"
+        "gateway/test_on_demand::test_a_start_that_fails_behind_the_clients_back"
     ),
-    "Ctrl-C during `up`": "test_gateway_trouble::test_interrupted",
-    "two `up` at once": "test_gateway_trouble::test_two_at_once",
+    "Ctrl-C during `up`": "gateway/test_trouble::test_interrupted",
+    "two `up` at once": "gateway/test_trouble::test_two_at_once",
 }
 
 
@@ -79,5 +86,5 @@ def test_every_fault_of_the_readme_has_its_test() -> None:
 def test_the_test_is_there(name: str) -> None:
     """By that name, in that file."""
     file, _, function = name.partition("::")
-    tree = ast.parse(Path(__file__).with_name(f"{file}.py").read_bytes())
+    tree = ast.parse((CHECKOUT / "tests" / f"{file}.py").read_bytes())
     assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

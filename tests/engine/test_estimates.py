@@ -12,7 +12,7 @@ from llmswitch.budgets import Budget
 from llmswitch.engine.estimates import ANSWERS, GUESS, Estimates, prompt_tokens
 from llmswitch.engine.spending import Open, Spending
 from llmswitch.ledger import insert, open_to_write
-from tests.test_ledger import ROW
+from tests.engine.test_ledger import ROW
 
 # USD per million tokens: 2 of the prompt, 10 of the answer.
 INFO = {"input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5, "llmswitch_provider": "zai"}

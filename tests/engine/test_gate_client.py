@@ -15,12 +15,12 @@ import pytest
 
 from llmswitch.render.claude_settings import plain_name
 from tests import clients
+from tests.claude.test_client_tools import PROVIDERS
 from tests.engine import mcp_server
 from tests.engine.gate_scene import Scene, open_scene
 from tests.pass_through import Passed
 from tests.seat import Seat, ask, leave, switch, take_seat
 from tests.terminal import type_command
-from tests.test_client_tools import PROVIDERS
 from tests.upstream import Behaviour, Request, Tool
 
 pytestmark = [pytest.mark.xdist_group("client-gate"), pytest.mark.timeout(900)]

@@ -18,7 +18,7 @@ from llmswitch.engine.request import RequestContext
 from llmswitch.engine.spending import Open, Spending
 from llmswitch.engine.streams import Observer
 from llmswitch.ledger import NO_CLIENT, Try
-from tests.test_ledger import ROW
+from tests.engine.test_ledger import ROW
 
 DEPLOYMENT = "id-of-a-deployment"
 INFO = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}

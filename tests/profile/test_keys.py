@@ -14,9 +14,9 @@ import pytest
 
 from tests.conftest import CHECKOUT, Mission, User, start_mission
 from tests.gateways import Gateway
+from tests.profile.test_models import lists
 from tests.shell import take_shell
 from tests.terminal import Terminal
-from tests.test_models import lists
 from tests.upstream import Behaviour
 
 pytestmark = [pytest.mark.xdist_group("keys"), pytest.mark.timeout(300)]

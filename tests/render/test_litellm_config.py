@@ -3,7 +3,7 @@
 The golden files in tests/golden/ hold everything that is generated for each ready-made profile.
 After a change that is meant, write them anew and read the difference:
 
-    REWRITE_GOLDEN=1 python -m pytest tests/test_render.py && git diff tests/golden
+    REWRITE_GOLDEN=1 python -m pytest tests/render/test_litellm_config.py && git diff tests/golden
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from llmswitch.render.litellm_config import (
 )
 from llmswitch.render.menu import make_menu
 from llmswitch.render.plan import draw
+from tests.conftest import CHECKOUT
 
 CALLBACKS = [
     "llmswitch.engine.provider_errors.provider_errors",
@@ -45,7 +46,7 @@ CALLBACKS = [
     "llmswitch.engine.key_rotation.failures",
     "llmswitch.engine.openai_routes.routes",
 ]
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = CHECKOUT / "tests" / "golden"
 PROFILES = sorted(file.stem for file in data_folder("profiles").glob("*.yaml"))
 VALUES = {
     "ANTHROPIC_API_KEY": "sk-ant-GOLD1",

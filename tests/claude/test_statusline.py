@@ -16,8 +16,8 @@ import pytest
 from llmswitch.ledger import insert, open_to_write
 from tests import clients
 from tests.conftest import Mission, start_mission
+from tests.engine.test_ledger import ROW
 from tests.seat import ask, take_seat
-from tests.test_ledger import ROW
 
 pytestmark = [pytest.mark.xdist_group("statusline"), pytest.mark.timeout(300)]
 

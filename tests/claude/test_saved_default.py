@@ -16,6 +16,7 @@ import pytest
 
 from llmswitch.claude import saved_default
 from llmswitch.claude.saved_default import After, Before
+from tests.conftest import CHECKOUT
 
 NAMES = {"opus", "sonnet", "glm-4.7"}
 ODD = '{\t"zeta" : 1,\n  "model": "mine",   "ü": "\\u00e9", "n": 1.0 }\n\n'
@@ -220,8 +221,9 @@ def other(file: Path, records: Path) -> Iterator[Callable[[str], str]]:
     script = """
 import sys
 from pathlib import Path
+from tests.conftest import CHECKOUT
 from llmswitch import saved_default
-from tests.test_saved_default import NAMES, client_saves
+from tests.claude.test_saved_default import NAMES, client_saves
 file, records = map(Path, sys.argv[1:])
 before = saved_default.note(file, records, NAMES)
 print(before.left, flush=True)
@@ -234,13 +236,12 @@ for line in sys.stdin:
         break
     print("done", flush=True)
 """
-    root = Path(__file__).parent.parent
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(file), str(records)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=root,
+        cwd=CHECKOUT,
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -14,7 +14,7 @@ from llmswitch import ledger
 from llmswitch.usage import prune
 from tests.conftest import CHECKOUT, User
 from tests.terminal import Terminal
-from tests.test_usage import DAY, PLAIN, used, write
+from tests.usage.test_summary import DAY, PLAIN, used, write
 
 
 def rows(file: Path) -> list[str]:
@@ -99,7 +99,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from llmswitch import ledger
-from tests.test_usage import PLAIN
+from tests.usage.test_summary import PLAIN
 connection = ledger.open_to_write(Path(sys.argv[1]))
 connection.execute("PRAGMA busy_timeout = 1000")
 print("writing", flush=True)

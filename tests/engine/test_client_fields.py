@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from llmswitch.ledger import Try
+from tests.engine.test_ledger import count, settled
 from tests.gateways import KEYS, Gateway, Lab, open_lab, wait_for
-from tests.test_ledger import count, settled
 from tests.upstream import Behaviour, FakeUpstream, Usage
 
 pytestmark = [

@@ -14,9 +14,9 @@ from llmswitch.profile.providers import catalogue_data
 from tests import clients
 from tests.conftest import Mission, free_port, make_user
 from tests.gateways import NO_WAY_OUT, Gateway
+from tests.profile.test_catalogue import PROVIDERS
 from tests.seat import ask, choose, leave, open_menu, take_seat
 from tests.terminal import MenuRow, Terminal, menu_rows
-from tests.test_catalogue import PROVIDERS
 from tests.upstream import FakeUpstream
 
 pytestmark = [pytest.mark.xdist_group("client-forty"), pytest.mark.timeout(600)]

@@ -299,7 +299,7 @@ FULL = """
 import resource, sys, time
 from pathlib import Path
 from llmswitch.engine.ledger_writer import Writer
-from tests.test_ledger import ROW, count
+from tests.engine.test_ledger import ROW, count
 file = Path(sys.argv[1])
 writer = Writer(file)
 writer.start()

@@ -20,7 +20,7 @@ import pytest
 from llmswitch.usage import summary
 from llmswitch.usage.page import render
 from tests.conftest import User
-from tests.test_usage import ALWAYS, DAY, DAY_OF_WORK, HOSTILE, NOON, PLAIN, used, write
+from tests.usage.test_summary import ALWAYS, DAY, DAY_OF_WORK, HOSTILE, NOON, PLAIN, used, write
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None

@@ -3,7 +3,7 @@ generated says what the profile says, and nothing else.
 
 The suite tries the same few examples each time. To look for new ones, as long as you like:
 
-    LLMSWITCH_FUZZ=5000 .venv/bin/pytest --no-cov --timeout 0 tests/test_fuzz.py
+    LLMSWITCH_FUZZ=5000 .venv/bin/pytest --no-cov --timeout 0 tests/profile/test_fuzz.py
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ from tests import clients
 from tests.conftest import User, make_user
 from tests.fake_claude import Seen, install
 from tests.gateways import AUTHENTICATION, wait_for
+from tests.profile.test_catalogue import key_of, model_of, path_of
+from tests.profile.test_keys import RING
 from tests.seat import Seat, choose, conversation, files_below, leave, open_menu, switch
+from tests.setup.test_hostile_home import SECRETS, elsewhere, make_hostile
 from tests.terminal import INPUT_BOX, Terminal, type_command
-from tests.test_catalogue import key_of, model_of, path_of
-from tests.test_hostile_home import SECRETS, elsewhere, make_hostile
-from tests.test_keys import RING
 from tests.upstream import Behaviour, FakeUpstream, Request, Tool
 
 pytestmark = [pytest.mark.xdist_group("direct"), pytest.mark.timeout(600)]

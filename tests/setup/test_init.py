@@ -27,9 +27,9 @@ from tests import clients
 from tests.conftest import CHECKOUT, User, free_port
 from tests.internet import Internet, Strict
 from tests.newcomer import KEY, MODELS, Newcomer, newcomer, plain
+from tests.profile.test_edit import data_of, profiles
 from tests.seat import files_below
 from tests.terminal import INPUT_BOX, Terminal, type_command
-from tests.test_edit import data_of, profiles
 from tests.upstream import FakeUpstream
 
 pytestmark = [pytest.mark.xdist_group("init"), pytest.mark.timeout(600)]

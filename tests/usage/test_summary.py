@@ -25,7 +25,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import Try
 from llmswitch.profile.schema import Price
 from llmswitch.usage import summary, tables, what_if
-from tests.conftest import User
+from tests.conftest import CHECKOUT, User
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
@@ -651,7 +651,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from llmswitch import ledger
-from tests.test_usage import PLAIN
+from tests.usage.test_summary import PLAIN
 connection = ledger.open_to_write(Path(sys.argv[1]))
 print("writing", flush=True)
 number, end = 0, time.monotonic() + float(sys.argv[2])
@@ -666,10 +666,9 @@ print(number)
 def test_ten_readers_beside_a_writer(user: User) -> None:
     """Nobody fails or waits for another, and no sum has half of a transaction in it."""
     file = used(user, [PLAIN._replace(ended=time.time(), input=0)])
-    root = Path(__file__).parent.parent
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(file), "8"],
-        cwd=root,
+        cwd=CHECKOUT,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -679,7 +678,7 @@ def test_ten_readers_beside_a_writer(user: User) -> None:
         subprocess.Popen(
             [sys.executable, "-m", "llmswitch", "usage", "--json"],
             env=user.env,
-            cwd=root,
+            cwd=CHECKOUT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -20,7 +20,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import KEYS, Mission, User, start_mission
+from tests.conftest import CHECKOUT, KEYS, Mission, User, start_mission
 from tests.gateways import Gateway, running_below, secrets_in, wait_for, worker_pids
 from tests.upstream import Behaviour
 
@@ -93,7 +93,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory, proxy: Proxy) -> Iterator[Mi
     try:
         for mission in start_mission(tmp_path_factory.mktemp("life")):
             mission.user.keys = {**KEYS, **hostile(proxy), "SPARE_KEY": "spare-key"}
-            mission.user.keys["PYTHONPATH"] = str(Path(__file__).parent.parent)
+            mission.user.keys["PYTHONPATH"] = str(CHECKOUT)
             done = mission.user.run("up")
             assert done.returncode == 0, done.stderr
             yield mission

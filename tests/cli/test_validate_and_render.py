@@ -14,7 +14,7 @@ from llmswitch.paths import find_home, find_profile
 from llmswitch.render.claude_settings import make_settings
 from llmswitch.render.plan import draw
 from tests.conftest import CHECKOUT, User
-from tests.test_profile import TWELVE, TWELVE_MESSAGES
+from tests.profile.test_load import TWELVE, TWELVE_MESSAGES
 
 NO_KEYS = {"ANTHROPIC_API_KEY": "", "ZAI_API_KEY": "", "MINE_KEY": ""}
 COMPLETE = "{model: ollama/x, context: 200000, price: {input: 0, output: 0}}"

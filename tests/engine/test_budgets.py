@@ -21,8 +21,8 @@ from llmswitch.budgets import Account, Budget, Per, dollars, look_up, period
 from llmswitch.engine.spending import Open, Spending
 from llmswitch.ledger import insert, open_to_write
 from tests.conftest import User, free_port, make_user
+from tests.engine.test_ledger import ROW, count
 from tests.gateways import Gateway, wait_for
-from tests.test_ledger import ROW, count
 from tests.upstream import Behaviour, FakeUpstream, Usage
 
 pytestmark = [pytest.mark.xdist_group("budgets"), pytest.mark.timeout(300)]

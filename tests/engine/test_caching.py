@@ -19,9 +19,9 @@ import redis
 from llmswitch.ledger import Try
 from tests.clients import unavailable
 from tests.conftest import free_port
+from tests.engine.test_routes import TOOLS, tool_use
 from tests.gateways import DIALECTS, wait_for
 from tests.ledgers import House, open_house
-from tests.test_routes import TOOLS, tool_use
 from tests.upstream import Behaviour, Json, Tool, Usage
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("caching"), pytest.mark.timeout(300)]
