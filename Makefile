@@ -37,9 +37,10 @@ demo: $(SYNCED) ## see it work: an offline gateway, no keys needed
 
 test: lint types unit wheel-test ## everything that must pass before a commit lands
 
-lint: $(SYNCED) ## ruff, and that the lock fits pyproject.toml and names only PyPI
+lint: $(SYNCED) ## ruff, that imports go one way, that the lock fits pyproject.toml and names only PyPI
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/uv lock --check --quiet
 	@! grep -oE '[a-z]+://[^/"]+/' uv.lock | grep -vxE 'https://(pypi|files\.pythonhosted)\.org/' || \
 	  { echo 'error: uv.lock names another host than PyPI -> unset UV_DEFAULT_INDEX and UV_INDEX, then run: make lock' >&2; exit 1; }

@@ -12,104 +12,8 @@ from typing import NamedTuple
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "llmswitch"
-# From the ground up: a module imports only from layers below its own.
-LAYERS = [
-    ["errors", "columns"],
-    [
-        "profile.yaml_lines",
-        "health",
-        "cli.progress",
-        "claude.arguments",
-        "redact",
-        "ledger",
-        "budgets",
-        "request_line",
-    ],
-    ["profile.litellm_rules", "engine_versions", "paths", "gateway.log_reason", "gateway.log"],
-    [
-        "profile.providers",
-        "profile.secrets",
-        "gateway.state",
-        "render.claude_settings",
-        "usage.summary",
-        "gateway.lease",
-    ],
-    [
-        "profile.schema",
-        "profile.keys",
-        "gateway.port_owner",
-        "gateway.reload",
-        "claude.saved_default",
-        "claude.child",
-        "claude.managed_settings",
-        "claude.ensure",
-    ],
-    ["profile.rules", "claude.key_helper", "profile.subscription", "claude.login"],
-    ["profile.load"],
-    ["profile.prices", "usage.spent"],
-    ["render.menu", "usage.clients", "profile.edit", "profile.model_lists"],
-    ["profile.catalogue", "render.deployments"],
-    [
-        "render.litellm_config",
-        "render.advice",
-        "profile.trust",
-        "usage.prune",
-        "usage.what_if",
-        "doctor.messages_api",
-        "doctor.requests",
-    ],
-    ["render.plan", "claude.wrapper", "doctor.cures", "gateway.systemd"],
-    ["gateway.process"],
-    ["gateway.lost"],
-    ["gateway.lifecycle", "doctor.probe", "claude.direct_menu", "setup.write"],
-    ["gateway.service"],
-    [
-        "setup.demo",
-        "gateway.key_renewal",
-        "setup.uninstall",
-        "claude.rendered_files",
-        "gateway.status",
-        "claude.session",
-        "cli.text",
-        "doctor.facts",
-        "doctor.probe_client",
-        "claude.environment",
-        "claude.statusline",
-    ],
-    [
-        "cli.text_status",
-        "usage.tables",
-        "cli.text_models",
-        "cli.text_keys",
-        "cli.text_service",
-        "doctor.checks_engine",
-        "doctor.checks_installation",
-        "doctor.checks_profile",
-        "doctor.checks_gateway",
-        "claude.direct",
-    ],
-    ["doctor.checks_client"],
-    ["doctor.checks", "usage.page", "setup.detect"],
-    ["doctor.issue_report", "doctor.live", "cli.common", "setup.compose"],
-    ["cli.text_init", "cli.ask"],
-    ["cli.init_from"],
-    [
-        "cli.budget",
-        "cli.clients",
-        "cli.init",
-        "cli.key",
-        "cli.logs",
-        "cli.models",
-        "cli.usage",
-        "cli.wrapper",
-        "cli.service",
-    ],
-    ["cli.app"],
-    ["__main__"],
-]
 # Loaded by the commands and inside LiteLLM; so standard library and nothing of ours.
 SHARED = {"llmswitch.ledger", "llmswitch.budgets", "llmswitch.request_line", "llmswitch.redact"}
-ENGINE = {"litellm", "fastapi", "starlette", "uvicorn", "gunicorn"}
 WRITERS = {
     "cli.app": {"stdout", "stderr"},
     "cli.common": {"stdout"},
@@ -166,20 +70,6 @@ def imports(tree: ast.AST, late: bool = False, for_types: bool = False) -> Itera
             yield from imports(node, inner, for_types)
 
 
-def ours(name: str) -> list[Import]:
-    """What a module imports of llmswitch when it runs, by names without `llmswitch.`."""
-    return [
-        found._replace(module=found.module.removeprefix("llmswitch."))
-        for found in imports(SOURCES[name])
-        if found.module.startswith("llmswitch.") and not found.for_types
-    ]
-
-
-def layer(name: str) -> int:
-    """How high a module stands."""
-    return next(height for height, names in enumerate(LAYERS) if name in names)
-
-
 def test_the_reader_of_imports_sees_every_form() -> None:
     """The rules below are only as good as this."""
     tree = ast.parse(
@@ -197,37 +87,6 @@ def test_the_reader_of_imports_sees_every_form() -> None:
         Import("late", late=True, for_types=False),
         Import("c", late=False, for_types=False),
     ]
-
-
-def test_every_module_has_its_layer() -> None:
-    """A new module is given its place here, in the one line from the command to the errors."""
-    assert sorted(name for names in LAYERS for name in names) == sorted(COMMAND_LINE)
-
-
-@pytest.mark.parametrize("name", COMMAND_LINE)
-def test_imports_go_one_way(name: str) -> None:
-    """Down, also those inside functions; so no two modules can ever import each other."""
-    upward = [found.module for found in ours(name) if layer(found.module) >= layer(name)]
-    assert upward == []
-
-
-@pytest.mark.parametrize("name", COMMAND_LINE)
-def test_nothing_of_the_command_line_imports_the_engine_or_what_runs_inside_it(name: str) -> None:
-    """LiteLLM costs 2.4 s of CPU; what runs inside it is named as text, in the configuration."""
-    found = {item.module for item in imports(SOURCES[name])}
-    assert {module for module in found if module.partition(".")[0] in ENGINE} == set()
-    assert {module for module in found if module.startswith("llmswitch.engine.")} == set()
-
-
-def test_the_inside_imports_the_engine_and_nothing_of_the_command_line() -> None:
-    """They run inside LiteLLM, where a mistake of ours must stay small."""
-    inside = [name for name in SOURCES if name.startswith("engine.")]
-    found = {name: {item.module for item in imports(SOURCES[name])} for name in inside}
-    assert any(module.startswith("litellm") for names in found.values() for module in names)
-    for name, names in found.items():
-        reached = {module for module in names if module.partition(".")[0] == "llmswitch"}
-        outside = {module for module in reached if not module.startswith("llmswitch.engine.")}
-        assert outside <= SHARED, name
 
 
 @pytest.mark.parametrize("name", sorted(SHARED))
