@@ -13,7 +13,13 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "llmswitch"
 # Loaded by the commands and inside LiteLLM; so standard library and nothing of ours.
-SHARED = {"llmswitch.ledger", "llmswitch.budgets", "llmswitch.request_line", "llmswitch.redact"}
+SHARED = {
+    "llmswitch.budgets",
+    "llmswitch.ledger",
+    "llmswitch.redact",
+    "llmswitch.request_line",
+    "llmswitch.run_files",
+}
 WRITERS = {
     "cli.app": {"stdout", "stderr"},
     "cli.common": {"stdout"},

@@ -18,6 +18,7 @@ from llmswitch.gateway import lease
 from llmswitch.gateway.state import State, is_ours, read_state
 from llmswitch.paths import ProfileRef
 from llmswitch.profile.secrets import Keys
+from llmswitch.run_files import SERVED
 
 
 class Used(NamedTuple):
@@ -30,7 +31,7 @@ class Used(NamedTuple):
 
     def lost(self) -> str | None:
         """What is said after a session whose gateway, not waited for, has never served."""
-        if (self.run / "workers" / "served").exists() or is_ours(self.state):
+        if (self.run / SERVED).exists() or is_ours(self.state):
             return None
         return (
             "llmswitch: the gateway stopped while it started\n"

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway.state import CONF
 from llmswitch.health import url_of
 from llmswitch.paths import ProfileRef, find_home
 from llmswitch.profile.secrets import known_keys
@@ -17,7 +16,8 @@ from llmswitch.render.claude_settings import (
     rung_of,
     wants_login,
 )
-from llmswitch.render.plan import CONFIG, draw
+from llmswitch.render.plan import draw
+from llmswitch.run_files import CONFIG, GUNICORN
 
 
 def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:
@@ -34,7 +34,7 @@ def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:
     gateway = drawing.profile.gateway
     settings = make_settings(drawing.menu, rung, url_of(gateway.host, gateway.port))
     return {
-        CONFIG: drawing.config,
-        CONF: drawing.conf,
+        str(CONFIG): drawing.config,
+        str(GUNICORN): drawing.conf,
         "claude-settings.json": json.dumps(settings, indent=2, ensure_ascii=False) + "\n",
     }

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from llmswitch.cli.common import ProfileOption, chosen
+from llmswitch.run_files import LOG
 
 
 def logs(
@@ -28,7 +29,7 @@ def logs(
     ] = False,
 ) -> None:
     """Show the gateway's log, or those lines of it that tell of requests that are wanted."""
-    from llmswitch.gateway import log, log_reason, service
+    from llmswitch.gateway import log, service
     from llmswitch.request_line import Wanted, parsed
 
     home, ref = chosen(profile)
@@ -44,7 +45,7 @@ def logs(
     if journal := service.journal(ref, home, os.environ):
         found = log.of_journal(journal, lines, follow, pick)
     else:
-        found = log.of_file(home.run(ref) / log_reason.NAME, lines, follow, pick)
+        found = log.of_file(home.run(ref) / LOG, lines, follow, pick)
     is_empty = True
     try:
         for line in found:

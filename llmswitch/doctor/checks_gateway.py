@@ -16,10 +16,10 @@ from llmswitch.gateway.lease import goes
 from llmswitch.gateway.lost import was_found
 from llmswitch.gateway.port_owner import describe_owner
 from llmswitch.gateway.reload import gave_up
-from llmswitch.gateway.state import CONF, WORKERS, State
+from llmswitch.gateway.state import State
 from llmswitch.gateway.systemd import Service, installed
 from llmswitch.profile.secrets import fingerprint
-from llmswitch.render.plan import CONFIG
+from llmswitch.run_files import CONFIG, GUNICORN
 from llmswitch.usage.clients import all_clients
 from llmswitch.usage.spent import reading
 
@@ -72,7 +72,7 @@ def check_process(facts: Facts) -> Verdict:
     if facts.running is not None:
         return Verdict("ok", f"pid {facts.running.pid}, LiteLLM {facts.running.engine}")
     state = _noted(facts)
-    if reason := gave_up(facts.run / WORKERS):
+    if reason := gave_up(facts.run):
         cure = f"llmswitch logs --profile {facts.ref.typed}    (why), then: {_up(facts)}"
         return Verdict("error", f"it stopped by itself: {reason}", cure)
     if _holding(facts):
@@ -148,13 +148,14 @@ def check_files_generated(facts: Facts) -> Verdict:
     if state is None or not (facts.run / CONFIG).exists():
         raise NotAskedError("nothing was generated yet")
     try:
-        texts = [(facts.run / name).read_text(encoding="utf-8") for name in (CONFIG, CONF)]
+        texts = [(facts.run / name).read_text(encoding="utf-8") for name in (CONFIG, GUNICORN)]
     except (OSError, UnicodeDecodeError) as error:
         return Verdict("warning", f"the generated files cannot be read: {error}", _restart(facts))
     if hashlib.sha256("\0".join(texts).encode()).hexdigest() != state.config_sha256:
         return Verdict(
             "warning",
-            f"{CONFIG} or {CONF} in {facts.run} was edited by hand; the next change undoes that",
+            f"{CONFIG} or {GUNICORN} in {facts.run} was edited by hand; "
+            "the next change undoes that",
             _PROFILE_PATCH + _restart(facts),
         )
     return Verdict("ok", f"{CONFIG} is as llmswitch wrote it")

@@ -15,6 +15,7 @@ from llmswitch.gateway import log_reason
 from llmswitch.profile.keys import kept_keys
 from llmswitch.profile.providers import catalogue_data
 from llmswitch.redact import in_url, is_secret, redact
+from llmswitch.run_files import LOG
 
 _LOG_LINES = 40
 
@@ -85,7 +86,7 @@ def _config(facts: Facts) -> str:
 
 def _log(facts: Facts) -> str:
     try:
-        log: Path = facts.run / log_reason.NAME
+        log: Path = facts.run / LOG
     except NotAskedError as reason:
         return f"not there: {reason}"
     return "\n".join(log_reason.tail(log, _LOG_LINES)) or "empty"

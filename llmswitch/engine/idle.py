@@ -1,8 +1,8 @@
 """A gateway on demand goes when nobody has used it for a while: `idle_timeout` of the profile.
 
 It is used by a session that holds a lease (lease.py), by an open request, and by one that was
-answered just now: Claude Code's background agents outlive their session. Imports nothing: the
-master loads this before it holds the port.
+answered just now: Claude Code's background agents outlive their session. The master loads this
+before it holds the port.
 """
 
 from __future__ import annotations
@@ -12,12 +12,8 @@ import os
 import time
 from contextlib import suppress
 from io import FileIO
-from pathlib import Path
 
-LEASES = Path("leases")
-ON_DEMAND = Path("on-demand")  # there when the gateway was started by a session
-WORKERS = Path("workers")
-IDLE = WORKERS / "idle"  # there when the gateway goes by itself
+from llmswitch.run_files import IDLE, LEASES, ON_DEMAND, WORKERS
 
 
 class Use:

@@ -19,7 +19,8 @@ from typing import Any
 
 from gunicorn import glogging
 
-LOG = Path("gateway.log")
+from llmswitch.run_files import LOG
+
 LARGEST = 10_000_000  # bytes
 KEPT = 3  # old files; log_files.py has it too
 _SELDOM = 60.0  # seconds

@@ -5,7 +5,8 @@ worker forked afterwards answers within a quarter of a second, instead of import
 that is how fast a reload takes effect and a killed worker is replaced. LiteLLM supports this
 itself (it preloads under its own `--run_gunicorn`).
 
-The hooks leave small files in workers/, from which the CLI knows how a reload goes.
+The hooks leave small files in workers/ (run_files.py), from which the commands know how a reload
+goes.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from typing import Any
 from gunicorn.errors import HaltServer
 
 from llmswitch.engine import patches
-from llmswitch.engine.idle import IDLE, use
+from llmswitch.engine.idle import use
 from llmswitch.engine.routes import BUILT
+from llmswitch.run_files import (
+    BOUND,
+    CRASHED,
+    FAILED,
+    FORKED,
+    HANDOVER,
+    IDLE,
+    STATE,
+    WANTED,
+    WORKERS,
+    dismissed,
+)
 
-HANDOVER = Path("handover.json")
-WORKERS = Path("workers")  # a file for each worker that serves, see worker.py
-BOUND = WORKERS / "bound"  # there once the port is held
-FORKED = WORKERS / "forked"  # how many workers were ever forked
-WANTED = WORKERS / "wanted"  # how many workers the master is told to keep
-SERVED = WORKERS / "served"  # there once any worker has served
-FAILED = WORKERS / "failed"  # there when the newest worker could not start
-DISMISSED = "dismissed-"  # and a pid: a worker that a command kills, which is no crash
-PROVING = WORKERS / "proving"  # names the configuration of a start; PROVEN once that has served
-PROVEN = Path("proven")
-STATE = Path("state.json")
-CRASHED = WORKERS / "crashed"  # why the gateway gave up, if it did
 _LOOP, _SECONDS = 3, 30.0  # so many workers dead within so many seconds are no accident
 # Modules of LiteLLM 1.108, and models in them that pydantic builds late. A worker that imports or
 # builds them writes into pages that it shares with the master until then, which takes 12 MB and 90
@@ -123,10 +124,10 @@ def child_exit(server: Any, worker: Any) -> None:
     with suppress(OSError):
         (WORKERS / str(worker.pid)).unlink(missing_ok=True)
     server.log.info("worker (pid:%s) is gone", worker.pid)
-    dismissed = WORKERS / f"{DISMISSED}{worker.pid}"
-    if worker.pid in _asked or dismissed.exists() or FAILED.exists():  # FAILED: a reload cures it
+    killed = dismissed(worker.pid)
+    if worker.pid in _asked or killed.exists() or FAILED.exists():  # FAILED: a reload cures it
         _asked.discard(worker.pid)
-        dismissed.unlink(missing_ok=True)
+        killed.unlink(missing_ok=True)
         return
     _died.append(time.monotonic())
     if len(_died) == _LOOP and _died[-1] - _died[0] <= _SECONDS:

@@ -6,10 +6,10 @@ from typing import Any
 
 from llmswitch.engine.budget import spending
 from llmswitch.engine.fields import left_out
-from llmswitch.engine.idle import ON_DEMAND
 from llmswitch.engine.recorder import writer
 from llmswitch.engine.settings import settings
 from llmswitch.ledger import OWN_CLIENT
+from llmswitch.run_files import ON_DEMAND
 
 
 def state(client: str) -> dict[str, Any]:

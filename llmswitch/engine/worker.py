@@ -15,7 +15,8 @@ from typing import Any
 from llmswitch.engine.connections import LARGEST_HEAD, PatientProtocol
 from llmswitch.engine.idle import use
 from llmswitch.engine.logging import tend
-from llmswitch.engine.master import FAILED, PROVEN, PROVING, SERVED, WORKERS, note
+from llmswitch.engine.master import note
+from llmswitch.run_files import FAILED, PROVEN, PROVING, SERVED, WORKERS
 
 with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -10,10 +10,11 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import lifecycle
 from llmswitch.gateway.lost import running
 from llmswitch.gateway.process import Progress
-from llmswitch.gateway.state import STATE_FILE, State
+from llmswitch.gateway.state import State
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.keys import mark_anew
 from llmswitch.profile.secrets import renew_gateway_key
+from llmswitch.run_files import STATE
 
 
 class Failure(NamedTuple):
@@ -39,7 +40,7 @@ def renew(home: Home, environ: Mapping[str, str], progress: Progress) -> Renewed
     """
     mark_anew(home, renew_gateway_key(home))
     renewed = Renewed(home.gateway_key, [], [])
-    for file in sorted(home.state.glob(f"run/*/{STATE_FILE}")):
+    for file in sorted(home.state.glob(f"run/*/{STATE}")):
         run = file.parent
         try:
             state = running(run)

@@ -15,9 +15,8 @@ from pathlib import Path
 from llmswitch import health
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import make_private_folder, open_own
+from llmswitch.run_files import LEASES, ON_DEMAND
 
-LEASES = "leases"  # both are named in engine/idle.py too
-ON_DEMAND = "on-demand"
 GOING_SECONDS = 45.0  # longer than a gateway that goes may take: graceful_timeout, and a little
 
 

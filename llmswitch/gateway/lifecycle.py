@@ -18,8 +18,6 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import lease, log_reason
 from llmswitch.gateway.lost import running
 from llmswitch.gateway.process import (
-    HANDOVER,
-    PROVEN,
     UMASK,
     Progress,
     check_port,
@@ -34,12 +32,13 @@ from llmswitch.gateway.process import (
     write_files,
 )
 from llmswitch.gateway.reload import Workers
-from llmswitch.gateway.state import CONF, WORKERS, State, command, is_ours, write_state
+from llmswitch.gateway.state import State, command, is_ours, write_state
 from llmswitch.gateway.systemd import Service, handed_over, managed
 from llmswitch.paths import Home, ProfileRef, locked, write_private
 from llmswitch.profile.keys import kept_keys, open_keys
 from llmswitch.profile.secrets import gateway_key
-from llmswitch.render.plan import CONFIG, Plan, draw, environment, identity, secrets_inside
+from llmswitch.render.plan import Plan, draw, environment, identity, secrets_inside
+from llmswitch.run_files import CONFIG, GUNICORN, HANDOVER, LOG, PROVEN
 
 
 class Outcome(NamedTuple):
@@ -233,10 +232,10 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
         before = config.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):  # lost: there is nothing to go back to
         before = plan.drawing.config
-    log = plan.run / log_reason.NAME
+    log = plan.run / LOG
     offset = log_reason.size(log)
     held = state.keys | plan.fingerprints()
-    workers = Workers(plan.run / WORKERS, config, state, progress)
+    workers = Workers(plan.run, state, progress)
     served = False
     reason = ""
     try:
@@ -262,7 +261,7 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
             f"correct the profile, then: llmswitch up --profile {plan.drawing.ref.typed}",
         )
     fresh = state_of(plan, state.pid or 0, held)
-    write_private(plan.run / CONF, plan.drawing.conf)
+    write_private(plan.run / GUNICORN, plan.drawing.conf)
     write_private(plan.run / PROVEN, proof(plan))
     write_state(plan.run, fresh)
     return fresh

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-NAME = "gateway.log"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit)\b.*")
 _OUR_CLASS = re.compile(r"llmswitch(\.\w+)+: ")

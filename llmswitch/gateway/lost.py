@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway import log_reason
-from llmswitch.gateway.state import CONF, State, command, is_ours, process_start, read_state
+from llmswitch.gateway.state import State, command, is_ours, process_start, read_state
+from llmswitch.run_files import CONFIG, GUNICORN, LOG
 
 if TYPE_CHECKING:
     import psutil
@@ -64,7 +64,7 @@ def _works_in(process: psutil.Process | None, run: Path) -> bool:
 
 
 def _state_of(process: psutil.Process, run: Path) -> State:
-    from llmswitch.render.plan import CONFIG, IDENTITY, held_in
+    from llmswitch.render.plan import IDENTITY, held_in
 
     environ = process.environ()
     host, port, own, engine = "127.0.0.1", 0, "", ""
@@ -72,7 +72,7 @@ def _state_of(process: psutil.Process, run: Path) -> State:
         host, port, own, engine = json.loads(environ[IDENTITY])
     if not _is_here(process.pid, run):
         own = ""  # what is written now does not reach it, so it is started anew
-    texts = [_text(run / name) for name in (CONFIG, CONF)]
+    texts = [_text(run / name) for name in (CONFIG, GUNICORN)]
     return State(
         pid=process.pid,
         started=process_start(process.pid) or "",
@@ -84,7 +84,7 @@ def _state_of(process: psutil.Process, run: Path) -> State:
         config_sha256=hashlib.sha256("\0".join(texts).encode()).hexdigest(),
         version=own,
         engine=engine,
-        log=str(run / log_reason.NAME),
+        log=str(run / LOG),
         models=[],
         roles={},
         clients={},

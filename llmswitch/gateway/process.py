@@ -18,23 +18,24 @@ from llmswitch import health
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import log_reason
 from llmswitch.gateway.port_owner import describe_owner
-from llmswitch.gateway.state import (
-    CONF,
-    STATE_FILE,
-    WORKERS,
-    State,
-    command,
-    is_ours,
-    process_start,
-    write_state,
-)
+from llmswitch.gateway.state import State, command, is_ours, process_start, write_state
 from llmswitch.paths import make_private_folder, write_private
 from llmswitch.render.claude_settings import RUNGS, make_settings, wants_login, wire_ids
 from llmswitch.render.menu import row_data
-from llmswitch.render.plan import CONFIG, Plan, environment, identity
+from llmswitch.render.plan import Plan, environment, identity
+from llmswitch.run_files import (
+    BOUND,
+    CONFIG,
+    GUNICORN,
+    HANDOVER,
+    LOG,
+    PROVEN,
+    PROVING,
+    SERVED,
+    STATE,
+    WORKERS,
+)
 
-HANDOVER = "handover.json"  # these are named in engine/master.py too
-PROVEN = "proven"
 UMASK = 0o077  # also for what gunicorn and LiteLLM write
 START_SECONDS = 120.0  # importing LiteLLM takes seconds, on a slow disk many
 STOP_SECONDS = 40.0  # graceful_timeout of gunicorn.conf.py, and a little
@@ -56,7 +57,7 @@ def state_of(plan: Plan, pid: int, keys: dict[str, str]) -> State:
         config_sha256=plan.drawing.config_sha256,
         version=own,
         engine=engine,
-        log=str(plan.run / log_reason.NAME),
+        log=str(plan.run / LOG),
         models=[row_data(row) for row in plan.drawing.menu.rows],
         roles=plan.drawing.menu.roles,
         clients={},
@@ -83,15 +84,15 @@ def write_files(plan: Plan) -> None:
     make_private_folder(workers)
     (plan.run / HANDOVER).unlink(missing_ok=True)
     write_private(plan.run / CONFIG, plan.drawing.config)
-    write_private(plan.run / CONF, plan.drawing.conf)
+    write_private(plan.run / GUNICORN, plan.drawing.conf)
     # Until it has served again it is not relied on: the worker puts this in its place.
     (plan.run / PROVEN).unlink(missing_ok=True)
-    write_private(workers / "proving", proof(plan))
+    write_private(plan.run / PROVING, proof(plan))
 
 
 def mend_files(plan: Plan) -> None:
     """Put back what a running gateway's next worker starts with, where it was lost or edited."""
-    for name, text in ((CONFIG, plan.drawing.config), (CONF, plan.drawing.conf)):
+    for name, text in ((CONFIG, plan.drawing.config), (GUNICORN, plan.drawing.conf)):
         file = plan.run / name
         try:
             same = file.read_bytes() == text.encode()
@@ -168,7 +169,7 @@ def start(
     check_port(plan)
     check_room(plan)
     write_files(plan)
-    log = plan.run / log_reason.NAME
+    log = plan.run / LOG
     offset = log_reason.size(log)
     progress("starting the gateway")
     process = None
@@ -192,7 +193,7 @@ def start(
         if process is not None:
             _kill(process.pid)
             process.wait()
-        (plan.run / STATE_FILE).unlink(missing_ok=True)
+        (plan.run / STATE).unlink(missing_ok=True)
         raise
     return state
 
@@ -227,15 +228,15 @@ def wait_for_answer(
     after `offset` bytes, or else from now on, tells why it does not.
     """
     gateway = plan.listens
-    log = plan.run / log_reason.NAME
-    served = plan.run / WORKERS / "served"
+    log = plan.run / LOG
+    served = plan.run / SERVED
     offset = log_reason.size(log) if offset is None else offset
 
     def settled() -> bool:
         if process is not None and process.poll() is not None:
             return True
         if early:
-            return (plan.run / WORKERS / "bound").exists()
+            return (plan.run / BOUND).exists()
         # Who answers may be another gateway that took the port between our look and our start.
         return served.exists() and health.answers(gateway.host, gateway.port, 1.0)
 

@@ -11,34 +11,30 @@ from pathlib import Path
 
 from llmswitch import health
 from llmswitch.gateway.state import State, is_ours
+from llmswitch.run_files import CONFIG, CRASHED, FAILED, FORKED, WANTED, WORKERS, dismissed
 
-_CRASHED = "crashed"  # engine/master.py writes it
-_DISMISSED = "dismissed-"  # and reads this
 _SECONDS_TO_CLOSE = 2.0  # a worker that is told to leave looks up every 0.1 s
 _SECONDS_TO_SHOW = 5.0  # a worker looks for its file every second
 START_SECONDS = 120.0  # a worker is there in a quarter of a second, on a machine that has air
 
 
-def gave_up(folder: Path) -> str | None:
+def gave_up(run: Path) -> str | None:
     """Why the last gateway stopped by itself, in words; None where it did not."""
     try:
-        return (folder / _CRASHED).read_text(errors="replace").strip()
+        return (run / CRASHED).read_text(errors="replace").strip()
     except OSError:
         return None
 
 
 class Workers:
-    """The workers behind a master, seen through the files that its hooks leave in `folder`.
+    """The workers behind a master, seen through the files that its hooks leave in its run folder.
 
-    New are those that have started with what is in the file `config` now. One that died by itself
+    New are those that have started with the configuration as it is now. One that died by itself
     may be replaced at any time, and its successor may have read what was there before.
     """
 
-    def __init__(
-        self, folder: Path, config: Path, state: State, progress: Callable[[str], None]
-    ) -> None:
-        self.folder = folder
-        self.config = config
+    def __init__(self, run: Path, state: State, progress: Callable[[str], None]) -> None:
+        self.run = run
         self.state = state
         self.progress = progress
         self.replaced = False
@@ -52,11 +48,11 @@ class Workers:
         A worker that still finishes old requests counts for the master, so it is told to keep one
         more until it has really forked one.
         """
-        (self.folder / "failed").unlink(missing_ok=True)
-        forked = self._number("forked")
+        (self.run / FAILED).unlink(missing_ok=True)
+        forked = self._number(FORKED)
         for _ in range(20):
-            self._tell(signal.SIGTTIN, self._number("wanted") + 1)
-            if health.wait_until(lambda: self._number("forked") > forked, 0.5, lambda: None):
+            self._tell(signal.SIGTTIN, self._number(WANTED) + 1)
+            if health.wait_until(lambda: self._number(FORKED) > forked, 0.5, lambda: None):
                 break
         return self._wait_for_new()
 
@@ -69,10 +65,10 @@ class Workers:
             # These start with the wrong configuration, or hang in it.
             lost = [child for child in children if str(child.pid) not in self._serving()]
             for child in lost:
-                (self.folder / f"{_DISMISSED}{child.pid}").touch(mode=0o600)
+                (self.run / dismissed(child.pid)).touch(mode=0o600)
                 child.kill()
             psutil.wait_procs(lost, 5.0)
-        (self.folder / "failed").unlink(missing_ok=True)
+        (self.run / FAILED).unlink(missing_ok=True)
         self._wait_for_new()
 
     def _wait_for_new(self) -> bool:
@@ -80,17 +76,19 @@ class Workers:
 
         def settled() -> bool:
             self.replaced = bool(self._new())
-            return self.replaced or self._text("failed") == self._wanted() or not self._alive()
+            return self.replaced or self._text(FAILED) == self._wanted() or not self._alive()
 
         health.wait_until(settled, START_SECONDS, lambda: self.progress("reloading the gateway"))
         return self.replaced
 
     def _new(self) -> set[str]:
         wanted = self._wanted()
-        return {name for name in self._serving() - self.before if self._text(name) == wanted}
+        return {
+            name for name in self._serving() - self.before if self._text(WORKERS / name) == wanted
+        }
 
     def _wanted(self) -> str:
-        return hashlib.sha256(self.config.read_bytes()).hexdigest()
+        return hashlib.sha256((self.run / CONFIG).read_bytes()).hexdigest()
 
     def settle(self) -> None:
         """Back to one worker: the master lets the oldest go, which finish what they have.
@@ -101,8 +99,8 @@ class Workers:
             health.wait_until(lambda: bool(self._new()), START_SECONDS, lambda: None)
         if self.before and not self._new():
             return
-        (self.folder / "failed").unlink(missing_ok=True)
-        while (wanted := self._number("wanted")) > 1 and self._alive():
+        (self.run / FAILED).unlink(missing_ok=True)
+        while (wanted := self._number(WANTED)) > 1 and self._alive():
             self._tell(signal.SIGTTOU, wanted - 1)
         if served := self._new():  # until then a new connection may still come to an old one
             gone = [int(pid) for pid in (self.before | self._serving()) - served]
@@ -113,7 +111,7 @@ class Workers:
             return
         os.kill(self.state.pid or 0, number)
         health.wait_until(
-            lambda: self._number("wanted") == wanted or not self._alive(), 10.0, lambda: None
+            lambda: self._number(WANTED) == wanted or not self._alive(), 10.0, lambda: None
         )
 
     def _alive(self) -> bool:
@@ -121,19 +119,19 @@ class Workers:
 
     def _serving(self) -> set[str]:
         with suppress(FileNotFoundError):
-            return {file.name for file in self.folder.iterdir() if file.name.isdigit()}
+            return {file.name for file in (self.run / WORKERS).iterdir() if file.name.isdigit()}
         return set()
 
-    def _text(self, name: str) -> str:
+    def _text(self, file: Path) -> str:
         with suppress(OSError):
-            return (self.folder / name).read_text(errors="replace")
+            return (self.run / file).read_text(errors="replace")
         return ""
 
-    def _number(self, name: str) -> int:
+    def _number(self, file: Path) -> int:
         try:
-            return int(self._text(name))
+            return int(self._text(file))
         except ValueError:
-            return 0 if name == "forked" else 1
+            return 0 if file == FORKED else 1
 
 
 def _accepts(pid: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway import lifecycle, log_reason, lost
+from llmswitch.gateway import lifecycle, lost
 from llmswitch.gateway.state import State, read_state, write_state
 from llmswitch.gateway.systemd import Service, installed, is_of, managed, numeric, service_of
 from llmswitch.paths import Home, ProfileRef, expanded, make_private_folder, write_private
@@ -25,6 +25,7 @@ from llmswitch.profile.secrets import find_key, gateway_key
 from llmswitch.render.claude_settings import MARK
 from llmswitch.render.litellm_config import named_variables, render_units
 from llmswitch.render.plan import draw, shown_path
+from llmswitch.run_files import LOG
 
 _CARRIED = ("LLMSWITCH_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 _STOP_SECONDS = 45  # those of process.STOP_SECONDS, and a little
@@ -189,7 +190,7 @@ def _plist(
     """A launchd agent: started at login, and again when it fails. launchd hands its sockets over
     by a call of its own that gunicorn does not make, so the gateway holds the port itself.
     """
-    log = str(home.run(ref) / f"service-{log_reason.NAME}")
+    log = str(home.run(ref) / f"service-{LOG}")
     for text in (*command, *exports.values(), log):
         if not text.isprintable():
             raise LlmswitchError(f"{text!r} cannot stand in an agent of launchd", "rename it")

@@ -15,15 +15,12 @@ from typing import Any, NamedTuple
 from llmswitch.errors import LlmswitchError
 from llmswitch.health import url_of
 from llmswitch.paths import write_private
-
-STATE_FILE = "state.json"
-CONF = "gunicorn.conf.py"
-WORKERS = "workers"  # engine/master.py names it too
+from llmswitch.run_files import GUNICORN, STATE
 
 
 def command() -> list[str]:
     """How gunicorn is run, in the folder of its files."""
-    return [sys.executable, "-E", "-P", "-m", "gunicorn", "-c", CONF]
+    return [sys.executable, "-E", "-P", "-m", "gunicorn", "-c", str(GUNICORN)]
 
 
 class State(NamedTuple):
@@ -62,7 +59,7 @@ def read_state(run: Path) -> State | None:
 
     Raises LlmswitchError when the file is damaged.
     """
-    file = run / STATE_FILE
+    file = run / STATE
     try:
         state = State(**json.loads(file.read_text(encoding="utf-8")))
         _check_types(state)
@@ -92,7 +89,7 @@ def _check_types(state: State) -> None:
 
 def write_state(run: Path, state: State) -> None:
     """Replace the state file as a whole."""
-    write_private(run / STATE_FILE, json.dumps(state._asdict(), indent=1, ensure_ascii=False))
+    write_private(run / STATE, json.dumps(state._asdict(), indent=1, ensure_ascii=False))
 
 
 def process_start(pid: int) -> str | None:

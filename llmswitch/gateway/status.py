@@ -14,11 +14,12 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.gateway.lost import running as running_in
 from llmswitch.gateway.lost import was_found
 from llmswitch.gateway.reload import gave_up
-from llmswitch.gateway.state import WORKERS, State, read_state
+from llmswitch.gateway.state import State, read_state
 from llmswitch.gateway.systemd import installed
 from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.secrets import known_keys, missing_reason, read_gateway_key
+from llmswitch.run_files import SERVED
 
 # 499: the client has left, and what had come until then is paid for.
 _SERVED = """
@@ -47,7 +48,7 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
     same = state is not None and state.profile_sha256 == _sha256(ref.file)
     result: dict[str, Any] = {
         "running": running,
-        "starting": bool(here and not running and not (run / WORKERS / "served").exists()),
+        "starting": bool(here and not running and not (run / SERVED).exists()),
         "lost": lost,
         "current": bool(running and same and state and state.version == __version__),
         "service": _service(ref, home, environ),
@@ -73,7 +74,7 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
     result |= {"url": here.url if here else url, "models": rows, "pid": here.pid if here else None}
     if here and running:
         return result | _gateway_says(here, home) | {"log": here.log}
-    return result | {"stopped": None if here else gave_up(run / WORKERS)}
+    return result | {"stopped": None if here else gave_up(run)}
 
 
 def _service(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, Any] | None:

@@ -28,8 +28,8 @@ from llmswitch.render.litellm_config import (
     render_litellm_config,
 )
 from llmswitch.render.menu import Menu, make_menu
+from llmswitch.run_files import CONFIG
 
-CONFIG = "litellm_config.yaml"
 IDENTITY = "LLMSWITCH_IDENTITY"
 # What a process needs of its surroundings, and no more: no key and no URL of someone else's.
 _PASSED_ON = [

@@ -13,11 +13,11 @@ from llmswitch.claude import saved_default
 from llmswitch.claude.wrapper import is_of, list_installed
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import lifecycle, service
-from llmswitch.gateway.state import STATE_FILE
 from llmswitch.gateway.systemd import Service, all_installed
 from llmswitch.paths import Home
 from llmswitch.profile.keys import remove_key
 from llmswitch.profile.secrets import stored_keys
+from llmswitch.run_files import STATE
 
 
 class Found(NamedTuple):
@@ -59,7 +59,7 @@ def look(home: Home, folder: Path, environ: Mapping[str, str]) -> Found:
     wrappers = [file for file in list_installed(folder, environ) if is_of(file, environ)]
     return Found(
         services=all_installed(home, environ),
-        gateways=[file.parent for file in sorted(home.state.glob(f"run/*/{STATE_FILE}"))],
+        gateways=[file.parent for file in sorted(home.state.glob(f"run/*/{STATE}"))],
         wrappers=wrappers,
         ledgers=sorted((home.state / "ledger").glob("*.db")),
         profiles=sorted(home.profiles.glob("*.yaml")),

@@ -219,7 +219,8 @@ def test_a_session_in_the_moment_of_going(shell: Shell, mission: Mission) -> Non
 GOING = """
 import os, sys, time
 from pathlib import Path
-from llmswitch.engine.idle import IDLE, ON_DEMAND, WORKERS, use
+from llmswitch.engine.idle import use
+from llmswitch.run_files import IDLE, ON_DEMAND, WORKERS
 WORKERS.mkdir()
 (WORKERS / str(os.getpid())).touch()
 ON_DEMAND.touch()
