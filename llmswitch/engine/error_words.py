@@ -16,10 +16,11 @@ _LARGEST_PAGE = 20_000  # characters of a page that are looked at
 _OF_ANSWERS = {"content", "choices", "output", "candidates", "input_tokens"}
 _WORDS = ("message", "msg", "Message", "detail", "error_description")
 # The status that belongs to an error which came with 200: by its type or its code.
-_STATUSES = {
+STATUSES = {
     "invalid_request_error": 400,
     "authentication_error": 401,
     "invalid_api_key": 401,
+    "billing_error": 402,
     "permission_error": 403,
     "not_found_error": 404,
     "model_not_found": 404,
@@ -29,6 +30,7 @@ _STATUSES = {
     "insufficient_quota": 429,
     "api_error": 500,
     "server_error": 500,
+    "timeout_error": 504,
     "overloaded_error": 529,
     # Those of Z.ai: https://docs.z.ai/api-reference/api-code (2026-11)
     **dict.fromkeys(map(str, range(1000, 1005)), 401),
@@ -92,8 +94,8 @@ def fitting_status(error: dict[str, Any]) -> int:
     """The status of an error that came with 200: its own code, or that of its kind, else 502."""
     for name in ("code", "status_code", "http_code", "type", "status"):
         said = str(error.get(name))
-        if said in _STATUSES:
-            return _STATUSES[said]
+        if said in STATUSES:
+            return STATUSES[said]
         if said.isdigit() and int(said) in ERRORS:
             return int(said)
     return BAD_GATEWAY

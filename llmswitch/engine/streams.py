@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import MutableMapping
 from typing import Any, NamedTuple, Protocol
 
+from llmswitch.engine.error_words import BAD_GATEWAY, STATUSES, error_in, fitting_status
+
 _LONGEST = 16_384  # bytes of a line, or of an answer in one piece,: errors are short
 _LAST = 16  # parts among which the end of a stream is: comments may come after it
-_BAD_GATEWAY = 502
-_FIRST_ERROR, _LAST_ERROR = 400, 599
 # A line of JSON, which may be long, begins with its type.
 _END = re.compile(
     rb'data:\s*(?:\[DONE\]\s*$|\{[^{}\[\]]{0,200}?"type":\s*"'
@@ -22,22 +22,6 @@ _END = re.compile(
 )
 # Every answer in one piece has one of them: Messages, Chat Completions, Responses.
 _CONTENTS = (b'"content"', b'"choices"', b'"output"')
-_STATUSES = {  # Anthropic's own, then OpenAI's
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-    "invalid_api_key": 401,
-    "insufficient_quota": 429,
-    "rate_limit_exceeded": 429,
-    "server_error": 500,
-}
 _KIND = re.compile("[a-z_]{1,40}")
 # The tokens of an answer in the words of: Messages and Responses, Chat Completions, Gemini,
 # Bedrock, Ollama.
@@ -55,8 +39,8 @@ class Failure(NamedTuple):
     error: str
 
 
-NO_ANSWER = Failure(_BAD_GATEWAY, "NoAnswer")
-NO_END = Failure(_BAD_GATEWAY, "IncompleteStream")
+NO_ANSWER = Failure(BAD_GATEWAY, "NoAnswer")
+NO_END = Failure(BAD_GATEWAY, "IncompleteStream")
 
 
 class HasObserver(Protocol):
@@ -143,21 +127,15 @@ def _failure(payload: dict[str, Any]) -> Failure | None:
     """The error that an event or a body tells; None where it tells none."""
     inner = payload.get("response") if payload.get("type") == "response.failed" else payload
     error = inner.get("error") if isinstance(inner, dict) else None
-    if not error and payload.get("type") != "error":
+    is_error = error or payload.get("type") == "error" or error_in(payload)
+    if not is_error:
         return None
     told = error if isinstance(error, dict) else payload
     names = [told.get(name) for name in ("type", "code")]
     named = [name for name in names if isinstance(name, str) and _KIND.fullmatch(name)]
-    known = [name for name in named if name in _STATUSES]
+    known = [name for name in named if name in STATUSES]
     kind = next(iter([*known, *(name for name in named if name != "error")]), "UpstreamError")
-    return Failure(_status(told.get("code")) or _STATUSES.get(kind, _BAD_GATEWAY), kind)
-
-
-def _status(code: Any) -> int | None:
-    text = str(code)
-    if text.isdecimal() and _FIRST_ERROR <= int(text) <= _LAST_ERROR:
-        return int(text)
-    return None
+    return Failure(fitting_status(told), kind)
 
 
 class UsageWatch:

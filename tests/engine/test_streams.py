@@ -72,8 +72,8 @@ OVER = [
         True,
     ),
     (
-        sse(CHUNK, {"error": {"message": "m", "code": "1305"}}),
-        Failure(502, "UpstreamError"),
+        sse(CHUNK, {"error": {"message": "m", "code": "1305"}}),  # Z.ai's
+        Failure(429, "UpstreamError"),
         False,
     ),
     (sse({"type": "response.created", "response": {"error": None}}, COMPLETED), None, True),
@@ -110,7 +110,9 @@ def test_a_stream_tells_its_error_and_its_end(
         ({"output": [], "error": {"code": "server_error"}}, Failure(500, "server_error")),
         (OVERLOADED, Failure(529, "overloaded_error")),
         ({"error": "no credit left"}, Failure(502, "UpstreamError")),
-        ({"code": 1305, "msg": "busy"}, NO_ANSWER),
+        ({"code": 1305, "msg": "busy"}, Failure(429, "UpstreamError")),
+        ({"type": "error", "error": {"type": "billing_error"}}, Failure(402, "billing_error")),
+        ({"error": {"type": "timeout_error"}}, Failure(504, "timeout_error")),
         ({"hello": "world"}, NO_ANSWER),
         ([], NO_ANSWER),
         (None, NO_ANSWER),
