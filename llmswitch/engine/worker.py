@@ -7,20 +7,17 @@ import hashlib
 import os
 import signal
 import sys
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from uvicorn_worker import UvicornWorker
 
 from llmswitch.engine.connections import LARGEST_HEAD, PatientProtocol
 from llmswitch.engine.idle import use
 from llmswitch.engine.logging import tend
 from llmswitch.engine.master import note
 from llmswitch.run_files import FAILED, PROVEN, PROVING, SERVED, WORKERS
-
-with warnings.catch_warnings():  # uvicorn deprecates its own worker in favour of a copy of it
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from uvicorn.workers import UvicornWorker
 
 _BOOT_ERROR = 3  # gunicorn's: the master gives up altogether
 _EXIT_AND_RETRY = 1
