@@ -40,7 +40,7 @@ test: lint types unit wheel-test ## everything that must pass before a commit la
 lint: $(SYNCED) ## ruff, that imports go one way, that the lock fits pyproject.toml and names only PyPI
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/uv lock --check --quiet
 	@! grep -oE '[a-z]+://[^/"]+/' uv.lock | grep -vxE 'https://(pypi|files\.pythonhosted)\.org/' || \
 	  { echo 'error: uv.lock names another host than PyPI -> unset UV_DEFAULT_INDEX and UV_INDEX, then run: make lock' >&2; exit 1; }

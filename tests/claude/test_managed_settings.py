@@ -18,8 +18,8 @@ from tests.fake_claude import install
 SESSION = """
 import sys
 from pathlib import Path
-from llmswitch import policies, session
-policies.FOLDERS = (Path(sys.argv[1]),)
+from llmswitch.claude import managed_settings, session
+managed_settings.FOLDERS = (Path(sys.argv[1]),)
 session.main(sys.argv[2:])
 """
 

@@ -221,8 +221,7 @@ def other(file: Path, records: Path) -> Iterator[Callable[[str], str]]:
     script = """
 import sys
 from pathlib import Path
-from tests.conftest import CHECKOUT
-from llmswitch import saved_default
+from llmswitch.claude import saved_default
 from tests.claude.test_saved_default import NAMES, client_saves
 file, records = map(Path, sys.argv[1:])
 before = saved_default.note(file, records, NAMES)

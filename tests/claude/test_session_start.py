@@ -270,7 +270,7 @@ def test_only_light_modules_are_imported() -> None:
     """The wrapper stands between Enter and the prompt: it imports the standard library and
     llmswitch's own light modules, and nothing that is slow to load.
     """
-    code = "import json, sys, llmswitch.session; print(json.dumps(sorted(sys.modules)))"
+    code = "import json, sys, llmswitch.claude.session; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
@@ -283,8 +283,9 @@ def test_only_light_modules_are_imported() -> None:
     assert not modules & {"asyncio", "http.client", "logging", "urllib.request", "email", "ssl"}
     ours = {name for name in modules if name.startswith("llmswitch.")}
     light = (
-        "arguments child claude ensure errors health lease login paths policies saved_default "
-        "secrets session state"
+        "claude claude.arguments claude.child claude.ensure claude.login claude.managed_settings "
+        "claude.saved_default claude.session errors gateway gateway.lease gateway.state health "
+        "paths profile profile.secrets render render.claude_settings run_files"
     )
     assert ours == {f"llmswitch.{name}" for name in light.split()}
 

@@ -372,7 +372,7 @@ def test_a_ready_made_profile_is_not_edited(user: User) -> None:
 
 KILLED = """
 import json, os, signal, sys
-from llmswitch import edit
+from llmswitch.profile import edit
 from llmswitch.paths import find_home, find_profile, write_private
 
 home = find_home(os.environ)

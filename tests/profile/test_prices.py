@@ -119,7 +119,7 @@ def test_the_map_is_the_file_that_the_engine_itself_reads() -> None:
 
 WATCHED = """
 import sys
-from llmswitch.cli import main
+from llmswitch.cli.app import main
 try:
     main()
 except SystemExit as stop:

@@ -908,7 +908,7 @@ def test_every_choice_of_the_catalogue_makes_a_valid_profile(names: set[str], po
 
 KILLED = """
 import json, os, signal, sys
-from llmswitch import paths, setup
+from llmswitch.setup import write
 from llmswitch.paths import find_home, find_profile
 
 home = find_home(os.environ)
@@ -929,10 +929,10 @@ def write_and_die(moment):
     sys.settrace(trace)
     try:
         if old is None:
-            setup.write(home, file, new, {})
+            write.write(home, file, new, {})
         else:
             models = {"glm": "zai/glm-5.3", "opus": "anthropic/claude-opus-5-5"}
-            setup.extend(home, setup.own_profile(home, {}), models, {})
+            write.extend(home, write.own_profile(home, {}), models, {})
     except BaseException:
         os._exit(1)
     os._exit(0)
