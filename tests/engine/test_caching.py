@@ -130,9 +130,9 @@ def test_a_tool_call_is_given_again(house: House, dialect: str, stream: bool) ->
     call = Tool("Bash", {"command": "rm the-file"})
     for upstream in house.upstreams.values():
         upstream.behave(Behaviour(tool=call, usage=Usage()))
-    first = house.gateway.ask(dialect, stream=stream, tools=TOOLS)
+    first = house.gateway.ask(dialect, stream=stream, tools=TOOLS, system="run")
     kept()
-    again = house.gateway.ask(dialect, stream=stream, tools=TOOLS)
+    again = house.gateway.ask(dialect, stream=stream, tools=TOOLS, system="run")
     assert hits(house) == 1
     use, _ = tool_use(again)
     assert (use["name"], use["input"]) == ("Bash", call.input)
