@@ -24,7 +24,7 @@ UV_REQUIREMENT = import tomllib; \
   print("uv==" + uv["version"], *("--hash=" + wheel["hash"] for wheel in uv["wheels"]))
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types unit wheel-test engine format bench lock clean
+.PHONY: help setup demo test lint types docs unit wheel-test engine format bench lock clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -35,7 +35,7 @@ setup: $(SYNCED) ## install the locked dependencies into .venv (the others do it
 demo: $(SYNCED) ## see it work: an offline gateway, no keys needed
 	@$(BIN)/llmswitch try
 
-test: lint types unit wheel-test ## everything that must pass before a commit lands
+test: lint types docs unit wheel-test ## everything that must pass before a commit lands
 
 lint: $(SYNCED) ## ruff, that imports go one way, that the lock fits pyproject.toml and names only PyPI
 	$(BIN)/ruff check
@@ -47,6 +47,10 @@ lint: $(SYNCED) ## ruff, that imports go one way, that the lock fits pyproject.t
 
 types: $(SYNCED) ## mypy --strict
 	$(BIN)/mypy
+
+docs: $(SYNCED) ## build the manual into build/docs; a broken link fails
+	@# Without --clean, which would empty .cache, where the clients of the tests are.
+	$(BIN)/zensical build --strict
 
 unit: $(SYNCED) ## pytest with branch coverage (WORKERS=2, PYTEST_ARGS=...)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov $(PYTEST_ARGS)

@@ -28,7 +28,7 @@ from tests.conftest import CHECKOUT
 AT_ONCE = (1, 8, 32)
 _AT_ONCE = 4  # requests in flight, where their CPU is measured
 _SMALL = "Say who you are."
-_LARGE = ((CHECKOUT / "README.md").read_text(encoding="utf-8") * 9)[:100_000]
+_LARGE = ((CHECKOUT / "README.md").read_text(encoding="utf-8") * 50)[:100_000]
 
 
 class Effort(NamedTuple):

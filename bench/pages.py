@@ -1,4 +1,6 @@
-"""What `--write` writes: the page of results, the plot, and their part of the README."""
+"""What `--write` writes into the manual: all figures, the plot, and their part of the page about
+performance.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from bench.rivals import NONE
 from bench.rows import CONTENDERS, GOAL_COLUMNS, Row
 from tests.conftest import CHECKOUT
 
-RESULTS, PLOT, README = Path("bench/results.md"), Path("bench/results.svg"), Path("README.md")
+DOCS = Path("docs")
+RESULTS, PLOT = DOCS / "explanation/benchmark.md", DOCS / "assets/benchmark.svg"
+PERFORMANCE = DOCS / "explanation/performance.md"
 NOTES = f"""\
 Every gateway runs on the same machine at the same time, has the same models of one fake provider
 on 127.0.0.1, and is asked in random turns. llmswitch has its ledger, a budget and its
@@ -37,25 +41,25 @@ def tables(measured: Sequence[Line | Row]) -> dict[str, list[tuple[str, ...]]]:
 
 
 def page(facts: Mapping[str, str], measured: Sequence[Line | Row]) -> str:
-    """results.md."""
+    """RESULTS."""
     parts = ["# Results of `make bench`"]
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()))
     parts += [f"## {title}\n\n{markdown_table(table)}" for title, table in tables(measured).items()]
     return "\n\n".join([*parts, LEGEND, NOTES]) + "\n"
 
 
-def readme_part(results: str) -> str:
-    """What the README shows of results.md: where it was measured, the plot and the goals."""
+def part_for(results: str) -> str:
+    """What PERFORMANCE shows of RESULTS: where it was measured, the plot and the goals."""
     facts = dict(re.findall(r"^- (machine|versions): (.*)$", results, re.MULTILINE))
     goals = results.partition("## Goals\n\n")[2].partition("\n\n")[0]
     return f"""\
-![Bars of what is measured, llmswitch and four others]({PLOT})
+![Bars of what is measured, llmswitch and four others](../assets/{PLOT.name})
 
 On {facts["machine"]}; {facts["versions"]}. The goals that llmswitch is held to, met or not:
 
 {goals}
 
-All figures, with their spread and how they were taken: [{RESULTS}]({RESULTS}).
+[All figures]({RESULTS.name}), with their spread and how they were taken.
 """
 
 
@@ -68,12 +72,12 @@ def write(
     (checkout / PLOT).write_text(
         plot([row for row in measured if isinstance(row, Row)]), encoding="utf-8"
     )
-    readme = (checkout / README).read_text(encoding="utf-8")
-    part = readme_part(results)
-    (checkout / README).write_text(_PART.sub(lambda _: part, readme), encoding="utf-8")
+    performance = (checkout / PERFORMANCE).read_text(encoding="utf-8")
+    part = part_for(results)
+    (checkout / PERFORMANCE).write_text(_PART.sub(lambda _: part, performance), encoding="utf-8")
 
 
-def part_of(readme: str) -> str:
-    """What the README shows now; empty as long as nothing was written."""
-    [part] = _PART.findall(readme)
+def part_of(performance: str) -> str:
+    """What PERFORMANCE shows now; empty as long as nothing was written."""
+    [part] = _PART.findall(performance)
     return str(part)

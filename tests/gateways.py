@@ -286,7 +286,7 @@ def wait_for(true: Callable[[], object], seconds: float = 60) -> None:
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Print how long something takes; `pytest -rP` shows it. What the README says is from here."""
+    """Print how long something takes; `pytest -rP` shows it. What the manual says is from here."""
     began = time.monotonic()
     yield
     print(f"{what}: {time.monotonic() - began:.2f} s")

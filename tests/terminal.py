@@ -34,6 +34,8 @@ from typing import Self
 
 import pyte
 
+from tests.picture import Cell
+
 # Runs in the child: takes the terminal that is its stdin as the controlling one and becomes the
 # program. A fork in this process, which has threads, could deadlock.
 EXEC = """
@@ -155,6 +157,16 @@ class Terminal:
         """The rows of the screen from the top, without blanks at their ends."""
         with self._changed:
             return [line.rstrip() for line in self._screen.display]
+
+    def cells(self) -> list[list[Cell]]:
+        """The same with colours."""
+        with self._changed:
+            rows = [self._screen.buffer[number] for number in range(self._screen.lines)]
+            ends = [len(line.rstrip()) for line in self._screen.display]
+            return [
+                [Cell(row[at].data, row[at].fg, row[at].bold) for at in range(end)]
+                for row, end in zip(rows, ends, strict=True)
+            ]
 
     def text(self) -> str:
         """The screen as one string, without empty rows at its end."""

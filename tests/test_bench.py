@@ -133,13 +133,15 @@ def test_everything_is_compared_and_written_down(tmp_path: Path) -> None:
             can = {OURS}
         assert set(row.samples) == can, row.what
 
-    (tmp_path / "bench").mkdir()
-    shutil.copy(CHECKOUT / "README.md", tmp_path)
+    for file in (pages.PERFORMANCE, pages.PLOT):
+        (tmp_path / file).parent.mkdir(parents=True)
+    shutil.copy(CHECKOUT / pages.PERFORMANCE, tmp_path / pages.PERFORMANCE)
     pages.write(FACTS, [*rows, LINE], tmp_path)
     results = (tmp_path / pages.RESULTS).read_text(encoding="utf-8")
-    readme = (tmp_path / pages.README).read_text(encoding="utf-8")
-    assert pages.part_of(readme) == pages.readme_part(results)
-    assert _without_part(readme) == _without_part((CHECKOUT / "README.md").read_text("utf-8"))
+    written = (tmp_path / pages.PERFORMANCE).read_text(encoding="utf-8")
+    assert pages.part_of(written) == pages.part_for(results)
+    before = (CHECKOUT / pages.PERFORMANCE).read_text(encoding="utf-8")
+    assert _without_part(written) == _without_part(before)
     titles = [row.what for row in rows] + [LINE.what]
     assert not [title for title in titles if f"\n| {title} | " not in results]
     _agree((tmp_path / pages.PLOT).read_text(encoding="utf-8"), results)
@@ -154,8 +156,8 @@ def _is_open(port: int) -> bool:
     return True
 
 
-def _without_part(readme: str) -> str:
-    return readme.replace(pages.part_of(readme), "")
+def _without_part(performance: str) -> str:
+    return performance.replace(pages.part_of(performance), "")
 
 
 def _agree(svg: str, results: str) -> None:
@@ -176,15 +178,15 @@ def _agree(svg: str, results: str) -> None:
     assert values
 
 
-def test_the_readme_shows_the_results() -> None:
-    """What the README shows of the results, and the plot, are of the run in results.md."""
-    part = pages.part_of((CHECKOUT / pages.README).read_text(encoding="utf-8"))
+def test_the_manual_shows_the_results() -> None:
+    """The page about performance, and the plot, are of the run on the page of figures."""
+    part = pages.part_of((CHECKOUT / pages.PERFORMANCE).read_text(encoding="utf-8"))
     written = CHECKOUT / pages.RESULTS
     if not written.exists():
         assert part == ""
         return
     results = written.read_text(encoding="utf-8")
-    assert part == pages.readme_part(results)
+    assert part == pages.part_for(results)
     _agree((CHECKOUT / pages.PLOT).read_text(encoding="utf-8"), results)
 
 
@@ -221,9 +223,9 @@ def test_the_page_of_results() -> None:
 
 Medians; in brackets"""
     )
-    assert pages.readme_part(page) == (
+    assert pages.part_for(page) == (
         """\
-![Bars of what is measured, llmswitch and four others](bench/results.svg)
+![Bars of what is measured, llmswitch and four others](../assets/benchmark.svg)
 
 On 2 cores; llmswitch 1. The goals that llmswitch is held to, met or not:
 
@@ -232,7 +234,7 @@ On 2 cores; llmswitch 1. The goals that llmswitch is held to, met or not:
 | added, small ≤ 0.65 of plain LiteLLM | +3.00 ms | +4.00 ms | 0.75 | NO |
 | added, small ≤ claude-code-router | +3.00 ms | +30 ms | 0.10 | yes |
 
-All figures, with their spread and how they were taken: [bench/results.md](bench/results.md).
+[All figures](benchmark.md), with their spread and how they were taken.
 """
     )
 

@@ -1,4 +1,4 @@
-"""Every line of the README's table of faults is held by a test, which is named here."""
+"""Every line of the manual's table of faults is held by a test, which is named here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ast
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.manual import page
 
 HELD = {
     "a key is not set": "gateway/test_trouble::test_missing_key_leaves_the_model_out",
@@ -44,17 +45,17 @@ HELD = {
         "gateway/test_break_machine::test_a_full_disk"
     ),
     "the disk is full": "gateway/test_break_machine::test_a_full_disk",
-    "its state, configuration or folder `workers/` is deleted or spoilt": (
+    "its state, configuration or folder `workers/` is deleted or damaged": (
         "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs"
     ),
-    "`keys.json` is spoilt": "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs",
+    "`keys.json` is damaged": "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs",
     "the ledger's file is deleted": (
         "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs"
     ),
     "you ask for a name that is not in the profile": "engine/test_auth::test_unknown_model",
     "the last session ends": "gateway/test_on_demand::test_it_goes_after_the_last_session",
     "the wrapper is killed": "gateway/test_on_demand::test_a_session_that_crashed_does_not_keep_it",
-    "you run `claude-multi` while the gateway goes": (
+    "you run `claude-multi` while the gateway is stopping": (
         "gateway/test_on_demand::test_a_session_in_the_moment_of_going"
     ),
     "`claude-multi` finds no gateway": (
@@ -70,13 +71,12 @@ HELD = {
 
 def table() -> list[list[str]]:
     """The cells of each fault."""
-    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    part = text.partition("## What happens when …")[2].partition("\n## ")[0]
-    rows = [line.strip("|").split(" | ") for line in part.splitlines() if line.startswith("| ")]
+    lines = page("explanation/what-happens-when.md").splitlines()
+    rows = [line.strip("|").split(" | ") for line in lines if line.startswith("| ")]
     return [[cell.strip() for cell in row] for row in rows[1:]]
 
 
-def test_every_fault_of_the_readme_has_its_test() -> None:
+def test_every_fault_of_the_manual_has_its_test() -> None:
     """And four cells, none of them empty."""
     assert [row[0] for row in table()] == list(HELD)
     assert [row for row in table() if len(row) != 4 or not all(row)] == []

@@ -92,7 +92,7 @@ COMMAND = "echo by the tool > made; echo the tool was here"
 
 @pytest.mark.parametrize("model", DIALECTS)
 def test_codex(house: House, tmp_path: Path, model: str) -> None:
-    """Codex, as the README says it is set up, by /v1/responses."""
+    """Codex, as the manual says it is set up, by /v1/responses."""
     (tmp_path / ".codex").mkdir()
     (tmp_path / ".codex" / "config.toml").write_text(f"""\
 model = "{model}"

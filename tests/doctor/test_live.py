@@ -14,8 +14,8 @@ import pytest
 from llmswitch.doctor.live import cost
 from tests.clients import newest
 from tests.conftest import Mission
+from tests.manual import shown
 from tests.terminal import Terminal
-from tests.test_readme import shown
 from tests.upstream import Behaviour, Tool, Usage
 
 pytestmark = pytest.mark.timeout(900)
@@ -143,7 +143,7 @@ def test_with_the_real_client(live: Mission) -> None:
     live.zai.behave(HEALTHY, "glm-4.7")
 
 
-def test_the_readme_shows_what_it_prints(live: Mission) -> None:
+def test_the_manual_shows_what_it_prints(live: Mission) -> None:
     """One model that can do everything, and one whose provider refuses a field."""
 
     def refuse(body: dict[str, Any]) -> str | None:

@@ -18,8 +18,8 @@ from llmswitch.profile.load import load_profile, parse_profile
 from llmswitch.profile.providers import Provider, catalogue_data
 from llmswitch.profile.subscription import TEST_HOST
 from tests.conftest import CHECKOUT, User
+from tests.manual import BLOCKS
 from tests.terminal import Terminal
-from tests.test_readme import BLOCKS
 
 
 def told(text: str) -> list[str]:
@@ -57,7 +57,7 @@ def test_nothing_is_told_of_a_provider_as_the_catalogue_has_it(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["several keys", "fallbacks", "a subscription"])
-def test_nothing_is_told_of_what_the_readme_shows(name: str) -> None:
+def test_nothing_is_told_of_what_the_manual_shows(name: str) -> None:
     """Of the catalogue's providers."""
     assert told(BLOCKS[name]) == []
 

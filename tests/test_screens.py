@@ -1,7 +1,8 @@
-"""What the README shows is what the program prints today."""
+"""What README.md and docs/ show is what the program prints today."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,26 +10,26 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from llmswitch.ledger import Try, insert, open_to_write
+from llmswitch.ledger import insert, open_to_write
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import catalogue_data
-from llmswitch.request_line import Request, formatted
+from llmswitch.request_line import formatted
 from tests.clients import make_home, newest
-from tests.conftest import CHECKOUT, User, free_port
+from tests.conftest import User, free_port
 from tests.engine.test_ledger import ROW
 from tests.internet import Internet, Strict
+from tests.manual import BLOCKS, MENU, assert_picture, assert_shown, page
 from tests.newcomer import KEY, MODELS, Newcomer, newcomer, plain
+from tests.picture import Cell, picture
 from tests.terminal import Terminal, type_command
-from tests.usage.test_summary import FAILED, PLAIN, write
+from tests.usage.test_summary import write
+from tests.work import minutes_of_work, week_of_work
 
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-_BLOCK = re.compile(r"<!-- (shows|checked): (.*?) -->\n```\w*\n(.*?)```", re.DOTALL)
-BLOCKS = {title: text for _, title, text in _BLOCK.findall(README)}
+ASKED = re.compile(r"^k takes another key.*\n>$", re.MULTILINE)  # with its prompt
 WRONG = """\
 models:
   glm-4.7: {model: zai/glm-4.7,
@@ -38,14 +39,8 @@ roles: {default: glm}
 """
 
 
-def shown(title: str) -> str:
-    """What the README shows under a title, without the command."""
-    lines = BLOCKS[title].splitlines()
-    return "\n".join(line for line in lines if not line.startswith("$ ")).strip("\n")
-
-
 def printed(text: str, user: User) -> str:
-    """Output as the README writes it: the home folder as `~`, ports and pids by name."""
+    """Output as the manual writes it: the home folder as `~`, ports and pids by name."""
     text = text.replace(str(user.home), "~").strip("\n")
     for pattern, name in (
         (r"(127\.0\.0\.1:)\d+", r"\1PORT"),
@@ -61,7 +56,7 @@ def printed(text: str, user: User) -> str:
 
 @pytest.fixture
 def reader(user: User) -> Iterator[User]:
-    """Someone who follows the README: the standard folders, one wrapper folder on PATH."""
+    """Someone who follows the manual: the standard folders, one wrapper folder on PATH."""
     (user.home / ".local/bin").mkdir(parents=True)
     user.keys = {"ANTHROPIC_API_KEY": "sk-ant-api03-own", "ZAI_API_KEY": "zai-own"}
     yield user
@@ -77,7 +72,7 @@ def _take_ready_made(user: User) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
+def test_every_output_of_the_manual_is_checked_by_a_test_here() -> None:
     """A block that shows output stands under a title that a test knows."""
     assert set(BLOCKS) == {
         "llmswitch try",
@@ -87,6 +82,7 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
         "llmswitch wrapper install",
         "llmswitch wrapper install --direct zai",
         "the /model menu of Claude Code 2.1.332",
+        "a short profile",
         "a profile",
         "several keys",
         "fallbacks",
@@ -107,44 +103,50 @@ def test_every_output_of_the_readme_is_checked_by_a_test_here() -> None:
     }
 
 
-def test_the_profile_of_the_readme_is_valid() -> None:
+def test_the_profile_of_the_manual_is_valid() -> None:
     """The profile that shows every field is read without a complaint, and really has them all."""
-    profile = parse_profile(BLOCKS["a profile"], "README.md")
+    profile = parse_profile(BLOCKS["a profile"], "profile.yaml")
     assert profile.models["glm-4.5"].model_dump(exclude_defaults=True).keys() == (
         type(profile.models["glm-4.5"]).model_fields.keys()
     )
 
 
-@pytest.mark.parametrize("title", ["several keys", "fallbacks", "a cache", "a subscription"])
-def test_the_short_profiles_of_the_readme_are_valid(title: str) -> None:
+@pytest.mark.parametrize(
+    "title", ["a short profile", "several keys", "fallbacks", "a cache", "a subscription"]
+)
+def test_the_short_profiles_of_the_manual_are_valid(title: str) -> None:
     """What a reader copies is read without a complaint."""
-    parse_profile(BLOCKS[title], "README.md")
+    parse_profile(BLOCKS[title], "profile.yaml")
 
 
 def test_the_table_of_providers_is_the_catalogue() -> None:
     """Every provider of the catalogue stands in the row of its dialect."""
-    rows = dict(re.findall(r"^\| `(\w+)` \| (`.*) \|$", README, re.MULTILINE))
-    shown = {name: dialect for dialect, row in rows.items() for name in re.findall(r"`(.*?)`", row)}
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \| (`.*) \|$", page("reference/providers.md"), re.MULTILINE)
+    )
+    listed = {
+        name: dialect for dialect, row in rows.items() for name in re.findall(r"`(.*?)`", row)
+    }
     known = {name: data["dialect"] for name, data in catalogue_data().items() if name != "demo"}
-    assert shown == known
+    assert listed == known
 
 
-def test_the_demo_prints_what_the_readme_shows(user: User) -> None:
+def test_the_demo_prints_what_the_manual_shows(user: User) -> None:
     """`llmswitch try`, which `make demo` runs."""
     done = user.run("try")
     assert done.returncode == 0, done.stderr
-    assert printed(done.stdout, user) == shown("llmswitch try")
+    assert_shown("llmswitch try", printed(done.stdout, user))
 
 
-def test_mistakes_are_shown_as_in_the_readme(user: User) -> None:
-    """The profile with mistakes gives the messages that the README shows."""
+def test_mistakes_are_shown_as_in_the_manual(user: User) -> None:
+    """The profile with mistakes gives the messages that the manual shows."""
     (user.home / "wrong.yaml").write_text(WRONG)
     done = user.run("validate", "wrong.yaml")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.strip() == shown("llmswitch validate wrong.yaml")
+    assert_shown("llmswitch validate wrong.yaml", done.stderr.strip())
 
 
-def test_models_and_keys_are_as_the_readme_shows(reader: User) -> None:
+def test_models_and_keys_are_as_the_manual_shows(reader: User) -> None:
     """What is found, a model that is added, a key that is kept."""
     _take_ready_made(reader)
     folder = reader.home / "work"
@@ -164,56 +166,15 @@ def test_models_and_keys_are_as_the_readme_shows(reader: User) -> None:
             text=True,
             check=False,
         )
-        assert printed(done.stdout, reader) == shown(title)
+        assert_shown(title, printed(done.stdout, reader))
 
 
-def test_a_direct_wrapper_is_installed_as_the_readme_shows(reader: User) -> None:
+def test_a_direct_wrapper_is_installed_as_the_manual_shows(reader: User) -> None:
     """Without a profile."""
     title = "llmswitch wrapper install --direct zai"
     done = reader.run(*shlex.split(title)[1:], env=_folders(reader))
     assert done.returncode == 0, done.stderr
-    assert printed(done.stdout, reader) == shown(title)
-
-
-def week_of_work() -> Iterator[Try]:
-    """Five days: most of it with glm-4.7, some with sonnet, which also served when glm-4.7 failed;
-    small requests of glm-4.5, without a prompt cache.
-    """
-    monday = datetime(2026, 11, 2, 9, tzinfo=UTC).timestamp()
-    models = {  # how many a day, tokens (input, output, read), cost and saved
-        "glm-4.7": ((48, 71, 30, 64, 22), (900, 350, 41_000), 0.0059, 0.0201),
-        "sonnet": ((4, 2, 9, 6, 3), (1200, 420, 38_000), 0.0213, 0.1026),
-        "glm-4.5": ((9, 12, 6, 11, 5), (6400, 60, 0), 0.0014, 0.0),
-    }
-    for model, (each_day, (fresh, output, held), cost, saved) in models.items():
-        zai = model != "sonnet"
-        for day, requests in enumerate(each_day):
-            for number in range(requests):
-                fell_back = model == "sonnet" and number == 0
-                done = PLAIN._replace(
-                    ended=monday + day * 86400 + number * 300,
-                    request=f"{model}-{day}-{number}",
-                    asked="glm-4.7" if fell_back else model,
-                    model=model,
-                    provider="zai" if zai else "anthropic",
-                    key="ZAI_API_KEY" if zai else "ANTHROPIC_API_KEY",
-                    input=fresh,
-                    output=output,
-                    cache_read=held,
-                    cost=cost,
-                    prompt_saved=saved,
-                    fallback_from="glm-4.7" if fell_back else None,
-                )
-                yield done
-                if fell_back:
-                    yield FAILED._replace(
-                        ended=done.ended - 2,
-                        request=done.request,
-                        asked="glm-4.7",
-                        model="glm-4.7",
-                        provider="zai",
-                        key="ZAI_API_KEY",
-                    )
+    assert_shown(title, printed(done.stdout, reader))
 
 
 def _output(reader: User, title: str) -> str:
@@ -222,85 +183,35 @@ def _output(reader: User, title: str) -> str:
     return done.stdout.strip("\n")
 
 
-def test_usage_is_as_the_readme_shows(reader: User) -> None:
+def test_usage_is_as_the_manual_shows(reader: User) -> None:
     """`usage`, of a ledger with five days of work."""
     _take_ready_made(reader)
     write(reader.home / ".local/state/llmswitch/ledger/claude-glm.db", tuple(week_of_work()))
     title = "llmswitch usage --since 2026-11-02 --until 2026-11-06"
-    assert _output(reader, title) == shown(title)
+    assert_shown(title, _output(reader, title))
 
 
-def minutes_of_work() -> Iterator[Request]:
-    """An answer, one of a fallback, a failure, and one of another model."""
-    answered = Request(
-        time="2026-11-02T09:14:07.112Z",
-        method="POST",
-        path="/v1/messages",
-        status=200,
-        model="sonnet",
-        served="sonnet",
-        provider="anthropic",
-        upstream="claude-sonnet-4-5-20250929",
-        tries=1,
-        client="gateway",
-        session="5f0c1d6e-9a35-4c1b-8f44-2f6f2a1c7b90",
-        first_byte=0.871,
-        seconds=6.402,
-        input=1200,
-        output=420,
-        cache_read=38_000,
-        cache_write=0,
-        cost=0.0213,
-    )
-    yield answered
-    yield answered._replace(
-        time="2026-11-02T09:15:31.650Z",
-        model="glm-4.7",
-        tries=2,
-        client="laptop",
-        session=None,
-        first_byte=1.306,
-        seconds=4.018,
-        input=900,
-        output=350,
-        cache_read=0,
-        cost=0.00795,
-    )
-    yield answered._replace(
-        time="2026-11-02T09:16:02.208Z",
-        status=429,
-        first_byte=0.204,
-        seconds=0.204,
-        input=0,
-        output=0,
-        cache_read=0,
-        cost=0.0,
-        error="RateLimitError",
-    )
-    yield answered._replace(model="opus", served="opus")
-
-
-def test_the_log_is_as_the_readme_shows(reader: User) -> None:
+def test_the_log_is_as_the_manual_shows(reader: User) -> None:
     """`logs --model`, of a log with some requests."""
     _take_ready_made(reader)
     log = reader.home / ".local/state/llmswitch/run/claude-glm/gateway.log"
     log.parent.mkdir(parents=True)
     log.write_text("".join(f"{formatted(request)}\n" for request in minutes_of_work()))
     title = "llmswitch logs --model sonnet"
-    assert _output(reader, title) == shown(title)
+    assert_shown(title, _output(reader, title))
 
 
-def test_a_client_gets_its_key_as_the_readme_shows(reader: User) -> None:
+def test_a_client_gets_its_key_as_the_manual_shows(reader: User) -> None:
     """`client add`, then `client list`."""
     _take_ready_made(reader)
     for command in ("llmswitch client add laptop", "llmswitch client list"):
         done = reader.run(*shlex.split(command)[1:], env=_folders(reader))
         assert done.returncode == 0, done.stderr
-        assert printed(done.stdout, reader) == shown(command)
+        assert_shown(command, printed(done.stdout, reader))
 
 
 @pytest.mark.timeout(900)  # the first run fetches the client
-def test_the_first_session_is_as_the_readme_shows(tmp_path: Path) -> None:
+def test_the_first_session_is_as_the_manual_shows(tmp_path: Path) -> None:
     """In a terminal: init with a pasted key, init again, and the menu of the real client."""
     with (
         newcomer(tmp_path) as here,
@@ -311,35 +222,41 @@ def test_the_first_session_is_as_the_readme_shows(tmp_path: Path) -> None:
         with here.open("init") as terminal:
             terminal.wait_for("key:")
             terminal.send(f"{KEY}\r")
-            terminal.wait_for("k takes another key")
+            terminal.wait_for(ASKED)
             terminal.enter()
             assert terminal.wait_exit() == 0
-            assert plain(terminal.text()) == shown("llmswitch init")
+            assert_shown("llmswitch init", plain(terminal.text()))
         here.more["ZAI_API_KEY"] = "zai-own"
         with here.open("init") as terminal:
-            terminal.wait_for("k takes another key")
+            terminal.wait_for(ASKED)
             terminal.enter()
             assert terminal.wait_exit() == 0
-            assert plain(terminal.text()) == shown("llmswitch init, a second time")
-        assert _menu(here) == shown("the /model menu of Claude Code 2.1.332")
+            assert_shown("llmswitch init, a second time", plain(terminal.text()))
+        make_home(here.home.parent / "other", here.home)
+        dark, light = (_menu(here, theme) for theme in ("dark", "light"))
+        text = "\n".join("".join(cell.text for cell in row) for row in dark)
+        assert_shown("the /model menu of Claude Code 2.1.332", text)
+        assert_picture(MENU, picture(dark, light))
 
 
-def _menu(here: Newcomer) -> str:
+def _menu(here: Newcomer, theme: str) -> list[list[Cell]]:
     """The `/model` menu, from its title to its last row, as the real client draws it."""
-    make_home(here.home.parent / "other", here.home)
-    (here.home.parent / "other" / ".claude.json").rename(here.home / ".claude.json")
+    state = json.loads((here.home.parent / "other/.claude.json").read_text())
+    (here.home / ".claude.json").write_text(json.dumps(state | {"theme": theme}))
     wrapper = str(here.home / ".local/bin/claude-multi")
-    with Terminal([wrapper], here.env, cwd=here.home, columns=120) as terminal:
+    env = {**here.env, "COLORTERM": "truecolor"}
+    with Terminal([wrapper], env, cwd=here.home, columns=120) as terminal:
         type_command(terminal, "/model")
         terminal.wait_for("Enter to save")
-        screen = [line.rstrip() for line in terminal.lines()]
-    first = next(index for index, line in enumerate(screen) if "Select model" in line)
-    rows = [index for index, line in enumerate(screen) if re.match(r"\s+(. )?\d+\. ", line)]
-    return "\n".join(screen[first : rows[-1] + 1]).strip("\n")
+        screen = terminal.cells()
+    lines = ["".join(cell.text for cell in row) for row in screen]
+    first = next(index for index, line in enumerate(lines) if "Select model" in line)
+    rows = [index for index, line in enumerate(lines) if re.match(r"\s+(. )?\d+\. ", line)]
+    return screen[first : rows[-1] + 1]
 
 
 @pytest.mark.timeout(900)
-def test_the_way_step_by_step_is_as_the_readme_shows(reader: User) -> None:
+def test_the_way_step_by_step_is_as_the_manual_shows(reader: User) -> None:
     """init, wrapper install, up, status and doctor, one after the other."""
     for command in (
         "llmswitch init --from claude-glm --no-start",
@@ -347,20 +264,20 @@ def test_the_way_step_by_step_is_as_the_readme_shows(reader: User) -> None:
     ):
         done = reader.run(*shlex.split(command)[1:], env=_folders(reader))
         assert done.returncode == 0, done.stderr
-        assert printed(done.stdout, reader) == shown(command)
+        assert_shown(command, printed(done.stdout, reader))
     profile = reader.home / ".config/llmswitch/profiles/claude-glm.yaml"
     profile.write_text(profile.read_text() + f"gateway: {{port: {free_port()}}}\n")
     assert reader.run("up", env=_folders(reader)).returncode == 0
 
     done = reader.run("status", env=_folders(reader))
-    assert printed(done.stdout, reader) == shown("llmswitch status")
+    assert_shown("llmswitch status", printed(done.stdout, reader))
 
     (reader.home / ".local/bin/claude").symlink_to(newest())
     done = reader.run("doctor", env=_folders(reader))
-    assert printed(done.stdout, reader) == shown("llmswitch doctor")
+    assert_shown("llmswitch doctor", printed(done.stdout, reader))
 
 
-def test_budgets_are_as_the_readme_shows(reader: User) -> None:
+def test_budgets_are_as_the_manual_shows(reader: User) -> None:
     """`budget status`, one of them spent, the other nearly."""
     user = reader
     _take_ready_made(user)
@@ -374,4 +291,4 @@ def test_budgets_are_as_the_readme_shows(reader: User) -> None:
         row = ROW._replace(ended=time.time())
         insert(connection, [row._replace(model="opus", cost=5.0125), row._replace(cost=36.19)])
     done = user.run("budget", "status", env=_folders(user))
-    assert printed(done.stdout, user) == shown("llmswitch budget status")
+    assert_shown("llmswitch budget status", printed(done.stdout, user))
