@@ -20,9 +20,8 @@ from llmswitch.render.litellm_config import render_wrapper
 # What moves our files or names the client: the wrapper carries it, so that it does not matter which
 # shell it is started from.
 _CARRIED = ("LLMSWITCH_HOME", "LLMSWITCH_CLAUDE", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
-
-
-_DIRECT = re.compile(r' -m llmswitch\.direct (.+) "\$@"$', re.MULTILINE)
+# The modules stood elsewhere once: a wrapper from then is known, and `wrapper install` renews it.
+_STARTS = re.compile(r' -m llmswitch\.(?:claude\.)?(session|direct) (.+) "\$@"$', re.MULTILINE)
 
 
 class Direct(NamedTuple):
@@ -100,14 +99,19 @@ def wanted_text(of: ProfileRef | Direct, name: str, environ: Mapping[str, str]) 
 
 def direct_of(file: Path) -> Direct | None:
     """What a direct wrapper starts; None for another one."""
-    found = _DIRECT.search(file.read_text(errors="replace"))
-    return Direct(*shlex.split(found[1])) if found else None
+    module, arguments = _started(file)
+    return Direct(*arguments) if module == "direct" else None
 
 
 def is_for(file: Path, ref: ProfileRef) -> bool:
     """Whether a wrapper starts this profile."""
-    started = f" -m llmswitch.claude.session {ref.typed} "
-    return started in file.read_text(errors="replace")
+    return _started(file) == ("session", [ref.argument])
+
+
+def _started(file: Path) -> tuple[str, list[str]]:
+    """The module that a wrapper starts, and the arguments that it is given."""
+    found = _STARTS.search(file.read_text(errors="replace"))
+    return (found[1], shlex.split(found[2])) if found else ("", [])
 
 
 def is_of(file: Path, environ: Mapping[str, str]) -> bool:

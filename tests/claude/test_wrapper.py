@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -76,6 +77,22 @@ def test_install_update_uninstall(user: User, bin_folder: Path) -> None:
     assert run("uninstall", *at, "--name", "claude-x") == f"removed {named}\n"
     assert run("list", *at) == "no wrapper is installed\n"
     assert list(bin_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", [[], ["--direct", "zai"]], ids=["gateway", "direct"])
+def test_a_wrapper_whose_module_has_moved(user: User, bin_folder: Path, what: list[str]) -> None:
+    """The doctor names the command that renews it, and the command does."""
+    user.write_profile(PROFILE)
+    at = ["wrapper", "install", *what, "--dir", str(bin_folder)]
+    file = Path(user.json(*at)["file"])
+    first = file.read_text()
+    file.write_text(first.replace(" -m llmswitch.claude.", " -m llmswitch."))
+    checks = json.loads(user.run("doctor", "--json").stdout)["checks"]
+    row = next(one for one in checks if one["name"] == "wrapper")
+    assert row["message"].startswith(f"{file} is of another llmswitch")
+    assert row["hint"].split()[:3] == ["llmswitch", *at[:2]]
+    assert user.run(*at).stdout.startswith(f"updated {file}\n")
+    assert file.read_text() == first
 
 
 def test_a_folder_that_is_not_on_path(user: User) -> None:
