@@ -8,6 +8,7 @@ from typing import Any
 
 from llmswitch.errors import LlmswitchError
 from llmswitch.profile import model_lists
+from llmswitch.profile.labels import proper_label
 from llmswitch.profile.prices import look_up
 from llmswitch.profile.providers import Provider, catalogue_data
 from llmswitch.profile.rules import nearest
@@ -151,6 +152,7 @@ def _row(
     there = profile.models.items() if profile else ()
     return {
         "model": target,
+        "label": proper_label(provider, model["id"]),
         "auth": provider.auth,
         "context": known.context or model.get("context"),
         "price": price,

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmswitch.profile.providers import Provider
+from llmswitch.profile.providers import Provider, known_model
 from llmswitch.profile.schema import Model, Price
 
 _PER_MILLION = 1_000_000
@@ -65,8 +65,8 @@ def look_up(model: Model, provider: Provider) -> Known:
         names = (provider.prices + model.id, provider.prices + model.id.lower())
         entry = next((price_map()[name] for name in names if name in price_map()), {})
     tiers = () if model.price else tuple(rate for rate in entry.items() if _TIER.fullmatch(rate[0]))
-    listed = next((one.context for one in provider.models if one.id == model.id), None)
-    context = model.context or _tokens(entry) or listed
+    listed = known_model(provider, model.id)
+    context = model.context or _tokens(entry) or (listed.context if listed else None)
     if provider.auth == "subscription" and not model.price:
         return Known(context, Price(input=0, output=0))
     return Known(context, model.price or _price(entry), tiers)

@@ -70,11 +70,14 @@ Variable = Annotated[str, AfterValidator(_variable)]
 
 class KnownModel(Strict):
     """A model that a provider is known to serve. `context` is in tokens; None where the price map
-    has it or nobody knows.
+    has it or nobody knows. `label` is None where it is made from the id (see labels.py).
     """
 
     id: Annotated[str, Field(min_length=1), AfterValidator(one_line)]
     context: int | None = None
+    label: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(one_line)] | None = (
+        None
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -123,6 +126,16 @@ def catalogue_data() -> dict[str, dict[str, Any]]:
     text = CATALOGUE.read_text(encoding="utf-8")
     loaded: dict[str, dict[str, Any]] = read_document(text).data
     return loaded
+
+
+def known_model(provider: Provider, model_id: str) -> KnownModel | None:
+    """What is known of an id. Providers do not tell small letters from capitals, and Anthropic
+    takes an id without its date too.
+    """
+    wanted = model_id.lower()
+    exact = (one for one in provider.models if one.id.lower() == wanted)
+    dated = (one for one in provider.models if re.sub(r"-\d{8}$", "", one.id.lower()) == wanted)
+    return next(exact, None) or next(dated, None)
 
 
 def is_local(provider: Provider) -> bool:

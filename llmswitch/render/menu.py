@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container
 from typing import Any, NamedTuple
 
 from llmswitch.errors import LlmswitchError
+from llmswitch.profile.labels import proper_label
 from llmswitch.profile.prices import look_up
 from llmswitch.profile.providers import Provider
 from llmswitch.profile.schema import ROLES, Model, Price, Profile
@@ -89,10 +91,13 @@ def make_menu(profile: Profile, keys: Container[str]) -> Menu:
 
 def make_rows(profile: Profile, keys: Container[str]) -> tuple[Row, ...]:
     """Every model of a profile in its order, given the names of the keys that are set."""
-    return tuple(_row(profile, name, model, keys) for name, model in profile.models.items())
+    labels = _labels(profile)
+    return tuple(
+        _row(profile, name, model, labels[name], keys) for name, model in profile.models.items()
+    )
 
 
-def _row(profile: Profile, name: str, model: Model, keys: Container[str]) -> Row:
+def _row(profile: Profile, name: str, model: Model, label: str, keys: Container[str]) -> Row:
     provider = profile.provider_of(model)
     wanted = profile.keys_of(model)
     found = tuple(key for key in wanted if key in keys)
@@ -106,7 +111,7 @@ def _row(profile: Profile, name: str, model: Model, keys: Container[str]) -> Row
         model=model,
         provider=provider,
         provider_name=model.provider,
-        label=model.label or _plain_label(name, model),
+        label=label,
         context=known.context,
         price=known.price,
         tiers=known.tiers,
@@ -127,6 +132,22 @@ def row_data(row: Row) -> dict[str, Any]:
         "reason": row.reason,
         "keys": [*row.keys, *row.missing],
         "missing": list(row.missing),
+    }
+
+
+def _labels(profile: Profile) -> dict[str, str]:
+    """The label of each model: the profile's, else its proper name where no other model of the
+    profile has that too.
+    """
+    proper = {
+        name: model.label or proper_label(profile.provider_of(model), model.id)
+        for name, model in profile.models.items()
+    }
+    shared = Counter(proper.values())
+    return {
+        name: model.label
+        or (own if (own := proper[name]) and shared[own] == 1 else _plain_label(name, model))
+        for name, model in profile.models.items()
     }
 
 

@@ -89,9 +89,6 @@ def _value(
     _, value, _ = catalogue.entry(profile, said, row["model"])
     long = dict(value) if isinstance(value, dict) else {"model": value}
     price = Price(**row["price"]) if row["price"] else None
-    if claude := _FAMILY.search(row["model"]):
-        family, major, minor = claude.groups()
-        long["label"] = f"Claude {family.title()} {major}.{minor}"
     if price is None and is_local(catalogue.providers(profile)[provider]):
         price = Price(input=0, output=0)
         long["price"] = {"input": 0, "output": 0}

@@ -38,14 +38,15 @@ LOGIN = {
     "scopes": ["user:inference", "user:profile"],
     "subscriptionType": "max",
 }
-GLM = [
-    ("glm-5.3", "Z.ai · 1M · $1.40/$4.40 per Mtok"),
-    ("glm-5.3-flash", "Z.ai · 1M · $0.15/$0.50 per Mtok"),
-    ("glm-5.2", "Z.ai · 1M · $1.40/$4.40 per Mtok"),
-    ("glm-5.1", "Z.ai · 200k · $1.40/$4.40 per Mtok"),
-    ("glm-4.7", "Z.ai · 200k · $0.60/$2.20 per Mtok"),
-    ("glm-4.5-air", "Z.ai · 128k · $0.20/$1.10 per Mtok"),
+GLM = [  # id, label, description
+    ("glm-5.3", "GLM-5.3", "Z.ai · 1M · $1.40/$4.40 per Mtok"),
+    ("glm-5.3-flash", "GLM-5.3 Flash", "Z.ai · 1M · $0.15/$0.50 per Mtok"),
+    ("glm-5.2", "GLM-5.2", "Z.ai · 1M · $1.40/$4.40 per Mtok"),
+    ("glm-5.1", "GLM-5.1", "Z.ai · 200k · $1.40/$4.40 per Mtok"),
+    ("glm-4.7", "GLM-4.7", "Z.ai · 200k · $0.60/$2.20 per Mtok"),
+    ("glm-4.5-air", "GLM-4.5 Air", "Z.ai · 128k · $0.20/$1.10 per Mtok"),
 ]
+MENU = [(label, description) for _, label, description in GLM]
 
 
 @pytest.fixture
@@ -315,7 +316,7 @@ def test_newest_menu(someone: User, upstream: FakeUpstream) -> None:
         assert "⚠" not in terminal.wait_idle(1)
         assert ask(terminal, upstream, "word-one") == "glm-5.3"
         rows = open_menu(terminal)
-        assert [(row.label, row.description) for row in rows[1:]] == GLM
+        assert [(row.label, row.description) for row in rows[1:]] == MENU
         assert rows[0].label == "Default (recommended)"
         choose(terminal, str(rows[4].number))
         assert ask(terminal, upstream, "word-two") == "glm-5.1"
@@ -343,8 +344,8 @@ def test_oldest_menu(someone: User, upstream: FakeUpstream) -> None:
         assert ask(terminal, upstream, "word-one") == "glm-5.3"
         rows = open_menu(terminal)
         found = {row.label: row.description for row in rows}
-        assert {name: found.get(name) for name, _ in GLM[:-1]} == dict(GLM[:-1])
-        choose(terminal, next(str(row.number) for row in rows if row.label == "glm-5.2"))
+        assert {label: found.get(label) for label, _ in MENU[:-1]} == dict(MENU[:-1])
+        choose(terminal, next(str(row.number) for row in rows if row.label == "GLM-5.2"))
         assert ask(terminal, upstream, "word-two") == "glm-5.2"
         switch(terminal, "glm-5.3")
         assert ask(terminal, upstream, "word-three") == "glm-5.3"
@@ -372,7 +373,7 @@ def test_a_pick_is_remembered_and_the_users_own_default_put_back(
     add_wrapper(someone, "moonshot")
     with open_it(seat, "claude-glm") as terminal:
         rows = open_menu(terminal)
-        choose(terminal, next(str(row.number) for row in rows if row.label == "glm-4.7"))
+        choose(terminal, next(str(row.number) for row in rows if row.label == "GLM-4.7"))
         assert json.loads(seat.settings.read_text())["model"] != "opus", "no pick was saved"
         assert leave(terminal) == 0
     assert seat.settings.read_text() == '{"model": "opus",   "x": 1}'
@@ -399,8 +400,8 @@ def test_a_hostile_home_in_a_terminal(client: Fetch, someone: User, upstream: Fa
             rows = open_menu(terminal)
             labels = {row.label for row in rows} - {"Default (recommended)"}
             # 2.1.197 adds a row for a model of a million tokens that it has started with.
-            assert labels - {"kimi-k3[1m]"} == {"kimi-k3", "kimi-k2.7-code"}
-            choose(terminal, next(str(row.number) for row in rows if row.label == "kimi-k2.7-code"))
+            assert labels - {"kimi-k3[1m]"} == {"Kimi K3", "Kimi K2.7 Code"}
+            choose(terminal, next(str(row.number) for row in rows if row.label == "Kimi K2.7 Code"))
             assert ask(terminal, upstream, "word-two") == "kimi-k2.7-code"
             assert leave(terminal) == 0
         after = files_below(seat.home / ".claude")
@@ -446,12 +447,12 @@ def test_without_a_profile_the_models_are_the_catalogues(shell: User) -> None:
         "did": "installed",
         "on_path": True,
         "direct": "zai",
-        "models": [name for name, _ in GLM],
+        "models": [name for name, _, _ in GLM],
         "key_set": True,
     }
     seen = start(shell, "claude-glm")
-    assert rows_of(seen)[0] == ("glm-5.3[1m]", "glm-5.3")
-    assert [name.removesuffix("[1m]") for name, _ in rows_of(seen)] == [name for name, _ in GLM]
+    assert rows_of(seen)[0] == ("glm-5.3[1m]", "GLM-5.3")
+    assert [name.removesuffix("[1m]") for name, _ in rows_of(seen)] == [name for name, _, _ in GLM]
     assert seen.settings["env"]["ANTHROPIC_BASE_URL"] == "https://api.z.ai/api/anthropic"
     assert seen.settings["env"]["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == "glm-5.3-flash[1m]"
     assert seen.settings["env"]["ANTHROPIC_AUTH_TOKEN"] == ""
@@ -483,7 +484,7 @@ def test_a_profile_gives_labels_windows_prices_and_roles(shell: User) -> None:
         },
         {
             "model": "glm-4.5-air",
-            "label": "small (glm-4.5-air)",
+            "label": "GLM-4.5 Air",
             "description": "Z.ai · 128k · $0.20/$1.10 per Mtok",
             "behavesAs": "claude-haiku-4-5",
         },
@@ -524,7 +525,7 @@ def test_the_menu_is_drawn_only_when_something_has_changed(shell: User) -> None:
     shell.write_profile(PROFILE)
     assert [label for _, label in rows_of(start(shell, "claude-glm"))] == [
         "My GLM",
-        "small (glm-4.5-air)",
+        "GLM-4.5 Air",
     ]
 
 
@@ -586,7 +587,7 @@ def test_a_provider_of_the_profiles_own(shell: User) -> None:
     )
     keep_keys(shell, MINE_1="first", MINE_2="second")
     seen = start(shell, "claude-mine")
-    assert rows_of(seen) == [("qwen", "coder (qwen)")]
+    assert rows_of(seen) == [("qwen", "Qwen")]
     assert seen.settings["env"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:9"
     helper = subprocess.run(
         ["sh", "-c", seen.settings["apiKeyHelper"]],

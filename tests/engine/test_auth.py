@@ -169,7 +169,7 @@ def test_models(gateway: Gateway) -> None:
     response = gateway.send("GET", "/v1/models?limit=1000", headers=headers)
     shown = {row["id"]: row["display_name"] for row in response.json()["data"]}
     assert list(shown) == SERVED
-    assert shown["messages"] == "messages (glm-4.7) · Z.ai · 200k · $0.60/$2.20 per Mtok"
+    assert shown["messages"] == "GLM-4.7 · Z.ai · 200k · $0.60/$2.20 per Mtok"
 
 
 SECOND_LOCK = """

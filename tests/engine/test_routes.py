@@ -314,7 +314,7 @@ def test_discovery_names(gateway: Gateway, lab: Lab) -> None:
     }
     rows = gateway.send("GET", "/v1/models?limit=1000", headers=headers).json()["data"]
     shown = {row["display_name"].partition(" ")[0]: row["id"] for row in rows}
-    assert shown["chat"] == "claude-router-63686174"
+    assert shown["Qwen3"] == "claude-router-63686174"
     assert all(row["id"].startswith("claude-") or "anthropic" in row["id"] for row in rows)
-    assert gateway.ask(shown["chat"]).said == "I am qwen3 at mine"
+    assert gateway.ask(shown["Qwen3"]).said == "I am qwen3 at mine"
     assert lab.received == {"mine": 1}

@@ -271,6 +271,7 @@ def test_models_says_what_each_costs_and_what_it_lacks(user: User) -> None:
     ]
     assert rows["zai/glm-4.7"] == {
         "model": "zai/glm-4.7",
+        "label": "GLM-4.7",
         "auth": "key",
         "context": 200000,
         "price": {"input": 0.6, "output": 2.2, "cache_read": 0.11, "cache_write": 0.0},

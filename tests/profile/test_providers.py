@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 import pytest
 
 from llmswitch.errors import ProfileError
+from llmswitch.profile.labels import label_of, proper_label
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.prices import look_up
-from llmswitch.profile.providers import Dialect, Provider, api_base, catalogue_data
+from llmswitch.profile.providers import (
+    Dialect,
+    KnownModel,
+    Provider,
+    api_base,
+    catalogue_data,
+    known_model,
+)
 from llmswitch.profile.schema import Model
 from llmswitch.profile.yaml_lines import read_document
 from llmswitch.render.advice import notes
@@ -91,6 +100,65 @@ def test_windows_and_prices_of_known_models_are_those_of_litellms_map() -> None:
             assert (known.price is None) == (known.context is None or name == "zhipu"), one
     assert unknown == UNKNOWN
     assert windows["zhipu"] == windows["zai"]
+
+
+def test_every_known_model_has_a_label_in_one_form() -> None:
+    """The family as its maker writes it, then words that begin with a capital or a digit; and one
+    model has one label, whoever serves it.
+    """
+    words = r"( ([A-Z0-9][\w.]*|for))*"
+    family = rf"(GLM|GPT|MiniMax)-[A-Z0-9][\w.]*{words}|Qwen[\d.]+{words}|[A-Z][A-Za-z]+{words}"
+    found: set[str | None] = set()
+    for name, data in catalogue_data().items():
+        provider = Provider.model_validate(data)
+        for one in provider.models:
+            label = proper_label(provider, one.id)
+            assert re.fullmatch(family, label or ""), f"{name}/{one.id}: {label}"
+            found.add(label)
+    assert len({str(label).lower() for label in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("model", "label"),
+    [
+        ("glm-5.3", "GLM-5.3"),
+        ("GLM-4.5-Air", "GLM-4.5 Air"),
+        ("claude-opus-5-5", "Claude Opus 5.5"),
+        ("MiniMax-M2.7", "MiniMax-M2.7"),
+        ("kimi-k2.7-code", "Kimi K2.7 Code"),
+        ("kimi-for-coding", "Kimi for Coding"),
+        ("qwen-3.8-27b", "Qwen3.8 27B"),
+        ("openai/gpt-oss-120b", "GPT-OSS 120B"),
+        ("mistral-large-4-0", "Mistral Large 4.0"),
+        ("accounts/fireworks/models/glm-5p3-flash", "GLM-5.3 Flash"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "Claude Sonnet 4.5"),
+        ("claude-sonnet-4@20250514", "Claude Sonnet 4"),
+        ("claude-3-5-haiku-20241022", "Claude 3.5 Haiku"),
+        ("qwen3-coder:30b", "Qwen3 Coder 30B"),
+        ("llama3.1:latest", "Llama 3.1"),
+        ("deepseek/deepseek-v4-flash:free", "DeepSeek V4 Flash Free"),
+        ("glm", "GLM"),
+        ("glmx-1", None),
+        ("my-glm-4.7", None),
+        ("", None),
+        (f"glm-{'x' * 100}", f"GLM-X{'x' * 55}"),
+    ],
+)
+def test_the_label_of_an_id(model: str, label: str | None) -> None:
+    """Without vendor, cloud, date and `:latest`; what is of no known family has none."""
+    assert label_of(model) == label
+
+
+def test_an_id_is_known_in_capitals_and_without_its_date() -> None:
+    """An id with another date is another model."""
+    zai = Provider.model_validate(catalogue_data()["zai"])
+    anthropic = Provider.model_validate(catalogue_data()["anthropic"])
+    assert known_model(zai, "GLM-4.5-Air") == KnownModel(id="glm-4.5-air")
+    for model in ("claude-opus-4-5-20251101", "claude-opus-4-5"):
+        known = known_model(anthropic, model)
+        assert known is not None
+        assert known.id == "claude-opus-4-5-20251101"
+    assert known_model(anthropic, "claude-opus-4-5-20260101") is None
 
 
 def test_only_anthropic_speaks_the_dialect_that_carries_its_credentials() -> None:

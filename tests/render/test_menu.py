@@ -17,7 +17,7 @@ models:
   glm-4.7: zai/glm-4.7
   glm-4.5:
     model: zai/GLM-4.5-Air
-    label: GLM-4.5 Air
+    label: Small GLM
 roles: {default: glm-4.7, haiku: glm-4.5, subagent: sonnet}
 """
 
@@ -33,13 +33,39 @@ def labels(menu: Menu) -> list[tuple[str, str, str]]:
 
 
 def test_a_row_shows_label_provider_context_and_price() -> None:
-    """A label is the user's own, else the name with the id where that says more."""
+    """A label is the user's own, else how the model is called."""
     assert labels(make_menu(profile(MISSION), BOTH)) == [
-        ("opus", "opus (claude-opus-4-5-20251101)", "Anthropic · 200k · $5/$25 per Mtok"),
-        ("sonnet", "sonnet (claude-sonnet-4-5-20250929)", "Anthropic · 200k · $3/$15 per Mtok"),
-        ("glm-4.7", "glm-4.7", "Z.ai · 200k · $0.60/$2.20 per Mtok"),
-        ("glm-4.5", "GLM-4.5 Air", "Z.ai · 128k · $0.20/$1.10 per Mtok"),
+        ("opus", "Claude Opus 4.5", "Anthropic · 200k · $5/$25 per Mtok"),
+        ("sonnet", "Claude Sonnet 4.5", "Anthropic · 200k · $3/$15 per Mtok"),
+        ("glm-4.7", "GLM-4.7", "Z.ai · 200k · $0.60/$2.20 per Mtok"),
+        ("glm-4.5", "Small GLM", "Z.ai · 128k · $0.20/$1.10 per Mtok"),
     ]
+
+
+def test_a_label_stands_for_one_model() -> None:
+    """Two models that are called the same, and one whose label is that of another, have the name
+    and the id instead; the user's own labels stay as they are.
+    """
+    text = """\
+models:
+  glm: zai/glm-4.7
+  work: {model: zai/glm-4.7, keys: [ZAI_API_KEY]}
+  air: zai/glm-4.5-air
+  mine: {model: zai/glm-5.3, label: GLM-4.5 Air}
+"""
+    assert [row.label for row in make_rows(profile(text), BOTH)] == [
+        "glm (glm-4.7)",
+        "work (glm-4.7)",
+        "air (glm-4.5-air)",
+        "GLM-4.5 Air",
+    ]
+
+
+def test_a_model_of_no_known_family_is_called_by_its_name_and_its_id() -> None:
+    """Where the id says more than the name."""
+    text = "models: {a: ollama/Big-Model, big-model: ollama/Big-Model, p: demo/parrot}\n"
+    labels = [row.label for row in make_rows(profile(text), ())]
+    assert labels == ["a (Big-Model)", "big-model", "Parrot"]
 
 
 def test_a_provider_of_the_users_own_is_called_by_its_label_or_its_name() -> None:
@@ -124,7 +150,7 @@ def test_a_row_as_data_is_what_status_shows() -> None:
         {
             "name": "a",
             "provider": "zai",
-            "label": "a (glm-4.7)",
+            "label": "GLM-4.7",
             "description": "Z.ai · 200k · $0.60/$2.20 per Mtok",
             "available": True,
             "reason": None,

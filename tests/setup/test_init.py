@@ -76,9 +76,9 @@ Anthropic takes the key
 
   # Written by `llmswitch init`, and yours from now on.
   models:
-    opus: {model: anthropic/claude-opus-5-5, label: Claude Opus 5.5}
-    sonnet: {model: anthropic/claude-sonnet-5-5, label: Claude Sonnet 5.5}
-    haiku: {model: anthropic/claude-haiku-5-5, label: Claude Haiku 5.5}
+    opus: anthropic/claude-opus-5-5
+    sonnet: anthropic/claude-sonnet-5-5
+    haiku: anthropic/claude-haiku-5-5
   roles: {default: opus}
 
 Enter writes it; numbers choose other models, the first one first
@@ -266,8 +266,8 @@ def test_a_wrong_answer_is_asked_again_and_k_takes_another_key(connected: Newcom
     assert without_port(connected.profile.read_text()) == (
         "# Written by `llmswitch init`, and yours from now on.\n"
         "models:\n  glm-4.7: zai/glm-4.7\n"
-        "  opus: {model: anthropic/claude-opus-5-5, label: Claude Opus 5.5}\n"
-        "  haiku: {model: anthropic/claude-haiku-5-5, label: Claude Haiku 5.5}\n"
+        "  opus: anthropic/claude-opus-5-5\n"
+        "  haiku: anthropic/claude-haiku-5-5\n"
         "roles: {default: glm-4.7}\n"
     )
     kept = json.loads((connected.home / ".config/llmswitch/keys.json").read_text())
@@ -536,9 +536,9 @@ found:  a Claude login
 
   # Written by `llmswitch init`, and yours from now on.
   models:
-    opus: {model: anthropic/claude-opus-5-5, label: Claude Opus 5.5}
-    sonnet: {model: anthropic/claude-sonnet-5-5, label: Claude Sonnet 5.5}
-    haiku: {model: anthropic/claude-haiku-5-5, label: Claude Haiku 5.5}
+    opus: anthropic/claude-opus-5-5
+    sonnet: anthropic/claude-sonnet-5-5
+    haiku: anthropic/claude-haiku-5-5
   roles: {default: opus}
   providers: {anthropic: {auth: subscription}}
 
