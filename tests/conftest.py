@@ -31,6 +31,7 @@ hypothesis.settings.load_profile("calm")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKOUT = Path(__file__).parent.parent
+LABELS = {"glm-4.7: zai/glm-4.7": "GLM-4.7", "glm-4.5: zai/GLM-4.5-Air": "GLM-4.5 Air"}
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-api03-own", "ZAI_API_KEY": "zai-own", "MINE_KEY": "mine-own"}
 
 
@@ -197,10 +198,14 @@ class Mission:
 
     def write(self, extra: str = "") -> Path:
         """Write the profile as `work`, with more lines at its end."""
-        ready_made = (CHECKOUT / "profiles" / "claude-glm.yaml").read_text(encoding="utf-8")
+        text = (CHECKOUT / "profiles" / "claude-glm.yaml").read_text(encoding="utf-8")
+        for short, label in LABELS.items():  # written out, for tests that change them
+            name, _, model = short.partition(": ")
+            assert short in text
+            text = text.replace(short, f"{name}:\n    model: {model}\n    label: {label}")
         more = "  qwen: {model: mine/qwen3, label: Qwen3, context: 200000}\nroles:"
         return self.user.write_profile(
-            ready_made.replace("roles:", more)
+            text.replace("roles:", more)
             + f"""
 providers:
   anthropic: {{base_url: "{self.anthropic.url}"}}

@@ -485,7 +485,7 @@ IDLE = [
           "llmswitch init --from claude-glm    (or name one: --profile NAME or FILE)",
           lambda scene: Path(scene.names["config"], "default-profile").unlink(), typed),
     Fault("a mistake in the profile", "profile", "error",
-          "{config}/profiles/work.yaml:13: models.glm-4.7.lable is not a field; did you mean "
+          "{config}/profiles/work.yaml:10: models.glm-4.7.lable is not a field; did you mean "
           "`label`?", "llmswitch validate work",
           edited("    label: GLM-4.7", "    lable: GLM-4.7"),
           edited_back("    lable: GLM-4.7", "    label: GLM-4.7")),
@@ -512,7 +512,7 @@ IDLE = [
     Fault("a taken port", "port", "error", "{address} is in use by {program} (pid {me})",
           "stop it, or set another `gateway: {{port: ...}}` in the profile", take_port, give_port),
     Fault("a key that is not set", "ZAI_API_KEY", "warning",
-          "is not set: glm-4.7, glm-4.5 are left out of the menu", ZAI,
+          "is not set: glm, glm-4.7, glm-4.5 are left out of the menu", ZAI,
           lambda scene: scene.export(ZAI_API_KEY=""), exported("ZAI_API_KEY")),
     Fault("a placeholder in place of a key", "ZAI_API_KEY", "warning",
           "is set in the environment, but holds a placeholder, not a key", ZAI,

@@ -40,6 +40,8 @@ _FORMS = {
     "claude-opus-4-6": Form("adaptive", effort=True, system_message=False, max_tokens=64000),
     "claude-opus-4-7": Form("adaptive", effort=True, system_message=False, max_tokens=64000),
     "claude-opus-4-8": Form("adaptive", effort=True, system_message=True, max_tokens=64000),
+    "claude-sonnet-5-5": Form("adaptive", effort=True, system_message=True, max_tokens=128_000),
+    "claude-opus-5-5": Form("adaptive", effort=True, system_message=True, max_tokens=128_000),
 }
 _EPHEMERAL = {"cache_control": {"type": "ephemeral"}}
 _SYSTEM = "You are Claude Code, Anthropic's official CLI for Claude."

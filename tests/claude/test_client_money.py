@@ -16,6 +16,7 @@ import pytest
 from tests import clients
 from tests.conftest import Mission, start_mission
 from tests.gateways import wait_for
+from tests.ready_made import OPUS
 from tests.seat import Seat, ask, leave, switch, take_seat, wait_for_request
 from tests.terminal import type_command
 from tests.upstream import Behaviour, Tool, Usage
@@ -121,7 +122,7 @@ def dear(running_mission: Mission) -> Iterator[Mission]:
     models = [
         (running_mission.zai, "glm-4.7"),
         (running_mission.zai, "GLM-4.5-Air"),
-        (running_mission.anthropic, "claude-opus-4-5-20251101"),
+        (running_mission.anthropic, OPUS.model.id),
     ]
     for upstream, model in models:
         upstream.behave(Behaviour(usage=USED), model)

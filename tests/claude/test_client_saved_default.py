@@ -16,6 +16,7 @@ import pytest
 
 from tests import clients
 from tests.conftest import Mission
+from tests.ready_made import OPUS, SONNET
 from tests.seat import PATIENCE, ask, choose, leave, open_menu, take_seat
 from tests.terminal import Terminal
 
@@ -55,7 +56,7 @@ def test_the_pick_is_kept_and_plain_claude_as_it_was(
         timeout=PATIENCE,
         check=False,
     )
-    assert done.stdout == "I am claude-sonnet-4-5-20250929 at anthropic\n", done
+    assert done.stdout == f"I am {SONNET.model.id} at anthropic\n", done
 
     with seat.open() as terminal:
         pick(terminal, "Default (recommended)")
@@ -96,7 +97,7 @@ def test_two_sessions_at_once(running_mission: Mission, tmp_path: Path) -> None:
     seat = take_seat(running_mission, clients.newest(), tmp_path)
     seat.settings.write_text(OWN)
     with seat.open() as one, seat.open() as two:
-        pick(one, "Claude Opus 4.5")
+        pick(one, OPUS.label)
         pick(two, "GLM-4.5 Air")
         assert leave(one) == 0
         assert seat.settings.read_text() == OWN

@@ -13,6 +13,7 @@ import pytest
 
 from tests import clients
 from tests.conftest import Mission, start_mission
+from tests.ready_made import NAMES, OPUS, SONNET
 from tests.seat import (
     Seat,
     ask,
@@ -34,7 +35,7 @@ pytestmark = [pytest.mark.xdist_group("client-sessions"), pytest.mark.timeout(90
 Fetch = Callable[[], Path]
 both = pytest.mark.parametrize("client", [clients.newest, clients.oldest], ids=["newest", "oldest"])
 MODELS = {
-    "anthropic": {"claude-opus-4-5-20251101", "claude-sonnet-4-5-20250929"},
+    "anthropic": {OPUS.model.id, SONNET.model.id},
     "zai": {"glm-4.7", "GLM-4.5-Air"},
     "mine": {"qwen3"},
 }
@@ -81,7 +82,7 @@ def test_print_mode(seat: Seat, a_mission: Mission) -> None:
     assert "word-three" in str(four.body["messages"])
     assert "word-one" not in str(four.body["messages"])
     resumed = seat.run("--resume", told["session_id"], "--model", "opus", "-p", "word-five")
-    assert resumed.stdout == "I am claude-opus-4-5-20251101 at anthropic\n"
+    assert resumed.stdout == f"I am {OPUS.model.id} at anthropic\n"
     five = wait_for_request(a_mission, "word-five")
     assert five.session == told["session_id"]
     assert "word-four" in str(five.body["messages"])
@@ -120,8 +121,7 @@ def test_an_unknown_model_is_refused(seat: Seat, a_mission: Mission) -> None:
     assert done.returncode == 1
     if seat.claude == clients.oldest():
         assert done.stderr == (
-            "the profile has no model 'nosuch'; it has: opus, sonnet, glm-4.7, glm-4.5, qwen\n"
-            "-> --model opus\n"
+            f"the profile has no model 'nosuch'; it has: {', '.join(NAMES)}\n-> --model opus\n"
         )
         assert done.stdout == ""
     else:
@@ -147,7 +147,7 @@ def test_subagents_are_served(seat: Seat, a_mission: Mission) -> None:
     spawned = {
         ("Explore", None): r"I am (glm-4\.7|GLM-4\.5-Air) at zai",
         ("general-purpose", "haiku"): "I am GLM-4.5-Air at zai",
-        ("general-purpose", "opus"): "I am claude-opus-4-5-20251101 at anthropic",
+        ("general-purpose", "opus"): f"I am {OPUS.model.id} at anthropic",
     }
     for (kind, model), answer in spawned.items():
         order = {"description": "look", "prompt": "task", "subagent_type": kind, **waits}

@@ -16,6 +16,7 @@ from tests import clients
 from tests.conftest import Mission, start_mission
 from tests.gateways import AUTHENTICATION, secrets_in
 from tests.internet import Internet
+from tests.ready_made import GLM, OPUS, SONNET
 from tests.seat import Seat, ask, choose, leave, open_menu, switch, take_seat
 from tests.terminal import INPUT_BOX, type_command
 from tests.upstream import Behaviour, FakeUpstream
@@ -37,7 +38,10 @@ def subscribed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
         text = file.read_text()
         for old, new in (
             ("anthropic: {base", "anthropic: {auth: subscription, base"),
-            ("label: Claude Opus 4.5", "label: Claude Opus 4.5\n    fallbacks: [glm-4.7]"),
+            (
+                f"opus: {OPUS.model.model}",
+                f"opus: {{model: {OPUS.model.model}, fallbacks: [glm-4.7]}}",
+            ),
             ("label: GLM-4.5 Air", "label: GLM-4.5 Air\n    fallbacks: [sonnet]"),
         ):
             assert old in text
@@ -93,14 +97,14 @@ def test_a_b_a(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
     with seat.open("--model", "opus") as terminal:
         terminal.wait_for(INPUT_BOX)
         first = ask(terminal, subscribed, "word-one")
-        assert (first.upstream, first.model) == ("anthropic", "claude-opus-4-5-20251101")
+        assert (first.upstream, first.model) == ("anthropic", OPUS.model.id)
         switch(terminal, "glm-4.7")
         assert ask(terminal, subscribed, "word-two").upstream == "zai"
         switch(terminal, "qwen")
         assert ask(terminal, subscribed, "word-three").upstream == "mine"
         switch(terminal, "opus")
         back = ask(terminal, subscribed, "word-four")
-        assert (back.upstream, back.model) == ("anthropic", "claude-opus-4-5-20251101")
+        assert (back.upstream, back.model) == ("anthropic", OPUS.model.id)
         assert leave(terminal) == 0
     check(subscribed)
     assert credentials(seat).read_bytes() == login
@@ -117,15 +121,16 @@ def test_newest_menu(subscribed: Mission, tmp_path: Path) -> None:
     with seat.open() as terminal:
         rows = open_menu(terminal)
         assert [(row.label, row.description) for row in rows[1:]] == [
-            ("Claude Opus 4.5", "Anthropic · 200k · Claude subscription"),
-            ("Claude Sonnet 4.5", "Anthropic · 200k · Claude subscription"),
+            (OPUS.label, "Anthropic · 1M · Claude subscription"),
+            (SONNET.label, "Anthropic · 1M · Claude subscription"),
+            (GLM.label, GLM.description),
             ("GLM-4.7", "Z.ai · 200k · $0.60/$2.20 per Mtok"),
             ("GLM-4.5 Air", "Z.ai · 128k · $0.20/$1.10 per Mtok"),
             ("Qwen3", "My server · 200k · price unknown"),
         ]
         choose(terminal, "3")
         asked = ask(terminal, subscribed, "word-sonnet")
-        assert (asked.upstream, asked.model) == ("anthropic", "claude-sonnet-4-5-20250929")
+        assert (asked.upstream, asked.model) == ("anthropic", SONNET.model.id)
         assert leave(terminal) == 0
     check(subscribed)
 
@@ -141,11 +146,11 @@ def test_oldest_menu(subscribed: Mission, tmp_path: Path) -> None:
             "llmswitch: with a Claude login, Claude Code 2.1.197 lists its own names in /model"
         )
         rows = open_menu(terminal)
-        labels = ["Default (recommended)", "Opus", "Sonnet", "Haiku", "Qwen3", "glm-4.7"]
+        labels = ["Default (recommended)", "Opus", "Sonnet", "Haiku", GLM.label, "glm-4.7"]
         assert [row.label for row in rows] == labels
         choose(terminal, "\x1b")
         for turn, (row, served) in enumerate(
-            zip(rows, ("anthropic", "anthropic", "anthropic", "zai", "mine"), strict=False)
+            zip(rows, ("anthropic", "anthropic", "anthropic", "zai", "zai"), strict=False)
         ):
             open_menu(terminal)
             choose(terminal, str(row.number))
@@ -161,7 +166,7 @@ def test_across_a_fallback(client: Fetch, subscribed: Mission, tmp_path: Path) -
     """
     seat = take_seat(subscribed, client(), tmp_path)
     log_in(seat)
-    opus, glm = "claude-opus-4-5-20251101", "GLM-4.5-Air"
+    opus, glm = OPUS.model.id, "GLM-4.5-Air"
     subscribed.anthropic.behave(Behaviour(status=500), opus)
     subscribed.zai.behave(Behaviour(status=500), glm)
     try:

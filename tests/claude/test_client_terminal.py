@@ -17,6 +17,7 @@ import pytest
 
 from tests import clients
 from tests.conftest import Mission
+from tests.ready_made import OPUS, SONNET
 from tests.seat import (
     PATIENCE,
     Seat,
@@ -86,7 +87,7 @@ def test_signals_end_the_session(seat: Seat, number: signal.Signals, code: int) 
     """A signal to the wrapper ends the client as the client ends of it, and a pick is put back."""
     with seat.open() as terminal:
         open_menu(terminal)
-        choose(terminal, "6")
+        choose(terminal, "7")
         assert json.loads(seat.settings.read_text())
         os.kill(terminal.pid, number)
         assert terminal.wait_exit() == code
@@ -135,8 +136,8 @@ def test_the_view_of_agents(running_mission: Mission, tmp_path: Path) -> None:
         (session,) = json.loads(listed.stdout)
         with seat.open("attach", session["id"]) as terminal:
             rows = open_menu(terminal)
-            assert [row.label for row in rows[1:3]] == ["Claude Opus 4.5", "Claude Sonnet 4.5"]
-            choose(terminal, "6")
+            assert [row.label for row in rows[1:3]] == [OPUS.label, SONNET.label]
+            choose(terminal, "7")
             asked = ask(terminal, running_mission, "word-attached")
             assert asked.upstream == "mine"
             assert json.loads(seat.settings.read_text())["model"] == "qwen"

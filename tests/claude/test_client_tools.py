@@ -9,6 +9,7 @@ import pytest
 
 from tests import clients
 from tests.conftest import Mission
+from tests.ready_made import OPUS
 from tests.seat import conversation, take_seat
 from tests.upstream import Behaviour, Tool
 
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.xdist_group("client-tools"), pytest.mark.timeout(900)]
 PROVIDERS = {
     "messages": ("glm-4.7", "zai", "glm-4.7"),
     "chat": ("qwen", "mine", "qwen3"),
-    "anthropic": ("opus", "anthropic", "claude-opus-4-5-20251101"),
+    "anthropic": ("opus", "anthropic", OPUS.model.id),
 }
 """By the dialect of the provider: the name in the profile, the upstream, its model."""
 

@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import Mission, start_mission
 from tests.fake_claude import install
+from tests.ready_made import WIRE_IDS
 from tests.shell import Shell, take_shell
 
 pytestmark = [pytest.mark.xdist_group("session"), pytest.mark.timeout(300)]
@@ -97,14 +98,8 @@ def test_the_settings_file(shell: Shell) -> None:
         == shell.user.gateway_state()["clients"]["picker"]["settings"]["env"]["ANTHROPIC_BASE_URL"]
     )
     assert settings["model"] == "glm-4.7"
-    assert [row["model"] for row in settings["modelPicker"]["options"]] == [
-        "opus",
-        "sonnet",
-        "glm-4.7",
-        "glm-4.5",
-        "qwen",
-        "extra",
-    ]
+    picked = [row["model"] for row in settings["modelPicker"]["options"]]
+    assert picked == [*WIRE_IDS, "extra"]
     assert stat.S_IMODE(first.settings_file.stat().st_mode) == 0o600
     secrets = [key, *shell.user.keys.values()]
     assert not [arg for arg in first.argv if any(secret.encode() in arg for secret in secrets)]
@@ -137,7 +132,7 @@ def test_the_users_own_settings_are_merged(shell: Shell) -> None:
     assert settings["env"]["OWN"] == "1"
     assert settings["env"]["ANTHROPIC_BASE_URL"].startswith("http://127.0.0.1:")
     assert settings["model"] == "glm-4.7"
-    assert settings["availableModels"] == ["opus", "sonnet", "glm-4.7", "glm-4.5", "qwen", "extra"]
+    assert settings["availableModels"] == [*WIRE_IDS, "extra"]
     assert json.loads(file.read_text()) == theirs
 
 
@@ -209,7 +204,7 @@ def test_lists_of_models_do_not_hide_the_profiles(shell: Shell, where: str) -> N
         file.unlink()
         file.parent.rmdir()
     assert shell.seen.settings["availableModels"] == list(
-        shell.user.gateway_state()["clients"]["picker"]["ids"]
+        shell.user.gateway_state()["clients"]["picker"]["ids"].values()
     )
     assert shell.seen.settings["enforceAvailableModels"] is False
 
@@ -263,8 +258,8 @@ else:
 # ------------------------------------------------------------------ versions
 
 MISSED = (
-    "llmswitch: Claude Code 2.1.100 cannot list extra in /model (2.1.129 and newer can); "
-    "start with one: --model extra\n"
+    "llmswitch: Claude Code 2.1.100 cannot list qwen, extra in /model (2.1.129 and newer can); "
+    "start with one: --model qwen\n"
 )
 
 
@@ -296,7 +291,7 @@ def test_the_settings_are_those_of_the_version(
     discovery = settings["env"].get("CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY")
     assert discovery == ("1" if rung == "discovery" else None)
     assert ("availableModels" in settings) == (rung == "discovery")
-    assert settings["env"]["ANTHROPIC_CUSTOM_MODEL_OPTION"] == ("qwen" if rung == "rows" else "")
+    assert settings["env"]["ANTHROPIC_CUSTOM_MODEL_OPTION"] == ("glm[1m]" if rung == "rows" else "")
     expected = shell.user.gateway_state()["clients"][rung]["settings"]
     assert {**settings, "env": None, "modelPricing": None} == (
         {**expected, "env": None, "modelPricing": None}

@@ -11,14 +11,23 @@ import pytest
 from llmswitch.claude import managed_settings, session
 from tests.conftest import Mission, start_mission
 from tests.fake_claude import install
+from tests.ready_made import ROWS, WIRE_IDS
 from tests.shell import Shell, take_shell
 
 pytestmark = [pytest.mark.xdist_group("session-prices"), pytest.mark.timeout(300)]
 
 HOSTED = "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST"
 PRICES = {
-    "opus": {"input": 5.0, "output": 25.0, "cacheRead": 0.5, "cacheWrite": 6.25},
-    "sonnet": {"input": 3.0, "output": 15.0, "cacheRead": 0.3, "cacheWrite": 3.75},
+    **{
+        wire: {
+            "input": row.price.input,
+            "output": row.price.output,
+            "cacheRead": row.price.cache_read,
+            "cacheWrite": row.price.cache_write,
+        }
+        for wire, row in zip(WIRE_IDS, ROWS.values(), strict=False)
+        if row.price
+    },
     "glm-4.7": {"input": 0.6, "output": 2.2, "cacheRead": 0.11, "cacheWrite": 0.0},
     "glm-4.5": {"input": 0.2, "output": 1.1, "cacheRead": 0.2, "cacheWrite": 0.2},
 }

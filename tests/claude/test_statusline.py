@@ -17,6 +17,7 @@ from llmswitch.ledger import insert, open_to_write
 from tests import clients
 from tests.conftest import Mission, start_mission
 from tests.engine.test_ledger import ROW
+from tests.ready_made import OPUS
 from tests.seat import ask, take_seat
 
 pytestmark = [pytest.mark.xdist_group("statusline"), pytest.mark.timeout(300)]
@@ -63,7 +64,7 @@ def model(name: str, session: str = "s1") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("said", "line"),
     [
-        (model("opus"), "Claude Opus 4.5 · Anthropic · $0.50 · $0.50 left of model:opus/day"),
+        (model("opus"), f"{OPUS.label} · Anthropic · $0.50 · $0.50 left of model:opus/day"),
         (
             model("glm-4.7", "s2"),
             ("GLM-4.7 · Z.ai · $0.0361 and more, of unknown price · $0.50 left of model:opus/day"),
@@ -99,7 +100,7 @@ def test_the_line(mission: Mission, said: Any, line: str) -> None:
 @pytest.mark.parametrize("form", [["--profile", "{}"], ["-p", "{}"], ["--profile={}"]])
 def test_the_profile_is_said_in_every_form(mission: Mission, form: list[str]) -> None:
     """As for every other command; a profile that is not there is no reason to fail."""
-    for name, line in (("work", "Claude Opus 4.5 · Anthropic"), ("nope", "shown opus\n")):
+    for name, line in (("work", f"{OPUS.label} · Anthropic"), ("nope", "shown opus\n")):
         said = shown(mission, model("opus"), *(part.format(name) for part in form))
         assert said.startswith(line)
 
@@ -107,7 +108,7 @@ def test_the_profile_is_said_in_every_form(mission: Mission, form: list[str]) ->
 def test_without_a_gateway(mission: Mission) -> None:
     """It says what it knows, and never fails."""
     assert mission.user.run("down").returncode == 0
-    assert shown(mission, model("opus")) == "Claude Opus 4.5 · Anthropic · $0.50\n"
+    assert shown(mission, model("opus")) == f"{OPUS.label} · Anthropic · $0.50\n"
     assert mission.user.run("up").returncode == 0
 
 

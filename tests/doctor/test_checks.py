@@ -140,7 +140,7 @@ def test_the_table(running_scene: Scene) -> None:
     assert lines[2 + trusted].strip().startswith("-> if you did not write it, read all")
     del lines[1 + trusted : 3 + trusted]
     assert [line.split("  ")[0] for line in lines[1:]] == ["ok"] * (len(names) - 1)
-    assert "models             5 models, 5 roles, all in the gateway's own list" in done.stdout
+    assert "models             6 models, 5 roles, all in the gateway's own list" in done.stdout
 
     scene.export(ANTHROPIC_MODEL="mine")
     done = scene.llmswitch("doctor")

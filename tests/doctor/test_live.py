@@ -15,6 +15,7 @@ from llmswitch.doctor.live import cost
 from tests.clients import newest
 from tests.conftest import Mission
 from tests.manual import shown
+from tests.ready_made import NAMES
 from tests.terminal import Terminal
 from tests.upstream import Behaviour, Tool, Usage
 
@@ -47,8 +48,8 @@ def test_every_model(live: Mission) -> None:
     assert re.split(" {2,}", lines[0]) == [
         *("MODEL", "answer", "stream", "tools", "client body", "count", "cache", "A-B-A")
     ]
-    rows = [line.split()[0] for line in lines[1:6]]
-    assert rows == ["opus", "sonnet", "glm-4.7", "glm-4.5", "qwen"]
+    rows = [line.split()[0] for line in lines[1:7]]
+    assert rows == NAMES
 
 
 def test_named_models(live: Mission) -> None:
@@ -97,11 +98,11 @@ def test_nothing_is_asked_without_a_yes(live: Mission) -> None:
 
 def test_what_cannot_be_asked(live: Mission) -> None:
     """A name that is not served, and what goes with --live without it."""
-    done = live.user.run("doctor", "--live", "glm", "--yes")
-    known = "opus, sonnet, glm-4.7, glm-4.5, qwen"
+    done = live.user.run("doctor", "--live", "nosuch", "--yes")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"the gateway serves no model 'glm'; it serves: {known}\n-> llmswitch doctor --live opus\n"
+        f"the gateway serves no model 'nosuch'; it serves: {', '.join(NAMES)}\n"
+        "-> llmswitch doctor --live opus\n"
     )
     done = live.user.run("doctor", "glm-4.7")
     assert (done.returncode, done.stdout) == (2, "")

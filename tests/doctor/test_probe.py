@@ -574,10 +574,12 @@ def test_foreign_text_is_one_short_line_without_secrets() -> None:
 
 
 def test_the_form_of_a_request_goes_by_the_claude_model() -> None:
-    """As Claude Code 2.1.330 was seen to write it."""
+    """As Claude Code 2.1.330 was seen to write it; of the 5.5 models, 2.1.332."""
+    names = ("claude-sonnet-4-5", "claude-opus-4-5-20251101", "claude-opus-4-7", "claude-opus-5-5",
+             "claude-sonnet-5-5")  # fmt: skip
     seen = {
         name: (form.thinking, form.effort, form.system_message, form.max_tokens)
-        for name in (None, "claude-sonnet-4-5", "claude-opus-4-5-20251101", "claude-opus-4-7")
+        for name in (None, *names)
         for form in [form_of(name)]
     }
     assert seen == {
@@ -585,6 +587,8 @@ def test_the_form_of_a_request_goes_by_the_claude_model() -> None:
         "claude-sonnet-4-5": ("budget", False, False, 32000),
         "claude-opus-4-5-20251101": ("budget", True, False, 32000),
         "claude-opus-4-7": ("adaptive", True, False, 64000),
+        "claude-opus-5-5": ("adaptive", True, True, 128_000),
+        "claude-sonnet-5-5": ("adaptive", True, True, 128_000),
     }
 
 

@@ -16,6 +16,7 @@ from llmswitch.errors import ProfileError
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.subscription import TEST_HOST
 from llmswitch.redact import redact
+from llmswitch.render.menu import format_context
 from tests.conftest import User, free_port, make_user
 from tests.gateways import (
     AUTHENTICATION,
@@ -26,6 +27,7 @@ from tests.gateways import (
     Reply,
     secrets_in,
 )
+from tests.ready_made import OPUS
 from tests.upstream import Behaviour, FakeUpstream
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("subscription"), pytest.mark.timeout(300)]
@@ -317,9 +319,9 @@ def test_a_cached_answer_is_no_way_around_a_login(user: User) -> None:
 
 # ------------------------------------------------------------------ the profile and the commands
 
-SUBSCRIBED = """
-models: {opus: anthropic/claude-opus-4-5-20251101, glm: zai/glm-4.7}
-providers: {anthropic: {auth: subscription}}
+SUBSCRIBED = f"""
+models: {{opus: {OPUS.model.model}, glm: zai/glm-4.7}}
+providers: {{anthropic: {{auth: subscription}}}}
 """
 
 
@@ -448,10 +450,10 @@ def test_no_command_asks_for_a_key(user: User) -> None:
     for command in (["doctor"], ["key", "list"], ["status"], ["render"]):
         assert "ANTHROPIC_API_KEY is" not in user.run(*command).stdout
     assert all(row["available"] for row in user.json("status")["models"])
-    listed = user.run("models", "--provider", "anthropic", "--search", "opus-4-5").stdout
+    listed = user.run("models", "--provider", "anthropic", "--search", OPUS.model.id).stdout
     assert re.split(r" {2,}", listed.splitlines()[1]) == [
-        "anthropic/claude-opus-4-5-20251101",
-        "200k",
+        OPUS.model.model,
+        format_context(OPUS.context),
         "Claude subscription",
         "your Claude login",
         "opus",

@@ -31,7 +31,7 @@ from tests.conftest import User, free_port
 
 PROFILE = """
 models:
-  opus: anthropic/claude-opus-4-5-20251101
+  opus: anthropic/claude-opus-5-5
   two: {{model: zai/glm-4.7, keys: [ZAI_API_KEY, SECOND]}}
   none: {{model: zai/glm-4.5, keys: [FIRST, SECOND]}}
   local: ollama/qwen

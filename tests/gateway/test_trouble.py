@@ -22,6 +22,7 @@ from llmswitch.gateway.state import start_by_ps
 from llmswitch.paths import Home, find_profile
 from tests.conftest import KEYS, Mission, User, free_port
 from tests.gateways import Gateway, running_below, timed, wait_for, worker_pids
+from tests.ready_made import table
 
 pytestmark = [pytest.mark.xdist_group("trouble"), pytest.mark.timeout(300)]
 
@@ -281,18 +282,12 @@ def test_missing_key_leaves_the_model_out(mission: Mission) -> None:
     done = user.run("up")
     assert (done.returncode, done.stderr) == (0, "")
     pid = user.gateway_state()["pid"]
-    table = """
-MODEL           LABEL              PROVIDER, CONTEXT, PRICE
-opus (default)  Claude Opus 4.5    Anthropic · 200k · $5/$25 per Mtok
-sonnet          Claude Sonnet 4.5  Anthropic · 200k · $3/$15 per Mtok
-glm-4.7         GLM-4.7            left out: ZAI_API_KEY is not set
-glm-4.5         GLM-4.5 Air        left out: ZAI_API_KEY is not set
-qwen            Qwen3              My server · 200k · price unknown
-"""
-    assert done.stdout == f"already running on 127.0.0.1:{mission.port}, pid {pid}\n{table}"
-    assert user.run("status").stdout.endswith(table)
+    reason = "ZAI_API_KEY is not set"
+    shown = table("opus", dict.fromkeys(("glm", "glm-4.7", "glm-4.5"), reason))
+    assert done.stdout == f"already running on 127.0.0.1:{mission.port}, pid {pid}\n{shown}"
+    assert user.run("status").stdout.endswith(shown)
     row = user.json("status")["models"][2]
-    assert (row["available"], row["reason"]) == (False, "ZAI_API_KEY is not set")
+    assert (row["available"], row["reason"]) == (False, reason)
     gateway = Gateway(mission.url, user.gateway_key())
     assert gateway.ask("glm-4.7").status == 404
     assert gateway.ask("qwen").status == 200

@@ -76,17 +76,20 @@ UNKNOWN = {
     "anthropic/claude-fable-5-2",
     "kimi-code/kimi-for-coding",
     "minimax/MiniMax-M2.7",
-    "openrouter/z-ai/glm-4.7",
-    "openrouter/deepseek/deepseek-v3.2",
-    "openrouter/google/gemini-3-pro-preview",
     "demo/parrot",
     "demo/butler",
+}
+# Models of others under names of their own: the window at OpenRouter, and at their maker.
+ELSEWHERE = {
+    "deepseek/deepseek-v4.1-flash": ("deepseek", "deepseek-flash"),
+    "google/gemini-3.8-flash": ("gemini", "gemini-3.8-flash"),
+    "z-ai/glm-4.7": ("zai", "glm-4.7"),
 }
 
 
 def test_windows_and_prices_of_known_models_are_those_of_litellms_map() -> None:
-    """Each known model is in the map under the provider's prefix, or unknown; Zhipu has the
-    windows of the same models at Z.ai, and prices that nobody knows.
+    """Each known model is in the map under the provider's prefix, or unknown; Zhipu and OpenRouter
+    have the windows of the same models at their makers, and prices that nobody knows.
     """
     unknown = set()
     windows: dict[str, dict[str, int | None]] = {}
@@ -97,9 +100,12 @@ def test_windows_and_prices_of_known_models_are_those_of_litellms_map() -> None:
             windows.setdefault(name, {})[one.id] = known.context
             if known.context is None:
                 unknown.add(f"{name}/{one.id}")
-            assert (known.price is None) == (known.context is None or name == "zhipu"), one
+            unpriced = known.context is None or name in ("zhipu", "openrouter")
+            assert (known.price is None) == unpriced, one
     assert unknown == UNKNOWN
     assert windows["zhipu"] == windows["zai"]
+    makers = {one: windows[name][theirs] for one, (name, theirs) in ELSEWHERE.items()}
+    assert windows["openrouter"] == makers
 
 
 def test_every_known_model_has_a_label_in_one_form() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmswitch.profile.load import parse_profile
 from llmswitch.render.advice import notes
+from tests.ready_made import OPUS
 
 FULL = "context: 200000, price: {input: 1, output: 2}"
 
@@ -15,7 +16,7 @@ def advice(text: str, *keys: str) -> list[str]:
 
 def test_a_complete_profile_needs_no_notes() -> None:
     """Everything known, everything set: nothing to say."""
-    assert advice("models: {opus: anthropic/claude-opus-4-5-20251101}\n", "ANTHROPIC_API_KEY") == []
+    assert advice(f"models: {{opus: {OPUS.model.model}}}\n", "ANTHROPIC_API_KEY") == []
 
 
 def test_models_without_keys_are_named_with_the_variable() -> None:

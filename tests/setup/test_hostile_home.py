@@ -15,6 +15,7 @@ import pytest
 
 from tests import clients
 from tests.conftest import Mission
+from tests.ready_made import OPUS, ROWS, SONNET
 from tests.seat import Seat, ask, choose, files_below, leave, open_menu, take_seat
 from tests.terminal import INPUT_BOX
 
@@ -22,9 +23,9 @@ pytestmark = [pytest.mark.xdist_group("hostile-home"), pytest.mark.timeout(900)]
 
 Fetch = Callable[[], Path]
 both = pytest.mark.parametrize("client", [clients.newest, clients.oldest], ids=["newest", "oldest"])
-LABELS = ["Claude Opus 4.5", "Claude Sonnet 4.5", "GLM-4.7", "GLM-4.5 Air", "Qwen3"]
+LABELS = [*(row.label for row in ROWS.values()), "Qwen3"]
 ASKED = {
-    "Claude Sonnet 4.5": ("anthropic", "claude-sonnet-4-5-20250929"),
+    SONNET.label: ("anthropic", SONNET.model.id),
     "GLM-4.5 Air": ("zai", "GLM-4.5-Air"),
 }
 """Who is asked for what when a row is picked; Default depends on the client."""
@@ -114,7 +115,7 @@ def make_hostile(seat: Seat, url: str, model: str) -> Path:
 @pytest.mark.parametrize(
     ("way", "label", "own"),
     [
-        ("number", "Claude Sonnet 4.5", "users-model"),
+        ("number", SONNET.label, "users-model"),
         ("enter", "GLM-4.5 Air", "opus"),
         ("number", "Default (recommended)", "users-model"),
     ],
@@ -151,7 +152,7 @@ def test_a_hostile_home(
             assert saved != own, "the client saved no pick, so nothing is tested"
             asked = ask(terminal, running_mission, "word-second")
             older = seat.claude == clients.oldest()
-            by_default = ("anthropic", "claude-opus-4-5-20251101") if older else ("zai", "glm-4.7")
+            by_default = ("anthropic", OPUS.model.id) if older else ("zai", "glm-4.7")
             assert (asked.upstream, asked.model) == ASKED.get(label, by_default)
             assert leave(terminal) == 0
             assert "llmswitch" not in terminal.text(), "a warning"

@@ -303,7 +303,7 @@ next:  llmswitch key set ANTHROPIC_API_KEY  with a key from https://console.anth
     again = someone.run("init", stdin=f"{KEY}\n", env={"ANTHROPIC_API_KEY": ""})
     assert again.returncode == 0, "and now with a key, for the profile that is there"
     profile = "~/.config/llmswitch/profiles/claude-glm.yaml"
-    assert f"{profile} is your profile: 4 models, 4 left out for want of a key\n" in again.stdout
+    assert f"{profile} is your profile: 5 models, 5 left out for want of a key\n" in again.stdout
     told = plain(again.stdout.partition("ConnectError\n")[2])
     assert told.startswith("no key and no server is new since it was written\n\n      NAME  ")
     assert told.partition("k takes a key\n")[2].startswith(
@@ -311,7 +311,7 @@ next:  llmswitch key set ANTHROPIC_API_KEY  with a key from https://console.anth
         "ANTHROPIC_API_KEY is kept in ~/.config/llmswitch/keys.json\n"
         f"{profile} is there already and was left as it is\n"
         "started on 127.0.0.1:PORT, pid PID\n"
-        "glm-4.7 is left out: ZAI_API_KEY is not set\n"
+        "glm is left out: ZAI_API_KEY is not set\n"
     )
 
 
