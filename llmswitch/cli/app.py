@@ -82,16 +82,26 @@ def validate(
     from llmswitch.cli import text
     from llmswitch.profile import trust
     from llmswitch.profile.load import load_profile
-    from llmswitch.render import advice, plan
+    from llmswitch.render import advice, menu, plan
+    from llmswitch.render.retirement import retirements
     from llmswitch.usage import clients
 
     home, ref = chosen(file or profile)
     loaded = load_profile(ref.file, plan.shown_path(ref.file))
     notes = advice.notes(loaded, keys_here(home).names) + clients.notes(home, loaded.clients)
     found = trust.look(loaded)
-    data = {"profile": ref.name, "valid": True, "notes": notes, "trust": trust.data(found)}
+    rows = [menu.row_data(row) for row in menu.make_rows(loaded, ())]
+    retiring = retirements(rows, time.time())
+    data = {
+        "profile": ref.name,
+        "valid": True,
+        "retiring": [one._asdict() for one in retiring],
+        "notes": notes,
+        "trust": trust.data(found),
+    }
     shown = plan.shown_path(ref.file)
-    show(text.valid(shown, len(loaded.models), notes, trust.lines(found)), data, as_json)
+    lines = text.valid(shown, len(rows), retiring, notes, trust.lines(found))
+    show(lines, data, as_json)
 
 
 @app.command()
@@ -202,7 +212,7 @@ def doctor(
     from llmswitch.doctor import checks, issue_report
     from llmswitch.doctor.facts import Facts
 
-    facts = Facts(os.environ, find_home(os.environ), profile, BIN.expanduser())
+    facts = Facts(os.environ, find_home(os.environ), profile, BIN.expanduser(), time.time())
     if live:
         _ask_models(facts, models or [], client, yes, as_json)
     if models or client or yes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,8 +80,8 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
 
     screen.tell(text_init.written(done))
     profile = load_profile(done.ref.file, shown_path(done.ref.file))
-    held = Facts(os.environ, home, done.ref.argument, BIN.expanduser()).held
-    rows = make_rows(profile, {*keys_here(home).names, *held})
+    facts = Facts(os.environ, home, done.ref.argument, BIN.expanduser(), time.time())
+    rows = make_rows(profile, {*keys_here(home).names, *facts.held})
     usable = any(row.reason is None for row in rows)
     outcome = None
     if usable:
@@ -89,7 +90,8 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
         screen.tell(text.outcome_in_short(outcome))
     made = wrapper.install(done.ref, _WRAPPER, BIN, os.environ)
     screen.tell(text_init.installed(made))
-    results = checks.examine(Facts(os.environ, home, done.ref.argument, BIN.expanduser()))
+    # A new one: this one keeps what it found before the start.
+    results = checks.examine(replace(facts))
     if usable:
         screen.tell(text_init.doctor(results))
     screen.tell([*text_init.without_gateway(rows), *text_init.coming(made, rows)])
@@ -136,7 +138,7 @@ class _Guide:
         """What is there on this machine."""
         from llmswitch.setup import detect
 
-        return detect.look(self.home, os.environ, BIN.expanduser(), self.profile)
+        return detect.look(self.home, os.environ, BIN.expanduser(), self.profile, time.time())
 
     def run(self) -> Done:
         """Ask, then write. Ends the command where the user leaves it."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmswitch.doctor.probe import Result as Asked
     from llmswitch.gateway.lifecycle import Outcome
     from llmswitch.gateway.state import State
+    from llmswitch.render.retirement import Retirement
     from llmswitch.setup.demo import Answer
     from llmswitch.setup.uninstall import Gone
     from llmswitch.setup.write import Done
@@ -171,12 +172,20 @@ def uninstalled(file: Path | None, name: str, folder: Path) -> list[str]:
     return [f"removed {file}"] if file else [f"there is no {name} in {folder}"]
 
 
-def valid(shown: str, models: int, notes: Sequence[str], trust: Sequence[str]) -> list[str]:
+def valid(
+    shown: str,
+    models: int,
+    retiring: Sequence[Retirement],
+    notes: Sequence[str],
+    trust: Sequence[str],
+) -> list[str]:
     """What `validate` says of a profile without mistakes. `trust` is what to know of it if somebody
     else has written it.
     """
     counted = "1 model" if models == 1 else f"{models} models"
-    lines = [f"{shown} is valid: {counted}", *(f"note: {note}" for note in notes)]
+    lines = [f"{shown} is valid: {counted}"]
+    lines += [f"warning: {one.line}" for one in retiring]
+    lines += [f"note: {note}" for note in notes]
     if trust:
         lines += ["if you did not write it:", *(f"  {one}" for one in trust)]
     return lines

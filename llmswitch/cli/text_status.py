@@ -9,6 +9,7 @@ from llmswitch.budgets import Account, dollars
 from llmswitch.cli.text import models
 from llmswitch.columns import columns
 from llmswitch.gateway.lease import goes
+from llmswitch.render.retirement import Retirement
 
 _BAR = 20  # characters
 
@@ -17,6 +18,7 @@ def status(found: dict[str, Any]) -> list[str]:
     """The status: one line on the gateway, then the models."""
     line = _running(found) if found["running"] else _not_running(found)
     told = _warnings(found["ledger"], found["budgets"], found["profile"])
+    told += [Retirement(**one).line for one in found["retiring"]]
     rows = models(found["models"], found["default"])
     return [line, *told, "", *rows, *_today(found["today"])]
 

@@ -46,6 +46,8 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield Check("advice", profile.check_advice)
     if profile.trust_of(facts) != trust.Trust((), ()):
         yield Check("trust", profile.check_trust)
+    if profile.retiring(facts):
+        yield Check("retirement", profile.check_retirement)
     yield Check("prices", profile.check_prices)
     for name in profile.key_names(facts):
         yield Check(name, partial(profile.check_key, name=name))
@@ -108,4 +110,5 @@ def data(results: list[Result], facts: Facts) -> dict[str, Any]:
     """`doctor --json`."""
     checks = [result._asdict() for result in results]
     known = trust.data(profile.trust_of(facts))
-    return {"worst": worst(results), "checks": checks, "trust": known}
+    retiring = [one._asdict() for one in profile.retiring(facts)]
+    return {"worst": worst(results), "checks": checks, "retiring": retiring, "trust": known}

@@ -10,6 +10,8 @@ from llmswitch.profile.providers import Provider
 from llmswitch.profile.secrets import stored_keys
 from llmswitch.render.advice import notes
 from llmswitch.render.litellm_config import named_in_engine
+from llmswitch.render.menu import row_data
+from llmswitch.render.retirement import Retirement, retirements
 
 
 def check_profile(facts: Facts) -> Verdict:
@@ -49,6 +51,21 @@ def check_trust(facts: Facts) -> Verdict:
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     cure = f"if you did not write it, read all of it: llmswitch validate {facts.ref.typed}"
     return Verdict("info", found[0] + more, cure)
+
+
+def retiring(facts: Facts) -> list[Retirement]:
+    """The models that their providers are about to retire, or have retired."""
+    try:
+        return retirements(map(row_data, facts.rows), facts.now)
+    except NotAskedError:
+        return []
+
+
+def check_retirement(facts: Facts) -> Verdict:
+    """No model of the profile is about to be retired; the row is shown only where one is."""
+    found = retiring(facts)
+    cures = dict.fromkeys(one.cure for one in found)
+    return Verdict("warning", "; ".join(one.message for one in found), "; ".join(cures))
 
 
 def check_prices(facts: Facts) -> Verdict:

@@ -40,13 +40,15 @@ class NotAskedError(Exception):
 class Facts:
     """The user's shell, files and processes. Reading an attribute may raise NotAskedError.
 
-    `wanted` is what `--profile` says, `bin` the folder of the wrappers.
+    `wanted` is what `--profile` says, `bin` the folder of the wrappers, `now` is in seconds since
+    1970.
     """
 
     environ: Mapping[str, str]
     home: Home
     wanted: str | None
     bin: Path
+    now: float
 
     @property
     def user_home(self) -> Path:

@@ -19,6 +19,7 @@ from llmswitch.gateway.systemd import installed
 from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.secrets import known_keys, missing_reason, read_gateway_key
+from llmswitch.render.retirement import retirements
 from llmswitch.run_files import SERVED
 
 # 499: the client has left, and what had come until then is paid for.
@@ -31,7 +32,16 @@ _NOTHING: dict[str, Any] = {"ledger": None, "budgets": [], "goes_after": None}
 
 
 def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) -> dict[str, Any]:
-    """The status as `status --json` shows it; `now` is in seconds since 1970.
+    """The status as `status --json` shows it; `now` is in seconds since 1970. `retiring` are those
+    of the models that their providers are about to retire, or have retired.
+    """
+    found = _find(ref, home, environ, now)
+    retiring = retirements(found["models"], now)
+    return found | {"retiring": [one._asdict() for one in retiring]}
+
+
+def _find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) -> dict[str, Any]:
+    """All but what the day makes of the models.
 
     `running` means that the gateway has answered just now; one that has a `pid` alone does not, and
     `starting` says that it has not yet. `lost` is that its state file was lost, `current` that it

@@ -10,7 +10,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.profile import model_lists
 from llmswitch.profile.labels import proper_label
 from llmswitch.profile.prices import look_up
-from llmswitch.profile.providers import Provider, catalogue_data
+from llmswitch.profile.providers import Provider, catalogue_data, known_model
 from llmswitch.profile.rules import nearest
 from llmswitch.profile.schema import Model, Profile
 from llmswitch.profile.secrets import missing_reason
@@ -150,9 +150,11 @@ def _row(
     price = known.price.model_dump(exclude_none=True) if known.price else model.get("price")
     keys = keys_of(profile, name)
     there = profile.models.items() if profile else ()
+    listed = known_model(provider, model["id"])
     return {
         "model": target,
         "label": proper_label(provider, model["id"]),
+        "retires": listed.retires if listed else None,
         "auth": provider.auth,
         "context": known.context or model.get("context"),
         "price": price,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -64,13 +65,25 @@ def _variable(value: str) -> str:
     return value
 
 
+def _date(value: str) -> str:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        raise ValueError("must be a date such as 2027-01-22")
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError("must be a date that exists, such as 2027-01-22") from error
+    return value
+
+
 Url = Annotated[str, AfterValidator(_normal_url)]
 Variable = Annotated[str, AfterValidator(_variable)]
 
 
 class KnownModel(Strict):
     """A model that a provider is known to serve. `context` is in tokens; None where the price map
-    has it or nobody knows. `label` is None where it is made from the id (see labels.py).
+    has it or nobody knows. `label` is None where it is made from the id (see labels.py). `retires`
+    is the day from which the provider no longer serves it, where that was announced, `instead` the
+    id of the model to use then.
     """
 
     id: Annotated[str, Field(min_length=1), AfterValidator(one_line)]
@@ -78,6 +91,8 @@ class KnownModel(Strict):
     label: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(one_line)] | None = (
         None
     )
+    retires: Annotated[str, AfterValidator(_date)] | None = None
+    instead: Annotated[str, Field(min_length=1), AfterValidator(one_line)] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from llmswitch.errors import LlmswitchError
 from llmswitch.profile.labels import proper_label
 from llmswitch.profile.prices import look_up
-from llmswitch.profile.providers import Provider
+from llmswitch.profile.providers import KnownModel, Provider, known_model
 from llmswitch.profile.schema import ROLES, Model, Price, Profile
 from llmswitch.profile.secrets import missing_reason
 
@@ -18,7 +18,8 @@ MILLION = 1_000_000
 
 class Row(NamedTuple):
     """One model of the profile. `keys` are the variables that hold its keys and are set,
-    `missing` those that are not; `reason` says why it cannot be served, None if it can.
+    `missing` those that are not; `reason` says why it cannot be served, None if it can; `known` is
+    what the catalogue has of it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Row(NamedTuple):
     missing: tuple[str, ...]
     reason: str | None
     tiers: tuple[tuple[str, float], ...] = ()
+    known: KnownModel | None = None
 
     @property
     def description(self) -> str:
@@ -118,13 +120,18 @@ def _row(profile: Profile, name: str, model: Model, label: str, keys: Container[
         keys=found,
         missing=missing,
         reason=reason,
+        known=known_model(provider, model.id),
     )
 
 
 def row_data(row: Row) -> dict[str, Any]:
-    """A row as `status --json` shows it. `keys` are all the variables that can hold its key."""
+    """A row as `status --json` shows it. `keys` are all the variables that can hold its key,
+    `retires` is the day from which its provider no longer serves it, `instead` what to write then.
+    """
+    instead = row.known.instead if row.known else None
     return {
         "name": row.name,
+        "model": row.model.model,
         "provider": row.provider_name,
         "label": row.label,
         "description": row.description,
@@ -132,6 +139,8 @@ def row_data(row: Row) -> dict[str, Any]:
         "reason": row.reason,
         "keys": [*row.keys, *row.missing],
         "missing": list(row.missing),
+        "retires": row.known.retires if row.known else None,
+        "instead": f"{row.provider_name}/{instead}" if instead else None,
     }
 
 

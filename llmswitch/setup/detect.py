@@ -41,11 +41,13 @@ class Found(NamedTuple):
     astray: str | None
 
 
-def look(home: Home, environ: Mapping[str, str], folder: Path, profile: Profile | None) -> Found:
+def look(
+    home: Home, environ: Mapping[str, str], folder: Path, profile: Profile | None, now: float
+) -> Found:
     """Look at keys, servers, the client, its settings, and the wrappers in `folder` and on PATH."""
     there = catalogue.providers(profile)
     variables = dict(_keys(there, known_keys(environ, home).names))
-    plain = check_plain_claude(Facts(environ, home, None, folder))
+    plain = check_plain_claude(Facts(environ, home, None, folder, now))
     return Found(
         keys=variables,
         clouds=frozenset(name for name in variables if there[name].key is None),

@@ -11,6 +11,7 @@ import pytest
 from llmswitch.cli import text, text_status
 from llmswitch.columns import columns
 from llmswitch.paths import ProfileRef
+from llmswitch.render.retirement import Retirement
 from llmswitch.setup.write import Done
 
 ROWS: list[dict[str, Any]] = [
@@ -34,6 +35,9 @@ TABLE = [
     "glm-4.7 (default)  GLM-4.7          Z.ai · 200k · $0.60/$2.20 per Mtok",
     "opus               Claude Opus 4.5  left out: ANTHROPIC_API_KEY is not set",
 ]
+
+
+RETIRING = Retirement("opus", "an/claude-x", "2027-01-22", retired=False, instead="an/claude-y")
 
 
 def stand_in(**attributes: Any) -> Any:
@@ -135,6 +139,7 @@ def test_status_is_one_line_and_the_models(differs: dict[str, Any], line: str) -
         "service": None,
         "stopped": None,
         "today": [],
+        "retiring": [],
     }
     assert text_status.status(found | differs) == [line, "", *TABLE]
 
@@ -190,9 +195,10 @@ def test_uninstalling_says_what_is_gone() -> None:
 
 def test_a_valid_profile_is_said_to_be_so_and_what_to_know_of_it() -> None:
     """One model is one model."""
-    assert text.valid("p.yaml", 1, [], []) == ["p.yaml is valid: 1 model"]
-    assert text.valid("p.yaml", 2, ["x", "y"], ["A -> b (c)"]) == [
+    assert text.valid("p.yaml", 1, [], [], []) == ["p.yaml is valid: 1 model"]
+    assert text.valid("p.yaml", 2, [RETIRING], ["x", "y"], ["A -> b (c)"]) == [
         "p.yaml is valid: 2 models",
+        f"warning: {RETIRING.line}",
         "note: x",
         "note: y",
         "if you did not write it:",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,34 @@ def test_validate_as_json_is_the_same_for_scripts(user: User) -> None:
     assert user.json("validate") == {
         "profile": "work",
         "valid": True,
+        "retiring": [],
         "notes": ["b is left out of the menu: ZAI_TWO is not set"],
         "trust": {"sent": [], "litellm": []},
     }
     assert user.json("validate", env={"ZAI_TWO": "x"})["notes"] == []
+
+
+def test_a_model_that_retires_is_a_warning(user: User) -> None:
+    """Of `validate`, `doctor` and `status`, with and without --json; the profile is valid still."""
+    day = str((datetime.now().astimezone() + timedelta(days=30)).date())
+    known = f"{{id: old, retires: {day}, instead: new}}"
+    user.write_profile(
+        "models: {a: {model: mine/old, context: 200000, price: {input: 0, output: 0}}}\n"
+        f"providers: {{mine: {{dialect: chat, base_url: 'http://127.0.0.1:9', models: [{known}]}}}}"
+    )
+    told, cure = f"a (mine/old) retires on {day}", "in the profile, write mine/new instead"
+    done = user.run("validate")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1] == f"warning: {told}    -> {cure}"
+    data = {"name": "a", "model": "mine/old", "date": day, "retired": False, "instead": "mine/new"}
+    assert user.json("validate")["retiring"] == [data]
+    assert f"\n{told}    -> {cure}\n" in user.run("status").stdout
+    assert user.json("status")["retiring"] == [data]
+    found = json.loads(user.run("doctor", "--json").stdout)
+    assert found["retiring"] == [data]
+    assert {"name": "retirement", "level": "warning", "message": told, "hint": cure} in (
+        found["checks"]
+    )
 
 
 def test_a_key_that_is_only_white_space_is_not_set(user: User) -> None:

@@ -29,6 +29,8 @@ from tests.gateways import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
+NOW = 1_796_000_000.0  # 2026-11-30
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
@@ -306,7 +308,7 @@ def test_a_check_that_breaks_does_not_break_the_others(tmp_path: Path) -> None:
     def breaks(_facts: Facts) -> Verdict:
         raise ZeroDivisionError(f"in {tmp_path}/x")
 
-    row = checks._run(checks.Check("odd", breaks), Facts(env, find_home(env), None, tmp_path))
+    row = checks._run(checks.Check("odd", breaks), Facts(env, find_home(env), None, tmp_path, NOW))
     said = "could not be asked: ZeroDivisionError: in ~/x"
     assert row == checks.Result("odd", "failed", said, None)
     warning = checks.Result("other", "warning", "", None)
@@ -359,7 +361,7 @@ def test_the_environment_of_the_running_gateway_is_looked_at(tmp_path: Path) -> 
     (site / "cook.py").write_text("raise SystemExit('imported')")
     process = subprocess.Popen([str(tmp_path / "bin/python"), "-c", "import time; time.sleep(60)"])
     try:
-        facts = Facts({}, find_home({"HOME": str(tmp_path)}), None, tmp_path)
+        facts = Facts({}, find_home({"HOME": str(tmp_path)}), None, tmp_path, NOW)
         facts.__dict__["running"] = SimpleNamespace(pid=process.pid)
         verdict = checks_engine.check_engine(facts)
     finally:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,17 +26,19 @@ from llmswitch.cli import progress
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway.port_owner import describe_owner
 from llmswitch.gateway.state import State, is_ours, process_start, read_state, write_state
-from llmswitch.paths import Home
+from llmswitch.gateway.status import find
+from llmswitch.paths import Home, find_home, find_profile
 from llmswitch.profile import secrets
 from tests.conftest import User, free_port
+from tests.ready_made import OPUS
 
-PROFILE = """
+PROFILE = f"""
 models:
-  opus: anthropic/claude-opus-5-5
-  two: {{model: zai/glm-4.7, keys: [ZAI_API_KEY, SECOND]}}
-  none: {{model: zai/glm-4.5, keys: [FIRST, SECOND]}}
+  opus: {OPUS.model.model}
+  two: {{{{model: zai/glm-4.7, keys: [ZAI_API_KEY, SECOND]}}}}
+  none: {{{{model: zai/glm-4.5, keys: [FIRST, SECOND]}}}}
   local: ollama/qwen
-gateway: {{port: {port}}}
+gateway: {{{{port: {{port}}}}}}
 """
 
 
@@ -62,6 +65,7 @@ def test_never_started(user: User) -> None:
         "budgets": [],
         "goes_after": None,
         "today": [],
+        "retiring": [],
     }
     assert {row["name"]: (row["available"], row["reason"]) for row in models} == {
         "opus": (True, None),
@@ -94,6 +98,37 @@ def test_after_the_last_run(user: User) -> None:
     }
     file.write_text("models: {other: ollama/x}\n")
     assert [row["name"] for row in user.json("status")["models"]] == ["other"]
+
+
+def test_models_that_retire(user: User) -> None:
+    """Are told with the day and what to write instead, from the profile and from the last run."""
+    known = "{id: old, retires: 2027-01-22, instead: new}"
+    file = user.write_profile(
+        "models: {old: mine/old, a: demo/parrot}\n"
+        f"providers: {{mine: {{dialect: chat, base_url: 'http://h', models: [{known}]}}}}\n"
+    )
+    home = find_home(user.env)
+    ref = find_profile(home, None, user.env)
+    said = {
+        "name": "old",
+        "model": "mine/old",
+        "date": "2027-01-22",
+        "retired": False,
+        "instead": "mine/new",
+    }
+
+    def on(day: str) -> list[dict[str, Any]]:
+        noon = datetime.fromisoformat(f"{day}T12:00").astimezone()
+        found = find(ref, home, user.env, noon.timestamp())
+        retiring: list[dict[str, Any]] = found["retiring"]
+        return retiring
+
+    assert on("2026-10-23") == []
+    assert on("2026-10-24") == [said]
+    rows = find(ref, home, user.env, 0)["models"]
+    write_state(user.run_folder(), a_state(models=rows, profile_sha256=sha256(file)))
+    assert on("2027-01-21") == [said]
+    assert on("2027-01-22") == [said | {"retired": True}]
 
 
 def test_profile_that_cannot_be_read(user: User) -> None:

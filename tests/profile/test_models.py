@@ -272,6 +272,7 @@ def test_models_says_what_each_costs_and_what_it_lacks(user: User) -> None:
     assert rows["zai/glm-4.7"] == {
         "model": "zai/glm-4.7",
         "label": "GLM-4.7",
+        "retires": None,
         "auth": "key",
         "context": 200000,
         "price": {"input": 0.6, "output": 2.2, "cache_read": 0.11, "cache_write": 0.0},
@@ -280,6 +281,8 @@ def test_models_says_what_each_costs_and_what_it_lacks(user: User) -> None:
         "in_profile": ["glm", "two"],
     }
     assert rows["zai/glm-beta"]["price"] is None
+    (opus,) = user.json("models", "--search", "opus-4-5")["models"]
+    assert (opus["label"], opus["retires"]) == ("Claude Opus 4.5", "2027-01-22")
     done = user.run("models", "--search", "KIMI")
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         "MODEL",

@@ -155,6 +155,36 @@ def test_the_label_of_an_id(model: str, label: str | None) -> None:
     assert label_of(model) == label
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ("{id: x, retires: soon}", "is 'soon', but must be a date such as 2027-01-22"),
+        (
+            "{id: x, retires: 2027-02-30}",
+            "is '2027-02-30', but must be a date that exists, such as 2027-01-22",
+        ),
+    ],
+)
+def test_the_day_of_a_retirement_is_a_date(known: str, said: str) -> None:
+    """Also in a profile's own list of a provider's models."""
+    text = f"{{models: {{a: zai/x}}, providers: {{zai: {{models: [{known}]}}}}}}"
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(text, "p")
+    assert caught.value.message == f"p:1: providers.zai.models[0].retires {said}"
+
+
+def test_what_retires_names_a_known_model_to_write_instead() -> None:
+    """One of the same provider, which does not retire itself."""
+    for name, data in catalogue_data().items():
+        provider = Provider.model_validate(data)
+        for one in provider.models:
+            assert bool(one.instead) <= bool(one.retires), f"{name}/{one.id}"
+            if one.instead:
+                other = known_model(provider, one.instead)
+                assert other is not None, f"{name}/{one.id}"
+                assert other.retires is None, f"{name}/{one.id}"
+
+
 def test_an_id_is_known_in_capitals_and_without_its_date() -> None:
     """An id with another date is another model."""
     zai = Provider.model_validate(catalogue_data()["zai"])

@@ -10,12 +10,16 @@ the profiles, and what is generated from them into the golden files:
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from llmswitch.doctor import checks
+from llmswitch.doctor.facts import Facts
+from llmswitch.paths import find_home
 from llmswitch.profile.labels import proper_label
 from llmswitch.profile.load import load_profile
-from llmswitch.profile.providers import Provider, catalogue_data
+from llmswitch.profile.providers import Provider, catalogue_data, known_model
 from llmswitch.render.menu import make_rows
 from tests.ready_made import FOLDER
 
@@ -67,3 +71,25 @@ def test_each_keeps_its_names_and_every_model_has_a_proper_label(name: str) -> N
     assert [row.name for row in rows] == NAMES[name]
     for row in rows:
         assert row.label == proper_label(row.provider, row.model.id)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_none_has_a_model_that_is_to_be_retired(name: str) -> None:
+    """Nor one that was: whatever day it is."""
+    profile = load_profile(FOLDER / f"{name}.yaml")
+    for model in profile.models.values():
+        known = known_model(profile.provider_of(model), model.id)
+        assert known is None or known.retires is None, model.model
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_doctor_has_nothing_against_any(name: str, tmp_path: Path) -> None:
+    """With its keys set: no warning and no error of what a profile is about."""
+    keys = {"ANTHROPIC_API_KEY": "sk-ant-api03-x", "ZAI_API_KEY": "zai-x"}
+    keys["OPENROUTER_API_KEY"] = "sk-or-x"
+    environ = {"HOME": str(tmp_path), **keys}
+    facts = Facts(environ, find_home(environ), name, tmp_path, 1_796_000_000.0)
+    found = {row.name: row for row in checks.examine(facts)}
+    about = {"profile", "advice", "prices", "variables", "trust", "retirement", *keys} & set(found)
+    assert {"profile", "advice", "prices", "variables"} <= about
+    assert not [found[row] for row in about if found[row].level not in ("ok", "info")]

@@ -149,6 +149,7 @@ def test_a_row_as_data_is_what_status_shows() -> None:
     assert [row_data(row) for row in rows] == [
         {
             "name": "a",
+            "model": "zai/glm-4.7",
             "provider": "zai",
             "label": "GLM-4.7",
             "description": "Z.ai · 200k · $0.60/$2.20 per Mtok",
@@ -156,7 +157,28 @@ def test_a_row_as_data_is_what_status_shows() -> None:
             "reason": None,
             "keys": ["K2", "K1"],
             "missing": ["K1"],
+            "retires": None,
+            "instead": None,
         }
+    ]
+
+
+def test_a_row_says_when_its_model_retires_and_what_to_write_then() -> None:
+    """As the catalogue has it, or the profile's own list of the provider's models."""
+    text = """\
+models: {opus: anthropic/claude-opus-4-5, old: mine/old, older: mine/older, new: mine/new}
+providers:
+  mine:
+    dialect: chat
+    base_url: http://h
+    models: [{id: old, retires: 2027-03-01, instead: new}, {id: older, retires: 2027-02-01}, new]
+"""
+    opus, *rows = [row_data(row) for row in make_rows(profile(text), ())]
+    assert opus["retires"] == "2027-01-22"
+    assert [(row["retires"], row["instead"]) for row in rows] == [
+        ("2027-03-01", "mine/new"),
+        ("2027-02-01", None),
+        (None, None),
     ]
 
 
