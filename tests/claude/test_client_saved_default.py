@@ -16,7 +16,7 @@ import pytest
 
 from tests import clients
 from tests.conftest import Mission
-from tests.ready_made import OPUS, SONNET
+from tests.ready_made import OPUS
 from tests.seat import PATIENCE, ask, choose, leave, open_menu, take_seat
 from tests.terminal import Terminal
 
@@ -56,7 +56,7 @@ def test_the_pick_is_kept_and_plain_claude_as_it_was(
         timeout=PATIENCE,
         check=False,
     )
-    assert done.stdout == f"I am {SONNET.model.id} at anthropic\n", done
+    assert done.stdout == "I am claude-sonnet-4-5-20250929 at anthropic\n", done
 
     with seat.open() as terminal:
         pick(terminal, "Default (recommended)")
