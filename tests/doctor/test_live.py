@@ -84,7 +84,7 @@ def test_nothing_is_asked_without_a_yes(live: Mission) -> None:
     """What it may cost is said first; without a terminal nobody can agree; `n` ends it."""
     done = live.user.run("doctor", "--live", "glm-4.7", "qwen")
     assert (done.returncode, done.stdout) == (1, "")
-    question = "this sends real requests to 2 models, for at most $0.23 and what qwen costs"
+    question = "this sends real requests to 2 models, for at most $0.20 and what qwen costs"
     assert done.stderr == f"{question}; nobody is here to ask\n-> add --yes\n"
     command = [sys.executable, "-m", "llmswitch", "doctor", "--live", "glm-4.7", "qwen"]
     env = {**live.user.env, "TERM": "xterm"}
