@@ -17,6 +17,15 @@ export UV_HTTP_TIMEOUT ?= 180
 # The build tool comes from the lock, hash-checked, not from a temporary environment without one.
 export UV_NO_BUILD_ISOLATION := 1
 
+# A company's own authority is known to the system alone, not to uv, an old pip or npm.
+CA_BUNDLE := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt \
+  /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem))
+ifneq ($(CA_BUNDLE),)
+export UV_SYSTEM_CERTS ?= true
+export PIP_CERT ?= $(CA_BUNDLE)
+export NODE_EXTRA_CA_CERTS ?= $(CA_BUNDLE)
+endif
+
 # Prints the uv of uv.lock as a pip requirement with its hashes.
 UV_REQUIREMENT = import tomllib; \
   packages = tomllib.load(open("uv.lock", "rb"))["package"]; \

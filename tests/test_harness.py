@@ -507,3 +507,25 @@ def test_client_interactive(client: Client, upstream: FakeUpstream) -> None:
         terminal.send("\x1b")
         type_command(terminal, "/exit")
         assert terminal.wait_exit() == 0
+
+
+@pytest.mark.parametrize("own", [{}, {"PIP_CERT": "/mine.pem", "UV_SYSTEM_CERTS": "false"}])
+def test_make_takes_the_systems_authorities(tmp_path: Path, own: dict[str, str]) -> None:
+    """From an environment of nothing but PATH and HOME: uv, pip and npm are told of the system's
+    certificates, and what the user has set stays.
+    """
+    more = tmp_path / "show.mk"
+    more.write_text("show:\n\t@env\n")
+    done = subprocess.run(
+        ["make", "-s", "-f", str(ROOT / "Makefile"), "-f", str(more), "show"],
+        cwd=ROOT,
+        env={"PATH": os.defpath, "HOME": str(tmp_path), **own},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    if Path(bundle).exists():
+        wanted = {"UV_SYSTEM_CERTS": "true", "PIP_CERT": bundle, "NODE_EXTRA_CA_CERTS": bundle}
+        assert {name: told.get(name) for name in wanted} == wanted | own
