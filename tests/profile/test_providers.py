@@ -41,7 +41,7 @@ def test_the_catalogue_has_the_providers_of_this_version() -> None:
     """Each with its dialect, the Anthropic-compatible one where there is one; each line is valid,
     none stands twice.
     """
-    text = (files("llmswitch") / "providers.yaml").read_text(encoding="utf-8")
+    text = (files("llmswitch.profile") / "providers.yaml").read_text(encoding="utf-8")
     assert read_document(text).problems == []
     assert {name: data["dialect"] for name, data in catalogue_data().items()} == DIALECTS
     for data in catalogue_data().values():
