@@ -281,7 +281,10 @@ def make_settings(menu: Menu, rung: Rung, url: str) -> dict[str, Any]:
         env["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"] = ""  # it would switch discovery off
         first = ids[menu.roles["default"]]
         others = [wire for wire in ids.values() if wire != first]
-        typed = [name for name in ids if name not in _ROLE_VARIABLES and name != ids[name]]
+        # It knows the names of roles, but not where their models have a million tokens: `/model
+        # opus` was refused there (2.1.197). Such a model has two rows then.
+        large = {name for name, wire in ids.items() if wire.endswith("[1m]")}
+        typed = [n for n in ids if n != ids[n] and (n in large or n not in _ROLE_VARIABLES)]
         settings["availableModels"] = [first, *others, *typed]
         settings["enforceAvailableModels"] = True
     else:

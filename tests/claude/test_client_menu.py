@@ -95,6 +95,7 @@ def test_oldest_menu_lists_every_model(running_mission: Mission, tmp_path: Path)
         assert [(row.label, row.description) for row in rows] == [
             ("Default (recommended)", default),
             ("GLM-4.7", ROWS["GLM-4.7"][0]),
+            *((row.label, row.description) for row in (OPUS, SONNET)),
             ("GLM-4.5 Air", ROWS["GLM-4.5 Air"][0]),
             *((f"{row.label} · {row.description}", "From gateway") for row in (OPUS, SONNET, GLM)),
             (f"Qwen3 · {ROWS['Qwen3'][0]}", "From gateway"),

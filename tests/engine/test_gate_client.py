@@ -156,7 +156,8 @@ def test_tools_of_every_kind(scene: Scene, dialect: str, tmp_path: Path) -> None
     seat.more["ENABLE_TOOL_SEARCH"] = "false"
     run(scene, seat, dialect, Tool("WebSearch", {"query": "new things"}))
 
-    assert_sent(scene, '"type":"image"', '"name":"StructuredOutput"', '"type":"enabled"')
+    thinking = '"type":"adaptive"' if dialect == "anthropic" else '"type":"enabled"'
+    assert_sent(scene, '"type":"image"', '"name":"StructuredOutput"', thinking)
     assert_sent(scene, '"defer_loading":true', '"type":"tool_reference"', '"mcp__own__tool_29"')
     assert_sent(scene, '"web_search_20250305"', '"tool_choice"', '"context_management"')
     assert dialect == "chat" or [one for one in scene.messages if b"signed-by-" in one.content]

@@ -457,7 +457,7 @@ def test_the_first_byte_is_when_the_client_has_it(
 def test_what_is_cached_for_an_hour_has_its_own_price(
     running_mission: Mission, gateway: Gateway, stream: bool
 ) -> None:
-    """As LiteLLM's map has it: 10 USD per million tokens of Opus 4.5, where 6.25 are usual."""
+    """As LiteLLM's map has it: 8 USD per million tokens of Opus 5.5, where 5 are usual."""
     running_mission.anthropic.behave(
         Behaviour(usage=Usage(input=0, output=1000, cache_write=300_000, hour=100_000))
     )
@@ -468,7 +468,7 @@ def test_what_is_cached_for_an_hour_has_its_own_price(
     wait_for(lambda: count(file) == before + 1)
     with closing(sqlite3.connect(file)) as connection:
         last = connection.execute("SELECT cache_write, cost FROM tries ORDER BY id DESC").fetchone()
-    assert last == (300_000, pytest.approx(0.2 * 6.25 + 0.1 * 10 + 0.001 * 25))
+    assert last == (300_000, pytest.approx(0.2 * 5 + 0.1 * 8 + 0.001 * 20))
 
 
 def test_a_killed_worker_loses_only_what_was_in_flight(

@@ -515,7 +515,7 @@ def test_variables_for_elsewhere_leave_such_models_out(user: User) -> None:
     assert done.stderr == ""
     assert told["ANTHROPIC_AUTH_TOKEN"] == ""
     assert told["ANTHROPIC_CUSTOM_HEADERS"] == f"x-litellm-api-key: Bearer {key}"
-    assert told["ANTHROPIC_MODEL"] == "opus"
+    assert told["ANTHROPIC_MODEL"] == "opus[1m]"
     program = user.root / "bin" / "code"
     program.write_text("#!/bin/sh\nexec env\n")
     program.chmod(0o755)
