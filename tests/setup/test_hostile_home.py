@@ -139,7 +139,9 @@ def test_a_hostile_home(
             ask(terminal, running_mission, "word-first")
             rows = open_menu(terminal)
             labels = [row.label.partition(" · ")[0] for row in rows]
-            assert sorted(labels) == sorted(["Default (recommended)", *LABELS])
+            # The oldest has two rows for a role's model of a million tokens.
+            listed = {*labels} if client is clients.oldest else labels
+            assert sorted(listed) == sorted(["Default (recommended)", *LABELS])
             if way == "number":
                 choose(terminal, str(rows[labels.index(label)].number))
             else:
