@@ -86,8 +86,8 @@ def test_in_a_shell(seat: Seat, running_mission: Mission) -> None:
 def test_signals_end_the_session(seat: Seat, number: signal.Signals, code: int) -> None:
     """A signal to the wrapper ends the client as the client ends of it, and a pick is put back."""
     with seat.open() as terminal:
-        open_menu(terminal)
-        choose(terminal, "7")
+        row = next(row for row in open_menu(terminal) if row.label.startswith("Qwen3"))
+        choose(terminal, str(row.number))
         assert json.loads(seat.settings.read_text())
         os.kill(terminal.pid, number)
         assert terminal.wait_exit() == code
