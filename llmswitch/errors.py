@@ -22,6 +22,18 @@ class ProfileError(LlmswitchError):
     """A profile that cannot be used: one line for each mistake, in the order of the file."""
 
 
+def as_text(error: LlmswitchError | OSError) -> str:
+    """An error as a terminal shows it: the sentence, and the line that cures it.
+
+    Raises an OSError again that is of no file: nobody can cure that.
+    """
+    if isinstance(error, OSError):
+        if error.filename is None:
+            raise error
+        error = of_file(error)
+    return f"{error.message}\n-> {error.hint}\n"
+
+
 def of_file(error: OSError) -> LlmswitchError:
     """What is said of a file that cannot be used."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llmswitch.errors import LlmswitchError
+from llmswitch.errors import LlmswitchError, as_text
 from llmswitch.paths import Home
 from llmswitch.profile.secrets import find_key, inside_name, known_keys, missing_reason
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         key = find(Home(Path(config), Path(state)), names, os.environ)
     except LlmswitchError as error:
-        sys.stderr.write(f"{error.message}\n-> {error.hint}\n")
+        sys.stderr.write(as_text(error))
         return 1
     sys.stdout.write(key + "\n")
     return 0

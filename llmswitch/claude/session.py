@@ -29,7 +29,7 @@ from llmswitch.claude.arguments import (
 from llmswitch.claude.child import run_in_our_place
 from llmswitch.claude.ensure import Used, ensure
 from llmswitch.claude.login import gateway_access, is_wanted
-from llmswitch.errors import LlmswitchError, of_file
+from llmswitch.errors import LlmswitchError, as_text
 from llmswitch.paths import LOOPBACK, Home, find_home, find_profile, write_private
 from llmswitch.profile.secrets import gateway_key, known_keys
 from llmswitch.render.claude_settings import (
@@ -94,14 +94,8 @@ def exit_as(session: Callable[[], int]) -> None:
     """Exit as the client does; what goes wrong before is one sentence and a cure."""
     try:
         code = session()
-    except LlmswitchError as error:
-        sys.stderr.write(f"{error.message}\n-> {error.hint}\n")
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        told = of_file(error)
-        sys.stderr.write(f"{told.message}\n-> {told.hint}\n")
+    except (LlmswitchError, OSError) as error:
+        sys.stderr.write(as_text(error))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -23,7 +23,7 @@ from llmswitch.cli.common import (
     show,
 )
 from llmswitch.cli.wrapper import DirOption
-from llmswitch.errors import LlmswitchError, of_file
+from llmswitch.errors import LlmswitchError, as_text
 from llmswitch.paths import find_home, find_run
 
 if TYPE_CHECKING:
@@ -353,12 +353,6 @@ def main() -> None:
         completion_init()
     try:
         app(prog_name="llmswitch")
-    except LlmswitchError as error:
-        sys.stderr.write(f"{error.message}\n-> {error.hint}\n")
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        told = of_file(error)
-        sys.stderr.write(f"{told.message}\n-> {told.hint}\n")
+    except (LlmswitchError, OSError) as error:
+        sys.stderr.write(as_text(error))
         sys.exit(1)
