@@ -286,11 +286,7 @@ def listed_routes(paths: Collection[str]) -> Iterator[Callable[[Any], None]]:
 
 def _keep_listed(app: Any, paths: Collection[str]) -> None:
     listed = import_module("fastapi").APIRouter()
-    for name in (
-        "anthropic_endpoints.endpoints",
-        "proxy_server",
-        "response_api_endpoints.endpoints",
-    ):
+    for name in _ROUTERS:
         router = import_module(f"litellm.proxy.{name}").router
         listed.routes.extend(route for route in router.routes if route.path in paths)
     lost = set(paths) - {route.path for route in listed.routes}
