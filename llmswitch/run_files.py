@@ -9,6 +9,7 @@ STATE = Path("state.json")
 CONFIG = Path("litellm_config.yaml")
 GUNICORN = Path("gunicorn.conf.py")
 LOG = Path("gateway.log")
+LOGS = (LOG, *(Path(f"{LOG}.{number}") for number in range(1, 4)))  # and the old ones, newest first
 HANDOVER = Path("handover.json")  # keys for the next worker, which the master deletes as it reads
 LEASES = Path("leases")  # each session holds a shared lock on it
 ON_DEMAND = Path("on-demand")  # there when the gateway was started by a session

@@ -19,10 +19,9 @@ from typing import Any
 
 from gunicorn import glogging
 
-from llmswitch.run_files import LOG
+from llmswitch.run_files import LOG, LOGS
 
 LARGEST = 10_000_000  # bytes
-KEPT = 3  # old files; log_files.py has it too
 _SELDOM = 60.0  # seconds
 _OUTPUT, _ERRORS = 1, 2
 _logging: list[int] = []  # those that go to the log: none under systemd, or in a terminal
@@ -115,7 +114,6 @@ def _put_aside() -> None:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.path.samestat(os.fstat(log.fileno()), LOG.stat()):
             return
-        names = [LOG, *(LOG.with_name(f"{LOG.name}.{number}") for number in range(1, KEPT + 1))]
-        for older, newer in zip(reversed(names), reversed(names[:-1]), strict=False):
+        for older, newer in zip(reversed(LOGS), reversed(LOGS[:-1]), strict=False):
             with suppress(FileNotFoundError):
                 newer.replace(older)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llmswitch.errors import LlmswitchError
+from llmswitch.run_files import LOGS
 
-KEPT = 3  # old files, `.1` is the newest; engine/logging.py has it too
 _BLOCK = 256 * 1024  # bytes
 _EVERY = 0.2  # seconds between two looks at what is followed
 _CURSOR = b"-- cursor: "
@@ -58,8 +58,7 @@ def of_file(log: Path, lines: int, follow: bool, pick: Pick = all_lines) -> Iter
 
 def _files(log: Path) -> list[Path]:
     """Those of a log that there are, the newest first."""
-    old = [log.with_name(f"{log.name}.{number}") for number in range(1, KEPT + 1)]
-    return [file for file in (log, *old) if file.exists()]
+    return [file for each in LOGS if (file := log.with_name(each.name)).exists()]
 
 
 def _whole(file: BinaryIO) -> int:
