@@ -13,11 +13,23 @@ from pathlib import Path
 
 from llmswitch.ledger import Try, open_to_read
 from tests.conftest import User, free_port, make_user
-from tests.gateways import NO_WAY_OUT, STRAYS, Gateway, wait_for
+from tests.gateways import DIALECTS, NO_WAY_OUT, STRAYS, Gateway, wait_for
 from tests.upstream import FakeUpstream, Request
 
 PATIENCE = 20.0  # seconds that a row may take to be written
 CALM = 0.15  # seconds after which LiteLLM has told of every try
+PROVIDERS = """\
+providers:
+  an: {{dialect: anthropic, base_url: "{an}", key: AN_KEY}}
+  zai: {{base_url: "{zai}/api/anthropic", key: ZAI_KEY}}
+  mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
+  oai: {{dialect: responses, base_url: "{oai}/v1", key: OAI_KEY}}
+  grok: {{dialect: litellm, prefix: xai, base_url: "{grok}/v1", key: GROK_KEY}}
+gateway: {{port: {port}}}
+"""
+"""The end of a profile for open_house: a provider of each dialect."""
+UPSTREAMS = dict(zip(DIALECTS, ("an", "zai", "mine", "oai", "grok"), strict=True))
+"""The upstream of each dialect, in PROVIDERS."""
 
 
 @dataclass

@@ -8,12 +8,13 @@ import httpx
 import pytest
 
 from tests.gateways import DIALECTS
-from tests.ledgers import House, open_house
+from tests.ledgers import PROVIDERS, UPSTREAMS, House, open_house
 from tests.upstream import Behaviour, Json, Usage
 
 pytestmark = [pytest.mark.xdist_group("broken answers"), pytest.mark.timeout(300)]
 
-PROFILE = """
+PROFILE = (
+    """
 models:
   anthropic: {{model: an/m, price: {{input: 1, output: 1}}}}
   messages: {{model: zai/m, price: {{input: 1, output: 1}}}}
@@ -21,15 +22,9 @@ models:
   responses: {{model: oai/m, price: {{input: 1, output: 1}}}}
   litellm: {{model: grok/m, price: {{input: 1, output: 1}}}}
   two: {{model: zai/m, keys: [ZAI_KEY, ZAI_KEY_2], price: {{input: 1, output: 1}}}}
-providers:
-  an: {{dialect: anthropic, base_url: "{an}", key: AN_KEY}}
-  zai: {{base_url: "{zai}/api/anthropic", key: ZAI_KEY}}
-  mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
-  oai: {{dialect: responses, base_url: "{oai}/v1", key: OAI_KEY}}
-  grok: {{dialect: litellm, prefix: xai, base_url: "{grok}/v1", key: GROK_KEY}}
-gateway: {{port: {port}}}
 """
-UPSTREAMS = dict(zip(DIALECTS, ("an", "zai", "mine", "oai", "grok"), strict=True))
+    + PROVIDERS
+)
 KEYS = {f"{name.upper()}_KEY": f"value-of-{name}" for name in UPSTREAMS.values()}
 KEYS["ZAI_KEY_2"] = "value-of-zai-2"
 NATIVE = ("anthropic", "messages")

@@ -21,29 +21,25 @@ from tests.clients import unavailable
 from tests.conftest import free_port
 from tests.engine.test_routes import TOOLS, tool_use
 from tests.gateways import DIALECTS, wait_for
-from tests.ledgers import House, open_house
+from tests.ledgers import PROVIDERS, UPSTREAMS, House, open_house
 from tests.upstream import Behaviour, Json, Tool, Usage
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("caching"), pytest.mark.timeout(300)]
 
-PROFILE = """\
+PROFILE = (
+    """\
 models:
   anthropic: {{model: an/m, price: &p {{input: 3, output: 15, cache_read: 1, cache_write: 4}}}}
   messages: {{model: zai/m, price: *p}}
   chat: {{model: mine/m, price: *p}}
   responses: {{model: oai/m, price: *p}}
   litellm: {{model: grok/m, price: *p}}
-providers:
-  an: {{dialect: anthropic, base_url: "{an}", key: AN_KEY}}
-  zai: {{base_url: "{zai}/api/anthropic", key: ZAI_KEY}}
-  mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
-  oai: {{dialect: responses, base_url: "{oai}/v1", key: OAI_KEY}}
-  grok: {{dialect: litellm, prefix: xai, base_url: "{grok}/v1", key: GROK_KEY}}
-gateway: {{port: {port}}}
 """
-UPSTREAMS = ("an", "zai", "mine", "oai", "grok")
+    + PROVIDERS
+)
 PASSWORD = "password-of-redis"
-KEYS = {f"{name.upper()}_KEY": f"value-{name}" for name in UPSTREAMS} | {"REDIS_KEY": PASSWORD}
+NAMES = [*UPSTREAMS.values()]
+KEYS = {f"{name.upper()}_KEY": f"value-{name}" for name in NAMES} | {"REDIS_KEY": PASSWORD}
 PRICE = (10 * 3 + 5 * 15) / 1e6  # of one answer of a fake upstream
 
 
@@ -51,7 +47,7 @@ PRICE = (10 * 3 + 5 * 15) / 1e6  # of one answer of a fake upstream
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A gateway that caches the answers of every model for two seconds."""
     profile = PROFILE + "cache: {{type: local, ttl: 2}}\n"
-    yield from open_house(tmp_path_factory.mktemp("caching"), UPSTREAMS, profile, KEYS)
+    yield from open_house(tmp_path_factory.mktemp("caching"), NAMES, profile, KEYS)
 
 
 @pytest.fixture
@@ -168,7 +164,7 @@ def test_a_client_cannot_switch_it_off(house: House, cache: Json) -> None:
 
 def test_off_unless_the_profile_says_so_and_for_the_models_that_it_names(tmp_path: Path) -> None:
     """No client can switch it on either; what is kept of one model is not another's."""
-    for house in open_house(tmp_path, UPSTREAMS, PROFILE, KEYS):
+    for house in open_house(tmp_path, NAMES, PROFILE, KEYS):
         for _ in range(2):
             house.gateway.ask("chat", cache={"use-cache": True})
             kept()
@@ -224,7 +220,7 @@ def test_redis_keeps_answers_across_a_restart_and_may_fail(tmp_path: Path, redis
     """
     cache = f"cache: {{{{type: redis, host: 127.0.0.1, port: {redis_port}, key: REDIS_KEY}}}}\n"
     with running_redis(redis_port) as server:
-        for house in open_house(tmp_path, UPSTREAMS, PROFILE + cache, KEYS):
+        for house in open_house(tmp_path, NAMES, PROFILE + cache, KEYS):
             for stream in (False, True):
                 house.gateway.ask("chat", stream=stream)
             wait_for(lambda: len(answers(redis_port)) >= 2, 10)
@@ -280,7 +276,7 @@ def seconds_for(house: House, prompt: str) -> float:
 def test_a_gateway_starts_without_its_redis(tmp_path: Path, redis_port: int) -> None:
     """Some seconds later than with it, and its log says why; it serves as if nothing was cached."""
     cache = f"cache: {{{{type: redis, host: 127.0.0.1, port: {redis_port}, key: REDIS_KEY}}}}\n"
-    for house in open_house(tmp_path, UPSTREAMS, PROFILE + cache, KEYS):
+    for house in open_house(tmp_path, NAMES, PROFILE + cache, KEYS):
         for _ in range(2):
             assert house.gateway.ask("chat").said == "I am m at mine"
         log = (house.user.run_folder() / "gateway.log").read_text()

@@ -12,7 +12,7 @@ import pytest
 
 from llmswitch.ledger import Try
 from tests.gateways import DIALECTS, Reply
-from tests.ledgers import House, open_house
+from tests.ledgers import PROVIDERS, UPSTREAMS, House, open_house
 from tests.upstream import Behaviour
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
@@ -65,7 +65,8 @@ MODELS = """\
 """
 CASES = [(fault, stream) for fault in FAULTS for stream in (False, True)]
 NAMES = [f"{fault}-{'stream' if stream else 'whole'}" for fault, stream in CASES]
-PROFILE = """\
+PROFILE = (
+    """\
 models:
   spare: {{model: mine/spare, timeout: 1, price: &p {{input: 3, output: 4}}}}
   anthropic: {{model: an/lone, timeout: 1, price: *p}}
@@ -74,16 +75,9 @@ models:
   responses: {{model: oai/lone, timeout: 1, price: *p}}
   litellm: {{model: grok/lone, timeout: 1, price: *p}}
 MODELS
-providers:
-  an: {{dialect: anthropic, base_url: "{an}", key: AN_KEY}}
-  zai: {{base_url: "{zai}/api/anthropic", key: ZAI_KEY}}
-  mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
-  oai: {{dialect: responses, base_url: "{oai}/v1", key: OAI_KEY}}
-  grok: {{dialect: litellm, prefix: xai, base_url: "{grok}/v1", key: GROK_KEY}}
-gateway: {{port: {port}}}
 """
-UPSTREAMS = {"anthropic": "an", "messages": "zai", "chat": "mine", "responses": "oai"}
-UPSTREAMS["litellm"] = "grok"
+    + PROVIDERS
+)
 KEYS = {
     "KEY_A": "value-a",
     "KEY_B": "value-b",

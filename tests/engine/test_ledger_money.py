@@ -14,7 +14,7 @@ import pytest
 
 from llmswitch.ledger import NO_CLIENT, Try
 from tests.gateways import DIALECTS
-from tests.ledgers import House, open_house
+from tests.ledgers import PROVIDERS, UPSTREAMS, House, open_house
 from tests.upstream import Behaviour, Json, Tool, Usage
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("money"), pytest.mark.timeout(300)]
@@ -32,7 +32,8 @@ PRICES: dict[str, Price] = {
     "from-messages": ("0.6", "2.2", "0.11", "0.73"),
     "kept": ("0.6", "2.2", "0.11", "0.73"),
 }
-PROFILE = """\
+PROFILE = (
+    """\
 models:
   anthropic: {{model: an/m, price: {PRICE_anthropic}}}
   messages: {{model: zai/m, price: {PRICE_messages}}}
@@ -50,16 +51,9 @@ models:
   unknown-responses: oai/nobody-knows
   unknown-litellm: grok/nobody-knows
 cache: {{type: local, models: [kept]}}
-providers:
-  an: {{dialect: anthropic, base_url: "{an}", key: AN_KEY}}
-  zai: {{base_url: "{zai}/api/anthropic", key: ZAI_KEY}}
-  mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
-  oai: {{dialect: responses, base_url: "{oai}/v1", key: OAI_KEY}}
-  grok: {{dialect: litellm, prefix: xai, base_url: "{grok}/v1", key: GROK_KEY}}
-gateway: {{port: {port}}}
 """
-UPSTREAMS = {"anthropic": "an", "messages": "zai", "chat": "mine", "responses": "oai"}
-UPSTREAMS["litellm"] = "grok"
+    + PROVIDERS
+)
 KEYS = {
     "ZAI_KEY": "value-of-zai",
     "ZAI_KEY_2": "value-of-zai-2",
