@@ -41,14 +41,26 @@ from llmswitch.run_files import (
 
 _LOOP, _SECONDS = 3, 30.0  # so many workers dead within so many seconds are no accident
 # Modules of LiteLLM 1.108, and models in them that pydantic builds late. A worker that imports or
-# builds them writes into pages that it shares with the master until then, which takes 12 MB and 90
-# ms for each worker. Half of the 12 MB is for the models alone: pydantic asks for a signature of
+# builds them writes into pages that it shares with the master until then, which takes 15 MB and 90
+# ms for each worker. 6 MB of these are for the models alone: pydantic asks for a signature of
 # `list`, and Python then touches every module that there is.
 SHARED = {
+    "anyio._backends._asyncio": (),
+    "litellm.integrations.shadow_eval_logger": (),
+    "litellm.integrations.websearch_interception.tools": (),
+    "litellm.llms.anthropic.completion.transformation": (),
+    "litellm.llms.hosted_vllm.chat.transformation": (),
+    "litellm.llms.openai_like.messages.transformation": (),
     "litellm.proxy._experimental.mcp_server.mcp_server_manager": (),
+    "litellm.proxy._experimental.mcp_server.tool_catalog_guard": (),
     "litellm.proxy.auth.network": ("NetworkContext", "TrustedProxyConfig"),
     "litellm.proxy.auth.resolvers.models": ("CredentialRef", "Principal"),
+    "litellm.proxy.hooks.mcp_semantic_filter.hook": (),
     "litellm.proxy.pass_through_endpoints.llm_passthrough_endpoints": (),
+    "litellm.proxy.policy_engine.init_policies": (),
+    "litellm.sandbox.sandbox_tools": (),
+    "litellm.types.litellm_core_utils.streaming_chunk_builder_utils": (),
+    "litellm_enterprise.proxy.auth.route_checks": (),
 }
 _asked: set[int] = set()  # workers that the master itself told to leave
 _died: deque[float] = deque(maxlen=_LOOP)  # when the others went, in seconds of a clock

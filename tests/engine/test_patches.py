@@ -40,6 +40,7 @@ print(json.dumps([told(change) for change in json.loads(sys.argv[1])]))
 """
 MAPPING = "from litellm.litellm_core_utils.exception_mapping_utils import ExceptionCheckers\n"
 LISTING = "from litellm.proxy.common_utils import model_listing_utils as listing\n"
+AUTH = "from litellm.proxy.auth import user_api_key_auth as auth\n"
 WRITER = "writer = patches._cache_writer()\n"
 SEND_TWICE = """
 import httpx
@@ -72,6 +73,11 @@ CHANGES = {
         "import litellm.proxy.utils as utils; utils.PROXY_HOOKS = {**utils.PROXY_HOOKS}",
         "run no hooks of the proxy",
         "their list is elsewhere",
+    ),
+    "tenants are looked for elsewhere": (
+        AUTH + "auth.user_api_key_auth = lambda *_: None",
+        "look for no tenants",
+        "they are looked for elsewhere",
     ),
     "errors are looked at elsewhere": (
         MAPPING + "known = ExceptionCheckers.is_error_str_context_window_exceeded\n"
@@ -136,6 +142,35 @@ def test_litellm_adds_no_hooks_of_its_own() -> None:
     """To those of a request: it would, without the patch."""
     before, after = look(_HOOKS)
     assert "SkillsInjectionHook" in before
+    assert after == []
+
+
+_TENANTS = """
+import json, sys
+from litellm.proxy.auth import user_api_key_auth as auth
+from llmswitch.engine import patches
+
+class Recorder:
+    looked_for = []
+    def find_spec(self, name, path=None, target=None):
+        self.looked_for.append(name)
+
+def looked_for():
+    Recorder.looked_for = []
+    auth._seed_request_destinations(None, None)
+    return Recorder.looked_for
+
+sys.meta_path.insert(0, Recorder())
+before = [looked_for(), looked_for()]
+patches.apply()
+print(json.dumps([before, looked_for()]))
+"""
+
+
+def test_a_request_looks_for_no_tenants_telemetry() -> None:
+    """It would import a module in vain each time, without the patch."""
+    before, after = look(_TENANTS)
+    assert all("litellm.integrations.otel.logger" in names for names in before)
     assert after == []
 
 
