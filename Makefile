@@ -4,6 +4,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 PYTEST_ARGS ?=
+SOAK ?= full
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +27,9 @@ export PIP_CERT ?= $(CA_BUNDLE)
 export NODE_EXTRA_CA_CERTS ?= $(CA_BUNDLE)
 endif
 
+# The tests of a file stay together: they share what is dear to start.
+RUN_TESTS = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 # Prints the uv of uv.lock as a pip requirement with its hashes.
 UV_REQUIREMENT = import tomllib; \
   packages = tomllib.load(open("uv.lock", "rb"))["package"]; \
@@ -33,7 +37,7 @@ UV_REQUIREMENT = import tomllib; \
   print("uv==" + uv["version"], *("--hash=" + wheel["hash"] for wheel in uv["wheels"]))
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types docs unit wheel-test engine format bench lock clean
+.PHONY: help setup demo test lint types docs unit wheel-test soak engine format bench lock clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -62,10 +66,13 @@ docs: $(SYNCED) ## build the manual into build/docs; a broken link fails
 	$(BIN)/zensical build --strict
 
 unit: $(SYNCED) ## pytest with branch coverage (WORKERS=2, PYTEST_ARGS=...)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov $(PYTEST_ARGS)
+	$(RUN_TESTS) --cov -m 'not soak' $(PYTEST_ARGS)
 
 wheel-test: $(SYNCED) ## build the wheel and use it in a clean environment, far from the checkout
 	sh tests/wheel_smoke.sh
+
+soak: $(SYNCED) ## what takes minutes: load, kills, broken machines, old clients (SOAK=small: a few rounds of each)
+	SOAK=$(SOAK) $(RUN_TESTS) -m soak $(PYTEST_ARGS)
 
 engine: $(SYNCED) ## what is relied on of LiteLLM, with the oldest, the newest and a newer one (30 minutes)
 	WORKERS=$(WORKERS) $(BIN)/python -m tests.contract $(PYTEST_ARGS)

@@ -17,12 +17,13 @@ import pytest
 
 from tests.conftest import User, free_port
 from tests.gateways import running_below, wait_for
+from tests.soak import size
 from tests.traffic import Cut, Traffic, clients_of
 from tests.upstream import Behaviour, FakeUpstream
 
-pytestmark = [pytest.mark.storm, pytest.mark.xdist_group("storm"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.soak, pytest.mark.xdist_group("storm"), pytest.mark.timeout(1500)]
 
-RELOADS, EACH = 100, 5  # a worker is killed in every fifth
+RELOADS, EACH = size(100, 15), 5  # a worker is killed in every fifth
 EVENTS = 20
 WHOLE = "1" + "".join(f" {number}" for number in range(2, EVENTS + 1))
 PROFILE = """
