@@ -1,6 +1,6 @@
 """The files of a run folder, by which the commands and a gateway's process know of each other. The
-folder is the process's own working folder, so the engine takes these paths as they are. Here for
-both sides: standard library only.
+folder is the process's own working folder, so the engine takes these paths as they are. And how
+long a gateway may take to stop. Here for both sides: standard library only.
 """
 
 from pathlib import Path
@@ -23,7 +23,11 @@ SERVED = WORKERS / "served"  # there once any worker has served
 FAILED = WORKERS / "failed"  # there when the newest worker could not start
 PROVING = WORKERS / "proving"  # what PROVEN will be
 CRASHED = WORKERS / "crashed"  # why the gateway gave up, if it did
-IDLE = WORKERS / "idle"  # there when the gateway goes by itself
+IDLE = WORKERS / "idle"  # there when the gateway stops by itself
+
+GRACEFUL_SECONDS = 30  # what open streams get when the gateway stops
+STOP_SECONDS = GRACEFUL_SECONDS + 10  # until `down` kills it
+EXIT_SECONDS = STOP_SECONDS + 5  # until others give it up: sessions, systemd, launchd
 
 
 def dismissed(pid: int) -> Path:

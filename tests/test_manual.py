@@ -28,7 +28,6 @@ NOT_A_COMMAND = "wrote"  # `... is as llmswitch wrote it`, in the output of the 
 INSIDE = {  # variables by which the parts of llmswitch speak to each other, and its tests to it
     "LLMSWITCH_CLIENTS",
     "LLMSWITCH_GATEWAY_KEY",
-    "LLMSWITCH_IDENTITY",
     "LLMSWITCH_KEY",
     "LLMSWITCH_LEDGER",
     "LLMSWITCH_TEST_LOGIN_HOST",

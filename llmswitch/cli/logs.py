@@ -29,7 +29,8 @@ def logs(
     ] = False,
 ) -> None:
     """Show the gateway's log, or those lines of it that tell of requests that are wanted."""
-    from llmswitch.gateway import log, service
+    from llmswitch.gateway import log
+    from llmswitch.gateway.manager import managed
     from llmswitch.request_line import Wanted, parsed
 
     home, ref = chosen(profile)
@@ -42,8 +43,9 @@ def logs(
         return json.dumps(request._asdict(), ensure_ascii=False) if as_json else line
 
     pick = log.all_lines if wanted.is_all and not as_json else of_requests
-    if journal := service.journal(ref, home, os.environ):
-        found = log.of_journal(journal, lines, follow, pick)
+    service = managed(ref, home, os.environ)
+    if service and not service.by_launchd:
+        found = log.of_journal(f"{service.name}.service", lines, follow, pick)
     else:
         found = log.of_file(home.run(ref) / LOG, lines, follow, pick)
     is_empty = True

@@ -9,7 +9,7 @@ import typer
 from llmswitch.cli.common import JsonOption, ProfileOption, chosen, show
 
 app = typer.Typer(
-    help="A gateway that systemd (on macOS: launchd) starts by itself.",
+    help="A gateway that systemd (on macOS: launchd) starts at login.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -17,7 +17,7 @@ app = typer.Typer(
 
 @app.command("install")
 def install_service(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Have the port open from login on; the first request starts the gateway."""
+    """Start the gateway now and at each login, and again when it fails."""
     from llmswitch.cli import progress, text_service
     from llmswitch.gateway import service
 
@@ -29,19 +29,19 @@ def install_service(profile: ProfileOption = None, as_json: JsonOption = False) 
 
 @app.command("uninstall")
 def uninstall_service(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Stop the service and take its files away."""
+    """Stop the service and remove its file."""
     from llmswitch.cli import text_service
     from llmswitch.gateway import service
 
     home, ref = chosen(profile)
     gone = service.uninstall(ref, home, os.environ)
-    data = {"removed": [str(file) for file in gone.files] if gone else []}
+    data = {"removed": [str(gone.file)] if gone else []}
     show(text_service.uninstalled(gone, ref.name), data, as_json)
 
 
 @app.command("status")
 def service_status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Whether the service holds the port, runs the gateway, or has given up."""
+    """Whether the service runs, is stopped or has failed."""
     from llmswitch.cli import text_service
     from llmswitch.gateway import service
 

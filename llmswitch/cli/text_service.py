@@ -5,33 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llmswitch.gateway.manager import Service
 from llmswitch.gateway.service import Installed
-from llmswitch.gateway.systemd import Service
 
 
 def installed(done: Installed) -> list[str]:
-    """What `service install` did, and which keys of this shell a service will not see."""
-    service = done.service
+    """What `service install` did, and which keys of this shell a service does not see."""
     said = {
-        "installed": f"installed the service {service.name}",
-        "updated": f"updated the service {service.name}",
-        "nothing": f"the service {service.name} is up to date",
+        "installed": f"installed the service {done.service.name}",
+        "updated": f"updated the service {done.service.name}",
+        "nothing": f"the service {done.service.name} is up to date",
     }[done.did]
-    if service.by_launchd:
-        said += ": launchd starts the gateway at login, and did so now"
-    elif done.started:
-        said += f": systemd holds {done.address}, and the gateway runs"
-    else:
-        said += f": systemd holds {done.address}, and the first request starts the gateway"
+    said += f": its gateway runs on {done.state.url.removeprefix('http://')}, pid {done.state.pid}"
     lacking = [
-        f"{name} is set in this shell alone, where a service does not see it    "
+        f"{name} is set only in this shell, which the service does not see    "
         f"-> llmswitch key set {name}"
         for name in done.only_here
     ]
-    stays = (
-        [] if service.by_launchd else ["it ends when you log out, unless: loginctl enable-linger"]
-    )
-    return [said, *lacking, *stays]
+    stays = ["it stops when you log out    -> loginctl enable-linger keeps it"]
+    return [said, *lacking, *([] if done.service.by_launchd else stays)]
 
 
 def installed_data(done: Installed) -> dict[str, Any]:
@@ -39,8 +31,8 @@ def installed_data(done: Installed) -> dict[str, Any]:
     return {
         "name": done.service.name,
         "did": done.did,
-        "files": [str(file) for file in done.service.files],
-        "running": done.started,
+        "file": str(done.service.file),
+        "pid": done.state.pid,
         "missing": done.only_here,
     }
 
@@ -59,14 +51,12 @@ def status(found: Mapping[str, Any]) -> list[str]:
         return [f"no service is installed    -> {again}"]
     name = found["name"]
     if not found["manager"]:
-        return [f"{name} is installed, but nothing runs services for your user here"]
+        return [f"{name} is installed, but no service manager runs for your user"]
     if found["failed"]:
-        line = f"{name} has given up ({found['failed']})    -> {found['log']}"
-    elif not found["holds"]:
-        line = f"{name} is stopped until the next login    -> llmswitch up"
+        line = f"{name} failed ({found['failed']})    -> {found['log']}"
     elif found["pid"] is None:
-        line = f"{name} holds the port, and the first request starts the gateway"
+        line = f"{name} is stopped until the next login    -> llmswitch up"
     else:
-        line = f"{name} holds the port, and its gateway runs, pid {found['pid']}"
-    stale = [f"its files are of another version or address    -> {again}"]
+        line = f"{name} runs, pid {found['pid']}"
+    stale = [f"its file was written by another version    -> {again}"]
     return [line, *([] if found["current"] else stale)]

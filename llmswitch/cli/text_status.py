@@ -8,7 +8,7 @@ from typing import Any
 from llmswitch.budgets import Account, dollars
 from llmswitch.cli.text import models
 from llmswitch.columns import columns
-from llmswitch.gateway.lease import goes
+from llmswitch.gateway.lease import stops
 from llmswitch.render.retirement import Retirement
 
 _BAR = 20  # characters
@@ -30,10 +30,8 @@ def _running(found: dict[str, Any]) -> str:
     if service and service["pid"] == found["pid"]:
         line += f", by the service {service['name']}"
     elif found["goes_after"] is not None:
-        line += f"; {goes(found['goes_after'])}"
-    if found["lost"]:
-        line += "; its state file was lost    -> llmswitch up"
-    elif not found["current"]:
+        line += f"; {stops(found['goes_after'])}"
+    if not found["current"]:
         line += "; the profile has changed since    -> llmswitch up"
     return line
 
@@ -41,7 +39,7 @@ def _running(found: dict[str, Any]) -> str:
 def _not_running(found: dict[str, Any]) -> str:
     service, profile = found["service"], found["profile"]
     if service and service["failed"]:
-        line = f"not running: the service {service['name']} has given up ({service['failed']})"
+        line = f"not running: the service {service['name']} failed ({service['failed']})"
         return f"{line}    -> llmswitch service status"
     if found["stopped"]:
         return f"not running: it stopped by itself, {found['stopped']}    -> llmswitch logs"
@@ -51,8 +49,6 @@ def _not_running(found: dict[str, Any]) -> str:
         where = f"on {found['url'].removeprefix('http://')}, pid {found['pid']}, profile {profile}"
         silent = f"not answering {where}    -> llmswitch restart"
         return f"starting {where}" if found["starting"] else silent
-    if service and service["holds"]:
-        return f"not running (profile {profile}); the first request starts it"
     return f"not running (profile {profile})    -> llmswitch up"
 
 

@@ -12,12 +12,11 @@ from llmswitch import __version__, health
 from llmswitch.doctor.facts import Facts, NotAskedError, Verdict
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import service
-from llmswitch.gateway.lease import goes
-from llmswitch.gateway.lost import was_found
-from llmswitch.gateway.port_owner import describe_owner
+from llmswitch.gateway.lease import stops
+from llmswitch.gateway.manager import Service, installed
+from llmswitch.gateway.process import describe_owner
 from llmswitch.gateway.reload import gave_up
 from llmswitch.gateway.state import State
-from llmswitch.gateway.systemd import Service, installed
 from llmswitch.profile.secrets import fingerprint
 from llmswitch.run_files import CONFIG, GUNICORN
 from llmswitch.usage.clients import all_clients
@@ -32,9 +31,6 @@ def check_state(facts: Facts) -> Verdict:
     if isinstance(state, LlmswitchError):
         unreadable = isinstance(state.__cause__, OSError)  # `up` cannot write it anew
         return Verdict("error", state.message, state.hint if unreadable else _up(facts))
-    if facts.running is not None and was_found(facts.running):
-        said = f"the state file of the gateway was lost, which runs with pid {facts.running.pid}"
-        return Verdict("error", said, _up(facts))
     if state is None:
         return Verdict("ok", "the gateway was never started")
     return Verdict("ok", f"of {state.profile}, written by llmswitch {state.version}")
@@ -51,20 +47,19 @@ def check_service(facts: Facts) -> Verdict:
     if found is None:
         raise NotAskedError("no service is installed")
     cure = f"llmswitch service install --profile {facts.ref.typed}"
-    if not service.is_current(found, facts.ref, facts.profile, facts.home, facts.environ):
-        said = f"{found.name} was installed by another llmswitch, or for another address"
+    if not service.is_current(found, facts.ref):
+        said = f"the file of {found.name} was written by another version of llmswitch"
         return Verdict("warning", said, cure)
     seen = found.seen()
     if seen is None:
-        return Verdict("warning", f"{found.name} is installed, but nothing runs it here", cure)
+        return Verdict("warning", f"{found.name} is installed, but no service manager runs", cure)
     if seen.failed:
-        said = f"{found.name} has given up: {seen.failed}"
-        return Verdict("error", said, f"{cure}    (why: {found.log_command})")
-    if not seen.holds:
+        said = f"{found.name} failed: {seen.failed}"
+        return Verdict("error", said, f"{_up(facts)}    (why: {found.log_command()})")
+    if seen.pid is None:
         said = f"{found.name} is stopped until the next login"
         return Verdict("info", said, _up(facts))
-    runs = f"runs pid {seen.pid}" if seen.pid else "starts the gateway at the first request"
-    return Verdict("ok", f"{found.name} holds the port and {runs}")
+    return Verdict("ok", f"{found.name} runs, pid {seen.pid}")
 
 
 def check_process(facts: Facts) -> Verdict:
@@ -75,8 +70,6 @@ def check_process(facts: Facts) -> Verdict:
     if reason := gave_up(facts.run):
         cure = f"llmswitch logs --profile {facts.ref.typed}    (why), then: {_up(facts)}"
         return Verdict("error", f"it stopped by itself: {reason}", cure)
-    if _holding(facts):
-        return Verdict("info", "not running; the first request starts it")
     if state is None or state.pid is None:
         return Verdict("info", "not running; claude-multi starts it", _up(facts))
     return Verdict("warning", f"pid {state.pid} is gone without `llmswitch down`", _up(facts))
@@ -87,8 +80,6 @@ def check_port(facts: Facts) -> Verdict:
     if facts.running is not None:
         return Verdict("ok", f"{facts.running.url.removeprefix('http://')} is our gateway's")
     gateway = facts.profile.gateway
-    if _holding(facts):  # a look would start the gateway
-        return Verdict("ok", f"{gateway.address} is held by the service")
     owner = describe_owner(gateway.port, facts.home.state / "run")
     if owner is None and _can_be_reached(gateway.host, gateway.port):
         owner = "another program"
@@ -105,7 +96,7 @@ def check_liveliness(facts: Facts) -> Verdict:
     if facts.answers:
         with suppress(NotAskedError):
             if (seconds := _own_state(facts).get("goes_after")) is not None:
-                return Verdict("ok", f"it answers; it {goes(seconds)}")
+                return Verdict("ok", f"it answers; it {stops(seconds)}")
         return Verdict("ok", "it answers")
     log = f"    (why: llmswitch logs --profile {facts.ref.typed})"
     return Verdict("error", "it does not answer", _restart(facts) + log)
@@ -234,12 +225,6 @@ def _service(facts: Facts) -> Service | None:
     if isinstance(facts.named, LlmswitchError):
         return None
     return installed(facts.ref, facts.home, facts.environ)
-
-
-def _holding(facts: Facts) -> bool:
-    found = _service(facts)
-    seen = found.seen() if found else None
-    return seen is not None and seen.holds
 
 
 def _noted(facts: Facts) -> State | None:

@@ -10,9 +10,7 @@ from typing import Literal, NamedTuple
 
 from llmswitch import health
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway import lost
-from llmswitch.gateway.lost import was_found
-from llmswitch.gateway.state import State, read_state
+from llmswitch.gateway.state import State, is_ours, read_state
 from llmswitch.paths import Home, ProfileRef, find_profile
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.schema import Profile
@@ -104,10 +102,8 @@ class Facts:
     @cached_property
     def running(self) -> State | None:
         """The gateway, where its process is alive and ours."""
-        try:
-            return lost.running(self.run)
-        except LlmswitchError:
-            return None
+        state = self.noted
+        return state if isinstance(state, State) and is_ours(state) else None
 
     @cached_property
     def answers(self) -> bool:
@@ -122,8 +118,6 @@ class Facts:
             raise NotAskedError("the gateway is not running")
         if not self.answers:
             raise NotAskedError("the gateway does not answer")
-        if was_found(self.running):
-            raise NotAskedError("the state file of the gateway was lost")
         return self.running
 
     @cached_property

@@ -11,7 +11,7 @@ from pathlib import Path
 from llmswitch.doctor.checks import Result
 from llmswitch.doctor.facts import Facts, NotAskedError
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway import log_reason
+from llmswitch.gateway.log import tail
 from llmswitch.profile.keys import kept_keys
 from llmswitch.profile.providers import catalogue_data
 from llmswitch.redact import in_url, is_secret, redact
@@ -89,7 +89,7 @@ def _log(facts: Facts) -> str:
         log: Path = facts.run / LOG
     except NotAskedError as reason:
         return f"not there: {reason}"
-    return "\n".join(log_reason.tail(log, _LOG_LINES)) or "empty"
+    return "\n".join(tail(log, _LOG_LINES)) or "empty"
 
 
 def _cell(text: str) -> str:

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import lifecycle
-from llmswitch.gateway.lost import running
 from llmswitch.gateway.process import Progress
-from llmswitch.gateway.state import State
+from llmswitch.gateway.state import State, running
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.keys import mark_anew
 from llmswitch.profile.secrets import renew_gateway_key

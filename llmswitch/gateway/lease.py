@@ -1,6 +1,6 @@
 """Who uses a gateway. Each session holds a lease while it runs: a shared lock on one file, which
-the system takes back however the session ends. A gateway that goes by itself (engine/idle.py)
-takes the same lock for itself alone and keeps it until its last process has ended.
+the system releases however the session ends. A gateway that stops by itself (engine/idle.py) takes
+an exclusive lock on it and keeps that until its last process has ended.
 
 Standard library only: the wrapper needs it on every start.
 """
@@ -15,15 +15,13 @@ from pathlib import Path
 from llmswitch import health
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import make_private_folder, open_own
-from llmswitch.run_files import LEASES, ON_DEMAND
-
-GOING_SECONDS = 45.0  # longer than a gateway that goes may take: graceful_timeout, and a little
+from llmswitch.run_files import EXIT_SECONDS, LEASES, ON_DEMAND
 
 
 def hold(run: Path) -> FileIO:
     """A lease on the gateway of a folder, until the returned file is closed or its process ends.
 
-    Waits for a gateway that is just going. The file is not handed on to other programs: what a
+    Waits for a gateway that is shutting down. Other programs do not inherit the file: what a
     session leaves running would keep the gateway.
     """
     make_private_folder(run)
@@ -36,31 +34,31 @@ def hold(run: Path) -> FileIO:
             return False
         return True
 
-    if not health.wait_until(held, GOING_SECONDS, lambda: None):
+    if not health.wait_until(held, EXIT_SECONDS, lambda: None):
         lease.close()
         raise LlmswitchError(
-            "the gateway is going, and has not gone in 45 seconds",
+            f"the gateway is shutting down and did not exit within {EXIT_SECONDS} s",
             "llmswitch down, then try again",
         )
     return lease
 
 
-def goes_by_itself(run: Path) -> bool:
-    """Whether the gateway of a folder goes when nobody uses it any more."""
+def stops_by_itself(run: Path) -> bool:
+    """Whether the gateway of a folder stops when nobody uses it any more."""
     return (run / ON_DEMAND).exists()
 
 
-def goes(seconds: int) -> str:
-    """What is said of a gateway that goes so many seconds after its last use (0: it stays)."""
+def stops(seconds: int) -> str:
+    """When a gateway stops that may be unused for so many seconds (0: it stays)."""
     if not seconds:
         return "stays until llmswitch down"
     minutes, rest = divmod(seconds, 60)
     time = f"{minutes} minutes" if minutes > 1 and not rest else f"{seconds} seconds"
-    return f"goes {time} after the last session"
+    return f"stops {time} after the last session"
 
 
 def mark(run: Path, *, on_demand: bool) -> None:
-    """Note whether the gateway of a folder goes by itself, or stays."""
+    """Note whether the gateway of a folder stops by itself, or stays."""
     if on_demand:
         (run / ON_DEMAND).touch(mode=0o600)
     else:

@@ -10,20 +10,22 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
+from llmswitch import health
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway import lease, log_reason
-from llmswitch.gateway.lost import running
+from llmswitch.gateway import lease
+from llmswitch.gateway.log import failure_reason, size
+from llmswitch.gateway.manager import Service, managed
 from llmswitch.gateway.process import (
+    START_SECONDS,
     UMASK,
     Progress,
     check_port,
     check_room,
     has_served,
-    mend_files,
     proof,
     start,
     state_of,
@@ -32,8 +34,7 @@ from llmswitch.gateway.process import (
     write_files,
 )
 from llmswitch.gateway.reload import Workers
-from llmswitch.gateway.state import State, command, is_ours, write_state
-from llmswitch.gateway.systemd import Service, handed_over, managed
+from llmswitch.gateway.state import State, command, is_ours, running, write_state
 from llmswitch.paths import Home, ProfileRef, locked, write_private
 from llmswitch.profile.keys import kept_keys, open_keys
 from llmswitch.profile.secrets import gateway_key
@@ -73,10 +74,10 @@ def up(
     service = managed(ref, home, environ)
     if service and verbose:
         raise _not_of_a_service(service, ref)
-    woken = service is not None and _wake(service, run, ref, home, progress)
+    woken = service is not None and _wake(service, ref, home, progress)
     with _alone(run, progress), lease.hold(run):
         state = _running_or_damaged(run)
-        stays = state is not None and lease.goes_by_itself(run) and not on_demand
+        stays = state is not None and lease.stops_by_itself(run) and not on_demand
         held = state.keys if state else {}
         keys = open_keys(environ, home)
         plan = Plan(draw(ref, keys, held), home, gateway_key(home))
@@ -91,21 +92,22 @@ def up(
             plan = plan._replace(drawing=draw(ref, keys))
             if service is not None:
                 raise LlmswitchError(
-                    f"the service {service.name} runs this gateway, and has to start it anew",
-                    f"llmswitch service install --profile {ref.typed}",
+                    f"the service {service.name} has to be restarted: the address or the version "
+                    "of its gateway has changed",
+                    f"llmswitch restart --profile {ref.typed}",
                 )
             fresh = _start_anew(plan, state, environ, progress, verbose)
             return Outcome("restarted", fresh, stays)
         changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
         if state.config_sha256 == plan.drawing.config_sha256 and not changed:
-            mend_files(plan)
             wait_for_answer(plan, state.pid, progress)
             fresh = state_of(plan, state.pid or 0, state.keys)
             if fresh != state:  # a comment in the profile, a role: nothing of the engine's
                 write_state(run, fresh)
             return Outcome("started" if woken else "nothing", fresh, stays)
         check_room(plan)
-        return Outcome("reloaded", _reload(plan, state, progress), stays)
+        fresh = _reload(plan, state, progress)
+        return Outcome("started" if woken else "reloaded", fresh, stays)
 
 
 def down(run: Path, progress: Progress) -> State | None:
@@ -137,8 +139,9 @@ def restart(
             raise _not_of_a_service(service, ref)
         draw(ref, kept_keys(home))
         progress("restarting the service")
-        before = running(run)
+        before = _running_or_damaged(run)
         service.restart()
+        _wait_for(service, before, progress)
         done = up(ref, home, environ, progress)
         return done._replace(did="restarted" if before else "started")
     with _alone(run, progress):
@@ -162,16 +165,13 @@ def run_in_foreground(
                 f"already running on {state.url.removeprefix('http://')}, pid {state.pid}",
                 f"llmswitch down --profile {ref.typed}",
             )
-        handed = handed_over(environ, os.getpid(), plan.listens)
-        if not handed:
-            check_port(plan)
+        check_port(plan)
         write_files(plan)
         lease.mark(run, on_demand=False)
         write_state(run, state_of(plan, os.getpid(), plan.fingerprints()))
     os.umask(UMASK)
     os.chdir(run)
-    inside = environment(plan, environ, verbose) | handed
-    os.execve(sys.executable, command(), inside)  # noqa: S606 - no shell
+    os.execve(sys.executable, command(), environment(plan, environ, verbose))  # noqa: S606 - no shell
 
 
 def _start_anew(
@@ -192,16 +192,32 @@ def _not_of_a_service(service: Service, ref: ProfileRef) -> LlmswitchError:
     )
 
 
-def _wake(service: Service, run: Path, ref: ProfileRef, home: Home, progress: Progress) -> bool:
+def _wake(service: Service, ref: ProfileRef, home: Home, progress: Progress) -> bool:
     """Have the service start its gateway, if none runs; without the lock, which that one takes."""
-    with suppress(LlmswitchError):
-        if running(run) is not None:
-            return False
+    if _running_or_damaged(service.run) is not None:
+        return False
     # What keeps it from starting would else stand in the journal alone.
-    service.check_address(draw(ref, kept_keys(home)).profile.gateway, ref)
+    check_port(Plan(draw(ref, kept_keys(home)), home, own_key=""))
     progress("starting the service")
     service.start()
+    _wait_for(service, None, progress)
     return True
+
+
+def _wait_for(service: Service, before: State | None, progress: Progress) -> None:
+    """Wait until the gateway of the service, another than `before`, has written its state: until
+    then a command would start one of its own.
+    """
+
+    def settled() -> bool:
+        state = _running_or_damaged(service.run)
+        return (state is not None and state != before) or service.asked().pid is None
+
+    health.wait_until(settled, START_SECONDS, lambda: progress("starting the service"))
+    if _running_or_damaged(service.run) is None:
+        raise LlmswitchError(
+            f"the service {service.name} did not start the gateway", service.log_command()
+        )
 
 
 @contextmanager
@@ -233,7 +249,7 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
     except (OSError, UnicodeDecodeError):  # lost: there is nothing to go back to
         before = plan.drawing.config
     log = plan.run / LOG
-    offset = log_reason.size(log)
+    offset = size(log)
     held = state.keys | plan.fingerprints()
     workers = Workers(plan.run, state, progress)
     served = False
@@ -243,7 +259,7 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
             write_private(plan.run / HANDOVER, json.dumps(secrets_inside(plan)))
         write_private(config, plan.drawing.config)
         served = workers.replace()
-        reason = log_reason.failure_reason(log, offset)
+        reason = failure_reason(log, offset)
     finally:  # also on Ctrl-C: one worker stays, with a configuration that starts
         (plan.run / HANDOVER).unlink(missing_ok=True)
         if not served:

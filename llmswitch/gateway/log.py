@@ -1,10 +1,11 @@
 """Reading a log: its last lines, over the files that were put aside when they grew large, and what
-is added, over those that are put aside meanwhile.
+is added, over those that are put aside meanwhile; and why a gateway failed.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -21,6 +22,10 @@ from llmswitch.run_files import LOGS
 _BLOCK = 256 * 1024  # bytes
 _EVERY = 0.2  # seconds between two looks at what is followed
 _CURSOR = b"-- cursor: "
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit)\b.*")
+_OUR_CLASS = re.compile(r"llmswitch(\.\w+)+: ")
+_TAIL = 256 * 1024  # bytes; a traceback is far smaller
 Pick = Callable[[str], str | None]
 """What is shown of a line; None for one that is not."""
 
@@ -157,3 +162,37 @@ def _said(command: list[str]) -> Iterator[bytes]:
 
 def _text(line: bytes) -> str:
     return line.decode(errors="replace")
+
+
+def failure_reason(log: Path, offset: int) -> str:
+    """Why the gateway failed, in one line: the last exception after `offset` bytes of its log,
+    else the last line.
+    """
+    try:
+        with log.open("rb") as stream:
+            size = stream.seek(0, 2)
+            begun_anew = size < offset  # it was put aside since, being large
+            stream.seek(max(0 if begun_anew else offset, size - _TAIL))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return "its log cannot be read"
+    lines = [_ANSI.sub("", line).strip() for line in text.splitlines()]
+    exceptions = [line for line in lines if _EXCEPTION.fullmatch(line)]
+    said = exceptions or [line for line in lines if line]
+    return _OUR_CLASS.sub("", said[-1])[:400] if said else "it said nothing"
+
+
+def tail(log: Path, lines: int) -> list[str]:
+    """The last lines of the log, without colours; none where there is no log."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - _TAIL))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [_ANSI.sub("", line) for line in text.splitlines()[-lines:]]
+
+
+def size(log: Path) -> int:
+    """How long the log is, in bytes."""
+    return log.stat().st_size if log.exists() else 0

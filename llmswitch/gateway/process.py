@@ -16,9 +16,15 @@ from typing import Any
 
 from llmswitch import health
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway import log_reason
-from llmswitch.gateway.port_owner import describe_owner
-from llmswitch.gateway.state import State, command, is_ours, process_start, write_state
+from llmswitch.gateway.log import failure_reason, size
+from llmswitch.gateway.state import (
+    State,
+    command,
+    is_ours,
+    process_start,
+    running,
+    write_state,
+)
 from llmswitch.paths import make_private_folder, write_private
 from llmswitch.render.claude_settings import RUNGS, make_settings, wants_login, wire_ids
 from llmswitch.render.menu import row_data
@@ -33,12 +39,12 @@ from llmswitch.run_files import (
     PROVING,
     SERVED,
     STATE,
+    STOP_SECONDS,
     WORKERS,
 )
 
 UMASK = 0o077  # also for what gunicorn and LiteLLM write
 START_SECONDS = 120.0  # importing LiteLLM takes seconds, on a slow disk many
-STOP_SECONDS = 40.0  # graceful_timeout of gunicorn.conf.py, and a little
 _ROOM = 100_000  # bytes, for the state and the beginning of the log
 Progress = Callable[[str], None]
 
@@ -90,18 +96,6 @@ def write_files(plan: Plan) -> None:
     write_private(plan.run / PROVING, proof(plan))
 
 
-def mend_files(plan: Plan) -> None:
-    """Put back what a running gateway's next worker starts with, where it was lost or edited."""
-    for name, text in ((CONFIG, plan.drawing.config), (GUNICORN, plan.drawing.conf)):
-        file = plan.run / name
-        try:
-            same = file.read_bytes() == text.encode()
-        except OSError:
-            same = False
-        if not same:
-            write_private(file, text)
-
-
 def proof(plan: Plan) -> str:
     """What must be the same for a start to go as one that went well."""
     return f"{plan.drawing.config_sha256} {identity(plan)}"
@@ -116,7 +110,7 @@ def has_served(plan: Plan) -> bool:
 
 
 def check_port(plan: Plan, ours: int | None = None) -> None:
-    """Refuse a port that someone else holds, and name who."""
+    """Refuse a port that another process holds, and say which, and whether it is one of ours."""
     gateway = plan.listens
     if gateway.port == ours:
         return
@@ -138,6 +132,46 @@ def check_port(plan: Plan, ours: int | None = None) -> None:
                 else f"{gateway.address} cannot be used: {error.strerror}",
                 "stop it, or set another `gateway: {port: ...}` in the profile",
             ) from error
+
+
+def describe_owner(port: int, runs: Path) -> str | None:
+    """The holder of a TCP port: another profile's gateway (`runs` holds their folders), else the
+    program's name and pid. None where the system does not tell.
+
+    The command line is not shown: people put keys there.
+    """
+    import psutil
+
+    for folder in runs.iterdir() if runs.is_dir() else ():
+        with suppress(LlmswitchError):
+            if (state := running(folder)) and state.port == port:
+                return f"the gateway of the profile {state.profile} (pid {state.pid})"
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.Error:  # macOS shows only root the sockets of others
+        return "another program"
+    for connection in connections:
+        bound = connection.laddr.port if connection.laddr else None
+        if connection.status == psutil.CONN_LISTEN and bound == port:
+            if connection.pid is None:
+                return "another user's program"
+            return _describe(connection.pid, runs)
+    return None
+
+
+def _describe(pid: int, runs: Path) -> str:
+    import psutil
+
+    name = "another program"
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        name = process.name()
+        folder, parent = Path(process.cwd()), process.parent()
+        if folder.parent == runs.resolve():
+            # Master and worker share the port; the master is the one to stop.
+            master = parent if parent and Path(parent.cwd()) == folder else process
+            return f"a gateway of llmswitch whose state file was lost (pid {master.pid})"
+    return f"{name} (pid {pid})"
 
 
 def check_room(plan: Plan) -> None:
@@ -170,7 +204,7 @@ def start(
     check_room(plan)
     write_files(plan)
     log = plan.run / LOG
-    offset = log_reason.size(log)
+    offset = size(log)
     progress("starting the gateway")
     process = None
     try:
@@ -230,10 +264,13 @@ def wait_for_answer(
     gateway = plan.listens
     log = plan.run / LOG
     served = plan.run / SERVED
-    offset = log_reason.size(log) if offset is None else offset
+    offset = size(log) if offset is None else offset
+
+    def ended() -> bool:
+        return process_start(pid or 0) is None if process is None else process.poll() is not None
 
     def settled() -> bool:
-        if process is not None and process.poll() is not None:
+        if ended():
             return True
         if early:
             return (plan.run / BOUND).exists()
@@ -245,15 +282,15 @@ def wait_for_answer(
         START_SECONDS,
         lambda: progress("starting the gateway (LiteLLM takes a few seconds)"),
     )
-    if process is not None and process.poll() is not None:
+    if ended():
         raise LlmswitchError(
-            f"the gateway stopped while it started: {log_reason.failure_reason(log, offset)}",
+            f"the gateway stopped while it started: {failure_reason(log, offset)}",
             f"llmswitch logs --profile {plan.drawing.ref.typed}",
         )
     if not answered:
         raise LlmswitchError(
             f"the gateway (pid {pid}) does not answer on {gateway.address}: "
-            f"{log_reason.failure_reason(log, offset)}",
+            f"{failure_reason(log, offset)}",
             f"llmswitch restart --profile {plan.drawing.ref.typed}",
         )
 

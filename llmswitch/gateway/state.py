@@ -119,6 +119,15 @@ def start_by_ps(pid: int) -> str | None:
     return None if not line or line.startswith("Z") else line.partition(" ")[2].strip()
 
 
+def running(run: Path) -> State | None:
+    """The state of the gateway that runs for a profile; None where none does.
+
+    Raises LlmswitchError when the state file is damaged.
+    """
+    state = read_state(run)
+    return state if is_ours(state) else None
+
+
 def is_ours(state: State | None) -> bool:
     """Whether the process of a state is alive and the very one that was started."""
     return state is not None and state.pid is not None and process_start(state.pid) == state.started

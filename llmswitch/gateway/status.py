@@ -11,11 +11,9 @@ from typing import Any
 from llmswitch import __version__, health
 from llmswitch.budgets import period
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway.lost import running as running_in
-from llmswitch.gateway.lost import was_found
+from llmswitch.gateway.manager import installed
 from llmswitch.gateway.reload import gave_up
-from llmswitch.gateway.state import State, read_state
-from llmswitch.gateway.systemd import installed
+from llmswitch.gateway.state import State, is_ours, read_state
 from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.secrets import known_keys, missing_reason, read_gateway_key
@@ -44,22 +42,19 @@ def _find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) -
     """All but what the day makes of the models.
 
     `running` means that the gateway has answered just now; one that has a `pid` alone does not, and
-    `starting` says that it has not yet. `lost` is that its state file was lost, `current` that it
-    has the profile as the file stands. `models` are those of the running gateway, else of the
-    profile. `ledger` and `budgets` are what the gateway says of them, `goes_after` is how many
-    seconds after its last use it goes by itself (0: it stays). `today` is what each model has
-    answered today.
+    `starting` says that it has not yet. `current` is that it has the profile as the file stands.
+    `models` are those of the running gateway, else of the profile. `ledger` and `budgets` are what
+    the gateway says of them, `goes_after` is how many seconds after its last use it stops by
+    itself (0: it stays). `today` is what each model has answered today.
     """
     run = home.run(ref)
-    here = running_in(run)
-    state = here or read_state(run)
+    state = read_state(run)
+    here = state if is_ours(state) else None
     running = here is not None and health.answers(here.host, here.port)
-    lost = here is not None and was_found(here)
     same = state is not None and state.profile_sha256 == _sha256(ref.file)
     result: dict[str, Any] = {
         "running": running,
         "starting": bool(here and not running and not (run / SERVED).exists()),
-        "lost": lost,
         "current": bool(running and same and state and state.version == __version__),
         "service": _service(ref, home, environ),
         "profile": ref.name,
@@ -70,21 +65,23 @@ def _find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) -
         **_NOTHING,
         "today": _today(home.ledger(ref), now),
     }
-    if state is not None and running and not lost:
+    if here is not None and running:
         return result | {
-            **_gateway_says(state, home),
-            "url": state.url,
-            "pid": state.pid,
-            "models": state.models,
-            "default": state.roles["default"],
-            "log": state.log,
+            **_gateway_says(here, home),
+            "url": here.url,
+            "pid": here.pid,
+            "models": here.models,
+            "default": here.roles["default"],
+            "log": here.log,
         }
     set_names = known_keys(environ, home).names
     rows, url = _of_last_run(state, set_names) if state and same else _of_profile(ref, set_names)
-    result |= {"url": here.url if here else url, "models": rows, "pid": here.pid if here else None}
-    if here and running:
-        return result | _gateway_says(here, home) | {"log": here.log}
-    return result | {"stopped": None if here else gave_up(run)}
+    return result | {
+        "url": here.url if here else url,
+        "models": rows,
+        "pid": here.pid if here else None,
+        "stopped": None if here else gave_up(run),
+    }
 
 
 def _service(ref: ProfileRef, home: Home, environ: Mapping[str, str]) -> dict[str, Any] | None:

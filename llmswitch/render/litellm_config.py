@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
+from xml.sax.saxutils import escape
 
 import jinja2
 import yaml
@@ -25,6 +26,7 @@ from llmswitch.profile.secrets import inside_name
 from llmswitch.render.claude_settings import MARK
 from llmswitch.render.deployments import deployments_of, menu_row
 from llmswitch.render.menu import Menu
+from llmswitch.run_files import EXIT_SECONDS, GRACEFUL_SECONDS
 
 GATEWAY_KEY = "LLMSWITCH_GATEWAY_KEY"
 DEMO_PREFIX = "llmswitch-demo"
@@ -53,6 +55,7 @@ def _templates() -> jinja2.Environment:
     environment.filters["yaml"] = _flow_yaml
     environment.filters["py"] = repr
     environment.filters["unit"] = _unit
+    environment.filters["xml"] = lambda value: escape(_one_line(value))
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
     return environment
 
@@ -217,6 +220,7 @@ def render_gunicorn_conf(profile: Profile, name: str) -> str:
         profile=name,
         bind=profile.gateway.address,
         proc_name=f"llmswitch-{name}",
+        graceful_seconds=GRACEFUL_SECONDS,
     )
     compile(text, "gunicorn.conf.py", "exec")
     return text
@@ -247,40 +251,45 @@ def render_wrapper(
     )
 
 
-def render_units(
-    name: str,
-    address: str,
-    *,
-    command: Sequence[str],
-    exports: Mapping[str, str],
-    state: str,
-    stop_seconds: int,
-    private_users: bool,
-) -> dict[str, str]:
-    """The two systemd units of a gateway, by the ending of their file. `command` is what starts it,
-    `exports` the environment that it needs, `state` the one folder that it writes to,
-    `private_users` whether this machine lets users make namespaces.
+def render_unit(name: str, command: Sequence[str], exports: Mapping[str, str], state: str) -> str:
+    """The systemd unit of the gateway of profile `name`. `command` starts it, `exports` is the
+    environment that it needs, `state` the folder that it writes to.
     """
     _unit(state)  # it stands in a comment too
-    socket = _render("llmswitch.socket.j2", profile=name, address=address, state=state)
-    service = _render(
+    return _render(
         "llmswitch.service.j2",
         profile=name,
         command=command,
         exports=exports,
         state=state,
-        stop_seconds=stop_seconds,
-        private_users=private_users,
+        stop_seconds=EXIT_SECONDS,
     )
-    return {"socket": socket, "service": service}
+
+
+def render_agent(name: str, command: Sequence[str], exports: Mapping[str, str], log: str) -> str:
+    """The launchd agent `name`; `log` is the file that takes the gateway's output."""
+    return _render(
+        "llmswitch.plist.j2",
+        name=name,
+        command=command,
+        exports=exports,
+        log=log,
+        stop_seconds=EXIT_SECONDS,
+    )
 
 
 def _unit(value: Any) -> str:
     """A value as one word of a systemd unit, where `%` would name something of systemd's."""
+    text = _one_line(value)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
+
+
+def _one_line(value: Any) -> str:
     text = str(value)
     if not text.isprintable():
-        raise LlmswitchError(f"{text!r} cannot stand in a unit of systemd", "rename that folder")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
+        said = f"{text!r} cannot stand in the file of a service"
+        raise LlmswitchError(said, "rename that folder")
+    return text
 
 
 def named_variables(profile: Profile, menu: Menu) -> set[str]:

@@ -6,7 +6,6 @@ From a profile and an environment: the files, the keys, and the environment of t
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Container, Mapping
 from contextlib import suppress
@@ -30,7 +29,6 @@ from llmswitch.render.litellm_config import (
 from llmswitch.render.menu import Menu, make_menu
 from llmswitch.run_files import CONFIG
 
-IDENTITY = "LLMSWITCH_IDENTITY"
 # What a process needs of its surroundings, and no more: no key and no URL of someone else's.
 _PASSED_ON = [
     "HOME",
@@ -187,7 +185,6 @@ def environment(plan: Plan, environ: Mapping[str, str], verbose: bool = False) -
         result["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"
     result |= _LITELLM | {
         "CONFIG_FILE_PATH": str(plan.run / CONFIG),
-        IDENTITY: json.dumps(identity(plan)),  # for whoever has lost the state file
         "LLMSWITCH_CLIENTS": str(plan.home.client_keys),
         "LLMSWITCH_LEDGER": str(plan.home.ledger(plan.drawing.ref)),
         "LLMSWITCH_PROFILE": plan.drawing.ref.argument,  # for the cures that are told
@@ -202,18 +199,3 @@ def secrets_inside(plan: Plan) -> dict[str, str]:
     """Every secret of the gateway's environment, under the names that it has in there."""
     keys = {inside_name(name): key for name, key in plan.drawing.keys.items()}
     return keys | plan.drawing.named | {GATEWAY_KEY: plan.own_key}
-
-
-def held_in(environ: Mapping[str, str]) -> dict[str, str]:
-    """The fingerprints of the secrets in a gateway's environment, by the names that they have in
-    the profile.
-    """
-    own_key = environ.get(GATEWAY_KEY, "")
-    prefix = inside_name("")
-    not_ours = {*_PASSED_ON, *_LITELLM, "NO_PROXY", "no_proxy", "CONFIG_FILE_PATH"}
-    found = {}
-    for name, value in environ.items():
-        ours = name.startswith(("LLMSWITCH_", "OBJC_")) or name in not_ours
-        if name == GATEWAY_KEY or name.startswith(prefix) or not ours:
-            found[name.removeprefix(prefix)] = fingerprint(value, own_key)
-    return found

@@ -13,7 +13,7 @@ from llmswitch.claude import saved_default
 from llmswitch.claude.wrapper import is_of, list_installed
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import lifecycle, service
-from llmswitch.gateway.systemd import Service, all_installed
+from llmswitch.gateway.manager import Service, all_installed
 from llmswitch.paths import Home
 from llmswitch.profile.keys import remove_key
 from llmswitch.profile.secrets import stored_keys
@@ -82,7 +82,7 @@ def take_away(
     after = saved_default.put_back(before)
     left = [told for told in (before.left.warning, after.warning) if told]
     for one in found.services:
-        service.remove(one, home.state / "run" / one.run_folder)
+        service.remove(one)
     stopped = [state for run in found.gateways if (state := lifecycle.down(run, progress))]
     removed = [f"stopped {one.url.removeprefix('http://')}, pid {one.pid}" for one in stopped]
     removed += [f"removed the service {one.name}" for one in found.services]
@@ -101,7 +101,7 @@ def take_away(
         if not kept.get(part) and os.path.lexists(part):
             _remove(part)
     places = {home.profiles, home.state, home.config, *(file.parent for file in found.wrappers)}
-    places |= {file.parent for one in found.services for file in one.files}
+    places |= {one.file.parent for one in found.services}
     for place in sorted(places, reverse=True):
         _remove_empty(place, Path(environ.get("HOME") or Path.home()))
     for folder in (home.state, home.config):

@@ -99,7 +99,7 @@ def test_down_says_what_it_stopped() -> None:
     assert text.stopped(None) == ["not running"]
 
 
-GOES = "; goes 10 minutes after the last session"
+GOES = "; stops 10 minutes after the last session"
 AT = "on 127.0.0.1:4000, pid 4711, profile work"
 RUNS = {"running": True, "current": True}
 
@@ -112,10 +112,6 @@ RUNS = {"running": True, "current": True}
             RUNS | {"current": False},
             f"running {AT}{GOES}; the profile has changed since    -> llmswitch up",
         ),
-        (
-            RUNS | {"current": False, "lost": True},
-            f"running {AT}{GOES}; its state file was lost    -> llmswitch up",
-        ),
         ({"pid": None}, "not running (profile work)    -> llmswitch up"),
         ({}, f"not answering {AT}    -> llmswitch restart"),
         ({"starting": True}, f"starting {AT}"),
@@ -126,7 +122,6 @@ def test_status_is_one_line_and_the_models(differs: dict[str, Any], line: str) -
     found: dict[str, Any] = {
         "running": False,
         "starting": False,
-        "lost": False,
         "current": False,
         "profile": "work",
         "url": "http://127.0.0.1:4000",

@@ -205,9 +205,6 @@ def test_environment_is_built_from_nothing(shell: Mission, proxy: Proxy) -> None
         "LLMSWITCH_CLIENTS": str(user.state / "clients.json"),
         "LLMSWITCH_LEDGER": str(user.state / "ledger" / "work.db"),
         "LLMSWITCH_PROFILE": "work",
-        "LLMSWITCH_IDENTITY": json.dumps(
-            [user.gateway_state()[name] for name in ("host", "port", "version", "engine")]
-        ),
         "DISABLE_ADMIN_UI": "True",
         "LITELLM_DISABLE_BUG_REPORT_LINK": "True",
         "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",

@@ -17,7 +17,6 @@ import pytest
 
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import log as log_files
-from llmswitch.gateway import log_reason
 from llmswitch.request_line import Request, formatted, parsed
 from tests.conftest import User
 from tests.gateways import wait_for
@@ -309,19 +308,19 @@ def test_failure_reason(tmp_path: Path, text: str, reason: str) -> None:
     """The reason is the last exception in the log, else its last line, on one line."""
     log = tmp_path / "gateway.log"
     log.write_text(text)
-    assert log_reason.failure_reason(log, 0) == reason
+    assert log_files.failure_reason(log, 0) == reason
 
 
 def test_reason_of_this_time(tmp_path: Path) -> None:
     """What stood in the log before is no reason; a log that is not there has none."""
     log = tmp_path / "gateway.log"
-    assert log_reason.size(log) == 0
-    assert log_reason.failure_reason(log, 0) == "its log cannot be read"
+    assert log_files.size(log) == 0
+    assert log_files.failure_reason(log, 0) == "its log cannot be read"
     log.write_text("ValueError: of before\n")
-    before = log_reason.size(log)
-    assert log_reason.failure_reason(log, before) == "it said nothing"
+    before = log_files.size(log)
+    assert log_files.failure_reason(log, before) == "it said nothing"
     with log.open("ab") as more:
         more.write(b"\xff\nTypeError: of now\n")
-    assert log_reason.failure_reason(log, before) == "TypeError: of now"
+    assert log_files.failure_reason(log, before) == "TypeError: of now"
     log.write_text("one\n")  # a new one, since the old one was large
-    assert log_reason.failure_reason(log, before) == "one"
+    assert log_files.failure_reason(log, before) == "one"

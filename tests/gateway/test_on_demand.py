@@ -102,7 +102,7 @@ def test_it_goes_after_the_last_session(shell: Shell, mission: Mission) -> None:
         pid = master(shell)
         line = shell.user.run("status").stdout.splitlines()[0]
         where = f"running on 127.0.0.1:{mission.port}, pid {pid}, profile work"
-        assert line == f"{where}; goes {GRACE} seconds after the last session"
+        assert line == f"{where}; stops {GRACE} seconds after the last session"
         assert shell.user.json("status")["goes_after"] == GRACE
         first.end()
         time.sleep(GRACE + 3)

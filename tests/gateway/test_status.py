@@ -24,7 +24,7 @@ import pytest
 from llmswitch import health
 from llmswitch.cli import progress
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway.port_owner import describe_owner
+from llmswitch.gateway.process import describe_owner
 from llmswitch.gateway.state import State, is_ours, process_start, read_state, write_state
 from llmswitch.gateway.status import find
 from llmswitch.paths import Home, find_home, find_profile
@@ -51,7 +51,6 @@ def test_never_started(user: User) -> None:
     assert found == {
         "running": False,
         "starting": False,
-        "lost": False,
         "current": False,
         "service": None,
         "stopped": None,

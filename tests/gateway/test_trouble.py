@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -293,61 +292,38 @@ def test_missing_key_leaves_the_model_out(mission: Mission) -> None:
     assert gateway.ask("qwen").status == 200
 
 
-def checks(user: User) -> list[dict[str, str]]:
-    """What the doctor finds."""
-    found: list[dict[str, str]] = json.loads(user.run("doctor", "--json").stdout)["checks"]
-    return found
-
-
-def test_a_restart_or_another_folder_finds_a_lost_gateway(mission: Mission) -> None:
-    """`restart` ends one whose state file was lost; so does `up` where its whole folder was
-    removed, since nothing that is written there reaches it. There are never two.
-    """
+def test_a_gateway_whose_state_was_lost_is_named(mission: Mission) -> None:
+    """It is not taken for another program's, nor ended: `up` and `doctor` say what it is."""
     user = mission.user
-    assert user.run("up").returncode == 0
-    (user.run_folder() / "state.json").unlink()
-    assert user.run("restart").stdout.startswith(f"restarted on 127.0.0.1:{mission.port}, pid ")
-    assert len(running_below(user.root)) == 2
-    shutil.rmtree(user.run_folder())
-    assert user.run("up").stdout.startswith(f"restarted on 127.0.0.1:{mission.port}, pid ")
-    assert len(running_below(user.root)) == 2
-    assert user.run("status").stdout.startswith("running on ")
-
-
-def test_state_files_that_cannot_be_believed(mission: Mission) -> None:
-    """A state file that is damaged, lost, or names a process that is not ours: no process is taken
-    for the gateway that is not, none is killed, and `up` starts anew or says what is in its way.
-    """
-    user = mission.user
-    file = user.run_folder() / "state.json"
     assert user.run("up").returncode == 0
     master = user.gateway_state()["pid"]
-
-    # Lost or damaged, while the gateway runs: it is found by its folder, and is the same after.
-    kept = file.read_text()
-    where = f"running on 127.0.0.1:{mission.port}, pid {master}, profile work"
-    for damage in (None, "{", json.dumps({**json.loads(kept), "pid": 2**22, "started": "x"})):
-        file.unlink() if damage is None else file.write_text(damage)
-        line = user.run("status").stdout.splitlines()[0]
-        assert line.endswith("; its state file was lost    -> llmswitch up")
-        assert line.startswith(where)
-        assert user.json("status")["models"][0]["name"] == "opus"
-        row = next(row for row in checks(user) if row["name"] == "state")
-        assert row["level"] == "error"
-        assert row["hint"] == "llmswitch up --profile work"
-        # From a shell without keys, which the process itself has kept.
-        with timed("a gateway is found again"):
-            done = user.run("up", env=dict.fromkeys(KEYS, ""))
-        assert done.stdout.startswith(f"already running on 127.0.0.1:{mission.port}, pid {master}")
-        assert user.gateway_state() == json.loads(kept)
-    file.unlink()
-    assert user.run("down").stdout == f"stopped 127.0.0.1:{mission.port}, pid {master}\n"
-    assert running_below(user.root) == []
+    (user.run_folder() / "state.json").unlink()
+    said = (
+        f"127.0.0.1:{mission.port} is in use by a gateway of llmswitch whose state file was lost "
+        f"(pid {master})"
+    )
+    cure = "stop it, or set another `gateway: {port: ...}` in the profile"
+    assert user.run("status").stdout.startswith("not running (profile work)")
     assert user.run("down").stdout == "not running\n"
-    file.write_text(kept)
+    for command in ("up", "restart"):
+        assert user.run(command).stderr == f"{said}\n-> {cure}\n"
+    rows = json.loads(user.run("doctor", "--json").stdout)["checks"]
+    [row] = [row for row in rows if row["name"] == "port"]
+    assert (row["level"], row["message"], row["hint"]) == ("error", said, cure)
+    os.kill(master, signal.SIGTERM)
+    wait_for(lambda: running_below(user.root) == [])
+    assert user.run("up").stdout.startswith("started on ")
 
-    # The pid was given to another process since.
-    state = user.gateway_state()
+
+def test_state_files_that_cannot_be_believed(user: User) -> None:
+    """A state file that is damaged, or names a process that is not ours: none is taken for the
+    gateway, none is killed, and `up` writes it anew.
+    """
+    user.write_profile(f"models: {{a: demo/parrot}}\ngateway: {{port: {free_port()}}}\n")
+    assert user.run("up").returncode == 0
+    state, file = user.gateway_state(), user.run_folder() / "state.json"
+    kept = file.read_text()
+    user.run("down")
     with subprocess.Popen(["sleep", "100"]) as other:
         for started in (state["started"], "", "someone else's", None):
             file.write_text(json.dumps({**state, "pid": other.pid, "started": started}))
@@ -355,9 +331,7 @@ def test_state_files_that_cannot_be_believed(mission: Mission) -> None:
             assert user.run("down").stdout == "not running\n"
         assert other.poll() is None
         other.kill()
-
-    # Damaged.
-    for damage in ("", "{", "null", "[]", '"x"', "{}", kept[: len(kept) // 2]):
+    for damage in ("", "{", kept[: len(kept) // 2]):  # the others: test_damaged_state
         file.write_text(damage)
         for command in ("status", "down"):
             done = user.run(command)
@@ -366,8 +340,7 @@ def test_state_files_that_cannot_be_believed(mission: Mission) -> None:
                 f"the state file {file} is damaged\n-> llmswitch up    (writes it anew)\n"
             )
     done = user.run("up")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("started on ")
+    assert done.stdout.startswith("started on "), done.stderr
     assert user.run("status").stdout.startswith("running")
 
 

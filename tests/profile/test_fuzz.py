@@ -28,7 +28,8 @@ from hypothesis import strategies as st
 
 from llmswitch.claude.environment import FORMATS
 from llmswitch.errors import LlmswitchError
-from llmswitch.gateway.service import wanted_texts
+from llmswitch.gateway.manager import service_of
+from llmswitch.gateway.service import wanted_text
 from llmswitch.paths import Home, ProfileRef, data_folder
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.providers import api_base
@@ -38,7 +39,7 @@ from llmswitch.render.litellm_config import (
     engine_config,
     render_gunicorn_conf,
     render_litellm_config,
-    render_units,
+    render_unit,
     render_wrapper,
 )
 from llmswitch.render.menu import Menu, make_menu
@@ -455,21 +456,13 @@ def test_nothing_injects_into_a_unit_of_systemd(
     state: str, command: list[str], exports: dict[str, str]
 ) -> None:
     """Each value is one word of its own line, or what cannot stand there is refused."""
-    texts = unless_unprintable(
-        lambda: render_units(
-            "work",
-            "127.0.0.1:4000",
-            command=command,
-            exports=exports,
-            state=state,
-            stop_seconds=40,
-            private_users=False,
-        ),
+    text = unless_unprintable(
+        lambda: render_unit("work", command, exports, state),
         [state, *command, *exports.values()],
     )
-    if texts is None:
+    if text is None:
         return
-    lines = [line.partition("=") for line in texts["service"].split("\n") if line[:1] != "#"]
+    lines = [line.partition("=") for line in text.split("\n") if line[:1] != "#"]
 
     def words(directive: str) -> list[list[str]]:
         found = [value for name, _, value in lines if name == directive]
@@ -477,9 +470,8 @@ def test_nothing_injects_into_a_unit_of_systemd(
 
     assert words("ExecStart") == [command]
     assert words("Environment") == [[f"{name}={value}"] for name, value in exports.items()]
-    assert words("ReadWritePaths") == [[state]]
     assert [value for name, _, value in lines if name == "NoNewPrivileges"] == ["yes"]
-    assert f"\n# files: {state}\n" in texts["socket"]
+    assert f"\n# files: {state}\n" in text
 
 
 @FUZZ
@@ -490,16 +482,13 @@ def test_nothing_injects_into_an_agent_of_launchd(path: str, environ: dict[str, 
     """The same of the property list."""
     home = Home(Path("/c"), Path("/s") / path.strip("/"))
     ref = ProfileRef("work", Path("/p") / path.strip("/"), "work@1")
-    parsed = yaml.safe_load("{models: {a: {model: ollama/x}}, providers: {}}")
-    profile = Profile.model_validate(parsed)
     values = {name: "/" + value for name, value in environ.items()}
-    texts = unless_unprintable(
-        lambda: wanted_texts(ref, profile, home, values, "darwin", private_users=False),
+    text = unless_unprintable(
+        lambda: wanted_text(service_of(ref, home, {"HOME": "/h", **values}, "darwin"), ref),
         [path, *environ.values()],
     )
-    if texts is None:
+    if text is None:
         return
-    (text,) = texts
     agent = plistlib.loads(text.encode())
     assert agent["ProgramArguments"][-2:] == ["--profile", str(ref.file)]
     carried = {
