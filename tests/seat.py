@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmswitch.request_line import parsed
+from llmswitch.ledger import reading
 from tests import clients
 from tests.conftest import Mission, User
 from tests.terminal import INPUT_BOX, MenuRow, Terminal, menu_rows, type_command
@@ -185,11 +185,19 @@ def asked_of(upstream: FakeUpstream, request: Request) -> Asked:
     return Asked(upstream.name, body["model"], session, body)
 
 
-def gateway_answers(mission: Mission, offset: int = 0) -> list[tuple[str, int]]:
-    """Method and path of each request in the gateway's log from `offset` on, and its status."""
-    log = mission.user.run_folder() / "gateway.log"
-    found = [parsed(line) for line in log.read_text()[offset:].splitlines()]
-    return [(f"{one.method} {one.path}", one.status) for one in found if one]
+def newest_row(mission: Mission) -> int:
+    """The id of the newest row of the ledger; 0 where there is none yet."""
+    return max((row for row, _, _ in _rows(mission)), default=0)
+
+
+def answers_since(mission: Mission, row: int) -> list[tuple[str, int]]:
+    """Of each try in the ledger after a row: the name that was asked for, and the status."""
+    return [(asked, status) for number, asked, status in _rows(mission) if number > row]
+
+
+def _rows(mission: Mission) -> list[tuple[int, str, int]]:
+    with reading(mission.user.state / "ledger" / "work.db") as ledger:
+        return ledger.execute("SELECT id, asked, status FROM tries").fetchall() if ledger else []
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

@@ -17,7 +17,6 @@ import pytest
 from llmswitch.ledger import insert, open_to_write
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import catalogue_data
-from llmswitch.request_line import formatted
 from tests.clients import make_home, newest
 from tests.conftest import User, free_port
 from tests.engine.test_ledger import ROW
@@ -191,13 +190,11 @@ def test_usage_is_as_the_manual_shows(reader: User) -> None:
     assert_shown(title, _output(reader, title))
 
 
-def test_the_log_is_as_the_manual_shows(reader: User) -> None:
-    """`logs --model`, of a log with some requests."""
+def test_requests_are_as_the_manual_shows(reader: User) -> None:
+    """`usage --requests`, of a ledger with some."""
     _take_ready_made(reader)
-    log = reader.home / ".local/state/llmswitch/run/claude-glm/gateway.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("".join(f"{formatted(request)}\n" for request in minutes_of_work()))
-    title = "llmswitch logs --model sonnet"
+    write(reader.home / ".local/state/llmswitch/ledger/claude-glm.db", tuple(minutes_of_work()))
+    title = "llmswitch usage --requests --since 2026-11-02"
     assert_shown(title, _output(reader, title))
 
 

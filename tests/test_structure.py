@@ -17,7 +17,6 @@ SHARED = {
     "llmswitch.budgets",
     "llmswitch.ledger",
     "llmswitch.redact",
-    "llmswitch.request_line",
     "llmswitch.run_files",
 }
 WRITERS = {

@@ -1,4 +1,4 @@
-"""The work whose ledger and log the manual shows."""
+"""The work whose ledger the manual shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from llmswitch.ledger import Try
-from llmswitch.request_line import Request
 from tests.usage.test_summary import FAILED, PLAIN
 
 
@@ -51,51 +50,34 @@ def week_of_work() -> Iterator[Try]:
                     )
 
 
-def minutes_of_work() -> Iterator[Request]:
-    """An answer, one of a fallback, a failure, and one of another model."""
-    answered = Request(
-        time="2026-11-02T09:14:07.112Z",
-        method="POST",
-        path="/v1/messages",
-        status=200,
-        model="sonnet",
-        served="sonnet",
-        provider="anthropic",
-        upstream="claude-sonnet-4-5-20250929",
-        tries=1,
-        client="gateway",
+def minutes_of_work() -> Iterator[Try]:
+    """An answer, one by another model than was asked for, a failure, a refusal, and an answer."""
+    began = datetime(2026, 11, 2, 9, 14, 7, tzinfo=UTC).timestamp()
+    answered = PLAIN._replace(
+        ended=began,
         session="5f0c1d6e-9a35-4c1b-8f44-2f6f2a1c7b90",
-        first_byte=0.871,
-        seconds=6.402,
+        asked="sonnet",
+        model="sonnet",
         input=1200,
         output=420,
         cache_read=38_000,
-        cache_write=0,
         cost=0.0213,
+        seconds=6.402,
+    )
+    failed = FAILED._replace(
+        session=answered.session, status=429, error="RateLimitError", cost=0.0, seconds=0.2
     )
     yield answered
-    yield answered._replace(
-        time="2026-11-02T09:15:31.650Z",
-        model="glm-4.7",
-        tries=2,
-        client="laptop",
-        session=None,
-        first_byte=1.306,
-        seconds=4.018,
-        input=900,
-        output=350,
-        cache_read=0,
-        cost=0.00795,
+    fell_back = answered._replace(asked="glm-4.7", request="r2", session=None, client="laptop")
+    yield fell_back._replace(ended=began + 84, cost=0.00795, seconds=3.8)
+    yield failed._replace(ended=began + 115, request="r3", asked="sonnet", model="sonnet")
+    yield failed._replace(
+        ended=began + 116,
+        request="r4",
+        asked="",
+        model="",
+        provider=None,
+        status=404,
+        error="not_found_error",
     )
-    yield answered._replace(
-        time="2026-11-02T09:16:02.208Z",
-        status=429,
-        first_byte=0.204,
-        seconds=0.204,
-        input=0,
-        output=0,
-        cache_read=0,
-        cost=0.0,
-        error="RateLimitError",
-    )
-    yield answered._replace(model="opus", served="opus")
+    yield answered._replace(ended=began + 130, request="r5", asked="opus", model="opus")

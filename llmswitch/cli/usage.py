@@ -26,6 +26,19 @@ def usage(
         typer.Option(help="today, yesterday, 7d, 24h, a date, a date with a time. [default: 30d]"),
     ] = None,
     until: Annotated[str | None, typer.Option(help="The same; a day is taken in whole.")] = None,
+    requests: Annotated[
+        bool, typer.Option("--requests", help="The last requests, refused ones too.")
+    ] = False,
+    number: Annotated[
+        int, typer.Option("--number", "-n", min=1, help="With --requests: how many.")
+    ] = 20,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="With --requests: to a model, or answered by it."),
+    ] = None,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="With --requests: those that got no answer.")
+    ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="A line for each, as CSV.")] = False,
     page: Annotated[
         Path | None,
@@ -39,11 +52,23 @@ def usage(
         return
     if (as_csv, as_json, page is not None).count(True) > 1:
         raise typer.BadParameter("choose one of --json, --csv and --html")
+    if requests and (by or as_csv or page):
+        raise typer.BadParameter("--requests takes no --by, --csv or --html")
+    if not requests and (model or errors):
+        raise typer.BadParameter("--model and --errors need --requests")
     from llmswitch.usage import summary as ledger_of
     from llmswitch.usage import tables
 
     home, ref = chosen(profile)
     period = ledger_of.period(since, until, time.time(), None)
+    if requests:
+        from llmswitch.usage import requests as last_ones
+
+        found_ones = last_ones.last(home.ledger(ref), period, number, model, errors)
+        ones = {"profile": ref.name, "requests": last_ones.data(found_ones, period)}
+        shown = [json.dumps(ones, indent=2)] if as_json else last_ones.table(found_ones, period)
+        show(shown, None, as_json=False)
+        return
     kind = by or "model"
     alone = as_csv or bool(by and not as_json and not page)
     overview = tuple(dict.fromkeys(("model", "day", "key", kind)))

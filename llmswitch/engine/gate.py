@@ -13,6 +13,7 @@ from llmswitch.engine import fields, keys, model_list, routes, token_counts
 from llmswitch.engine.answers import answer, error_body, error_kind, watched
 from llmswitch.engine.asgi import App, GoneError, Message, Receive, RefusedError, Send
 from llmswitch.engine.bodies import Body, parsed, sent_again
+from llmswitch.engine.completion import Completion
 from llmswitch.engine.idle import use
 from llmswitch.engine.own_state import state
 from llmswitch.engine.refusals import record_refusal
@@ -65,7 +66,8 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
     headers, context = scope["headers"], in_context()
     context.login = keys.login(headers)
     context.no_fallbacks = (_NO_FALLBACKS, b"off") in headers
-    body = Body(headers)
+    body, completion = Body(headers), Completion(send)
+    send = completion.send
     use.requests += 1
     try:
         data = await _accepted(scope, receive, body, context)
@@ -84,6 +86,7 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
     finally:
         body.close()
         use.ended()
+        completion.end(context)
 
 
 async def _accepted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 MESSAGES = "/v1/messages"
@@ -36,12 +35,6 @@ def is_listed(method: str, path: str) -> bool:
     return method == "GET" and (
         path == MODELS or (path.startswith(ONE_MODEL) and path != ONE_MODEL)
     )
-
-
-def is_quiet(scope: Any) -> bool:
-    """Whether a request is one of those that commands and clients send all the time."""
-    method, path = scope.get("method"), scope["path"]
-    return path in HEALTH or path == OWN_STATE or (method, path) in PROBES
 
 
 def passed_query(path: str, query: bytes) -> bytes:

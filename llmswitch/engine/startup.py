@@ -8,8 +8,8 @@ from collections import Counter
 
 from llmswitch.engine.asgi import Message, Send
 from llmswitch.engine.budget import spending
+from llmswitch.engine.completion import finish
 from llmswitch.engine.fields import steering_extensions
-from llmswitch.engine.log import finish
 from llmswitch.engine.logging import be_quiet
 from llmswitch.engine.recorder import writer
 from llmswitch.engine.routes import POSTED

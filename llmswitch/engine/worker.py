@@ -15,7 +15,7 @@ from uvicorn_worker import UvicornWorker
 
 from llmswitch.engine.connections import LARGEST_HEAD, PatientProtocol
 from llmswitch.engine.idle import use
-from llmswitch.engine.logging import tend
+from llmswitch.engine.logging import limit_log
 from llmswitch.engine.master import note
 from llmswitch.run_files import FAILED, PROVEN, PROVING, SERVED, WORKERS
 
@@ -61,16 +61,14 @@ class Worker(UvicornWorker):
         The master loads this module before it holds the port, so what needs LiteLLM waits.
         """
         from llmswitch.engine.gate import guard
-        from llmswitch.engine.log import logged
         from llmswitch.engine.outgoing import mask_keys
-        from llmswitch.engine.routes import is_quiet
 
         mask_keys()
         # Before anything reads it: where it is changed meanwhile, this worker is of the old one.
         with suppress(OSError):
             text = Path(os.environ["CONFIG_FILE_PATH"]).read_bytes()
             self.config_sha256 = hashlib.sha256(text).hexdigest()
-        self.wsgi = logged(guard(self.app.wsgi()), is_quiet)
+        self.wsgi = guard(self.app.wsgi())
 
     def init_signals(self) -> None:
         """The signal that ended uvicorn is raised once more by it, and a worker dies at once."""
@@ -84,9 +82,9 @@ class Worker(UvicornWorker):
         signal.raise_signal(number)
 
     def _write_down(self) -> None:
-        """What the ledger and the log have not written yet."""
+        """What the ledger has not yet."""
         if self.ready:
-            from llmswitch.engine.log import write_down
+            from llmswitch.engine.completion import write_down
 
             write_down()
 
@@ -118,7 +116,7 @@ class Worker(UvicornWorker):
             self.log.error("the gunicorn master is gone; leaving")
             self._write_down()
             os._exit(_EXIT_AND_RETRY)
-        tend(self.ppid)
+        limit_log()
         if use.is_over(self.idle_timeout):
             self.log.info("nobody has used the gateway for %s seconds; leaving", self.idle_timeout)
             os.kill(self.ppid, signal.SIGTERM)

@@ -144,6 +144,9 @@ def test_a_service_from_install_to_uninstall(user: User, systemd: FakeSystemd) -
     again = user.json("service", "install")
     assert (again["did"], again["pid"], again["missing"]) == ("nothing", pid, ["ZAI_API_KEY"])
     assert systemd.calls() == []
+    assert user.run("logs", "-f").stdout == (
+        f"the service {NAME} logs to the journal    -> journalctl --user -u {NAME} -n 100 -f\n"
+    )
     for command in ("up", "restart"):
         assert user.run(command, "-v").stderr == (
             f"the service {NAME} starts this gateway, and it takes no -v\n"
