@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmswitch.profile.subscription import TEST_HOST
+from llmswitch.profile.rules import TEST_HOST
 from tests.conftest import free_port, make_user
 from tests.gateways import AUTHENTICATION, NO_WAY_OUT, STRAYS, wait_for
 from tests.ledgers import House

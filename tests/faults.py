@@ -521,7 +521,7 @@ IDLE = [
           "is set in the environment, but has quotes around it", ZAI,
           lambda scene: scene.export(ZAI_API_KEY="'zai-own'"), exported("ZAI_API_KEY")),
     Fault("a key with a space", "ZAI_API_KEY", "warning",
-          "is set in the environment, but has white space in it", ZAI,
+          "is set in the environment, but contains white space", ZAI,
           lambda scene: scene.export(ZAI_API_KEY="zai own"), exported("ZAI_API_KEY")),
     Fault("a key of another vendor", "ZAI_API_KEY", "warning",
           "is set in the environment, but looks like a key of Anthropic", ZAI,

@@ -9,7 +9,7 @@ from typing import Any
 from llmswitch import __version__
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import PROFILE_NAME, ProfileRef, stamp
-from llmswitch.profile.catalogue import named, providers
+from llmswitch.profile.catalogue import get_provider, providers
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.prices import price_map_file
 from llmswitch.profile.providers import CATALOGUE, DIRECT, Provider, api_base, catalogue_data
@@ -77,7 +77,7 @@ def _load(ref: ProfileRef | None) -> Profile | None:
 
 
 def _named(profile: Profile | None, provider: str) -> Provider:
-    one = named(profile, provider)
+    one = get_provider(profile, provider)
     if one.dialect not in DIRECT:
         raise LlmswitchError(
             f"{provider} has no Anthropic-compatible endpoint that is known, so Claude Code cannot "

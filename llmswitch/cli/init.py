@@ -250,10 +250,10 @@ class _Guide:
 
     def _shown(self, taken: Sequence[Candidate]) -> list[str]:
         from llmswitch.cli import text_init
-        from llmswitch.profile import edit
+        from llmswitch.profile.edit_text import entry
 
         if self.ref:
-            lines = [edit.entry(one.name, one.value) for one in taken]
+            lines = [entry(one.name, one.value) for one in taken]
             return text_init.additions(self.ref.file, lines) if lines else []
         return text_init.profile(*self._new(taken), taken)
 
@@ -356,7 +356,7 @@ class _Guide:
         from llmswitch.profile import keys, model_lists
 
         provider = self.providers[name]
-        if wrong := next(keys.wrongs(key, provider), None):
+        if wrong := next(keys.key_problems(key, provider), None):
             self.screen.tell(text_init.wrong(wrong))
             return False
         with progress.shown() as tell:

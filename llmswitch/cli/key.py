@@ -37,7 +37,7 @@ def set_(which: WhichArgument, profile: ProfileOption = None, as_json: JsonOptio
     home, loaded = chosen_if_any(profile)
     name, provider = catalogue.variable(loaded, which)
     key = keys.usable(read_secret(f"the key for {name}"), name)
-    wrong = next(keys.wrongs(key, provider), None)
+    wrong = next(keys.key_problems(key, provider), None)
     place = keys.set_key(home, name, key)
     beaten = places_here(home, [name])[name] == "environment"
     page = provider.key_page if provider else None

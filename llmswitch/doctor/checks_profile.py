@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmswitch.doctor.facts import Facts, Level, NotAskedError, Verdict
 from llmswitch.errors import LlmswitchError
 from llmswitch.profile import trust
-from llmswitch.profile.keys import KEYRING, wrongs
+from llmswitch.profile.keys import KEYRING, key_problems
 from llmswitch.profile.providers import Provider
 from llmswitch.profile.secrets import stored_keys
 from llmswitch.render.advice import notes
@@ -134,7 +134,7 @@ def check_key(facts: Facts, name: str) -> Verdict:
         if name in facts.held:
             return Verdict("ok", "not set in this shell, but the running gateway has it")
         return _missing(facts, name, cure)
-    if wrong := next(wrongs(key, provider), None):
+    if wrong := next(key_problems(key, provider), None):
         return Verdict("warning", f"{place}, but {wrong}", cure)
     return Verdict("ok", place)
 

@@ -24,7 +24,7 @@ def providers(profile: Profile | None) -> dict[str, Provider]:
     return found | (profile.providers if profile else {})
 
 
-def named(profile: Profile | None, name: str) -> Provider:
+def get_provider(profile: Profile | None, name: str) -> Provider:
     """The provider of a name. Raises LlmswitchError where there is none."""
     found = providers(profile)
     if name not in found:
@@ -38,7 +38,7 @@ def keys_of(profile: Profile | None, name: str) -> list[str]:
     """The variables that can hold a key of a provider: its own, and those of the profile's models
     of it.
     """
-    own = named(profile, name).key
+    own = get_provider(profile, name).key
     models = profile.models.values() if profile else ()
     used = [key for model in models if profile and model.provider == name
             for key in profile.keys_of(model)]  # fmt: skip
@@ -57,8 +57,8 @@ def variable(profile: Profile | None, which: str) -> tuple[str, Provider | None]
         raise LlmswitchError(f"{which} needs no key", "llmswitch providers")
     if not (which.isascii() and which.isidentifier() and which == which.upper()):
         raise LlmswitchError(
-            "what was named is neither a provider nor a variable such as ZAI_API_KEY (and a key "
-            "never stands on a command line)",
+            "this is neither a provider nor a variable such as ZAI_API_KEY (never write a key "
+            "itself on the command line)",
             "llmswitch providers",
         )
     of = variables(profile).get(which)
@@ -115,7 +115,7 @@ def model_rows(
     search: str = "",
 ) -> list[dict[str, Any]]:
     """`models --json`: the known models of each provider, or of one, with a text in their name."""
-    wanted = {provider: named(profile, provider)} if provider else providers(profile)
+    wanted = {provider: get_provider(profile, provider)} if provider else providers(profile)
     return [
         _row(profile, name, one, model, set_names)
         for name, one in wanted.items()
@@ -186,7 +186,7 @@ def entry(profile: Profile | None, said: Said, target: str) -> tuple[str, Any, b
         raise LlmswitchError(
             f"{target!r} must be provider/model, such as zai/glm-4.7", "llmswitch models"
         )
-    provider = named(profile, name)
+    provider = get_provider(profile, name)
     listed = _known(profile, name, provider, said).get(model.lower())
     known, more = look_up(Model(model=target), provider), listed or {}
     told: dict[str, Any] = {}
@@ -215,7 +215,7 @@ def _askable(
     """
     used = {model.provider for model in profile.models.values()} if profile else set()
     for name in [only] if only else providers(profile):
-        provider, wanted = named(profile, name), keys_of(profile, name)
+        provider, wanted = get_provider(profile, name), keys_of(profile, name)
         key = next((keys[key] for key in wanted if key in keys), None)
         if only:
             _refuse_login(provider, name)
@@ -234,7 +234,7 @@ def _refuse_login(provider: Provider, name: str) -> None:
     """Raises LlmswitchError for a provider that only the client's login opens."""
     if provider.auth == "subscription":
         raise LlmswitchError(
-            f"{name} is opened by your Claude login, which only Claude Code has; it has no key",
+            f"{name} uses your Claude login, which only Claude Code has; it has no key",
             "claude    (and in it: /status, or /login)",
         )
 
@@ -243,7 +243,7 @@ def check_keys(
     profile: Profile | None, keys: Mapping[str, str], provider: str
 ) -> dict[str, model_lists.Answer]:
     """Whether a provider takes each of its keys that is set, by the name of its variable."""
-    one, wanted = named(profile, provider), keys_of(profile, provider)
+    one, wanted = get_provider(profile, provider), keys_of(profile, provider)
     _refuse_login(one, provider)
     if not wanted:
         raise LlmswitchError(f"{provider} needs no key", f"llmswitch models --provider {provider}")

@@ -99,12 +99,12 @@ def place_of(name: str, environ: Mapping[str, str], home: Home) -> Place | None:
 def usable(key: str, name: str) -> str:
     """A key that can be kept. Raises LlmswitchError for none, and for what is several lines."""
     if not key or len(key.splitlines()) != 1:
-        said = "no key was given" if not key else "what was given is several lines, not a key"
+        said = "no key was given" if not key else "several lines were given, not one key,"
         raise LlmswitchError(f"{said} for {name}", f"llmswitch key set {name}    (and paste it)")
     return key
 
 
-def wrongs(key: str, provider: Provider | None) -> Iterator[str]:
+def key_problems(key: str, provider: Provider | None) -> Iterator[str]:
     """What looks wrong with a key, without a part of it."""
     prefix = provider.key_prefix if provider else None
     if _PLACEHOLDER.fullmatch(key.strip("\"'")):
@@ -112,9 +112,9 @@ def wrongs(key: str, provider: Provider | None) -> Iterator[str]:
     if key[0] in "\"'" or key[-1] in "\"'":
         yield "has quotes around it"
     if re.search(r"\s", key):
-        yield "has white space in it"
+        yield "contains white space"
     if not key.isascii() or not key.isprintable():
-        yield "has characters in it that no key has"
+        yield "contains characters that no key has"
     if key.startswith("sk-ant-oat"):
         yield "is the token of a Claude subscription, not an API key"
     if provider is None or (prefix and key.startswith(prefix)):

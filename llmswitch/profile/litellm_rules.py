@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from llmswitch.profile.yaml_lines import Path, dotted
+from llmswitch.profile.yaml_lines import Path
 
 ANTHROPIC_BASE = "https://api.anthropic.com"
 ENVIRON = "os.environ/"
@@ -28,7 +28,7 @@ REDIRECTING = (
     "headers",
     "litellm_credential_name",
 )
-_MISDIRECTS = "would send a key, or your Claude login, where it does not belong; take it out"
+_MISDIRECTS = "would send a key, or your Claude login, where it does not belong; remove it"
 FALLBACKS = (
     "fallbacks",
     "context_window_fallbacks",
@@ -36,33 +36,33 @@ FALLBACKS = (
     "default_fallbacks",
 )
 
-_OURS = "is set by llmswitch; take it out"
-_NAMES_THE_HOST = "would let a request name the host that receives your key; take it out"
+_OURS = "is set by llmswitch; remove it"
+_NAMES_THE_HOST = "would let a request name the host that receives your key; remove it"
 _REFUSED: dict[Path, str] = {
     ("general_settings", "master_key"): _OURS,
     ("general_settings", "custom_auth"): _OURS,
     ("general_settings", "forward_llm_provider_auth_headers"): (
-        "would send a client's key to every provider; take it out"
+        "would send a client's key to every provider; remove it"
     ),
     ("general_settings", "forward_client_headers_to_llm_api"): (
-        "would send a client's headers, keys among them, to every provider; take it out"
+        "would send a client's headers, keys among them, to every provider; remove it"
     ),
     ("general_settings", "pass_through_endpoints"): (
         "would answer without the gateway's key; add a provider under `providers:` instead"
     ),
     ("general_settings", "allow_client_side_credentials"): _NAMES_THE_HOST,
     ("general_settings", "public_routes"): (
-        "would open the gateway to anyone on this machine; take it out"
+        "would open the gateway to anyone on this machine; remove it"
     ),
     ("litellm_settings", "model_group_settings", "forward_client_headers_to_llm_api"): (
-        "would send a client's headers to the provider; take it out"
+        "would send a client's headers to the provider; remove it"
     ),
     ("environment_variables",): (
         "would set variables that redirect LiteLLM's requests; use `providers:` instead"
     ),
     ("llmswitch",): _OURS,
     ("litellm_settings", "global_disable_no_log_param"): _OURS,
-    ("include",): "would bring in a file that is not checked; write its lines here",
+    ("include",): "would include a file that llmswitch does not check; write its lines here",
 }
 
 
@@ -73,28 +73,25 @@ def engine_problems(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         return
     for section in _SECTIONS:
         if not isinstance(engine.get(section, {}), dict):  # would replace ours, its lock included
-            yield ("litellm", section), f"litellm.{section} must be a mapping"
+            yield ("litellm", section), "must be a mapping"
     for rule, reason in _REFUSED.items():
         here: Any = engine
         for part in rule:
             here = here.get(part, _ABSENT) if isinstance(here, dict) else _ABSENT
         switched_off = here is None or here is False
         if here is not _ABSENT and (reason == _OURS or not switched_off):
-            path = ("litellm", *rule)
-            yield path, f"{dotted(path)} {reason}"
+            yield ("litellm", *rule), reason
     defaults = _section(_section(engine, "router_settings"), "default_litellm_params")
     for field in _redirecting(defaults):
-        path = ("litellm", "router_settings", "default_litellm_params", field)
-        yield path, f"{dotted(path)} {_MISDIRECTS}"
+        yield ("litellm", "router_settings", "default_litellm_params", field), _MISDIRECTS
     callbacks = _section(engine, "litellm_settings").get("callbacks", [])
     if not isinstance(callbacks, list | str):
-        path = ("litellm", "litellm_settings", "callbacks")
-        yield path, f"{dotted(path)} must be a list of names"
+        yield ("litellm", "litellm_settings", "callbacks"), "must be a list of names"
     deployments = engine.get("model_list", [])
     models = data.get("models")
     names = set(models) if isinstance(models, dict) else set()
     if not isinstance(deployments, list):
-        yield ("litellm", "model_list"), "litellm.model_list must be a list"
+        yield ("litellm", "model_list"), "must be a list"
         return
     yield from _deployments(deployments, names)
     names |= {str(item.get("model_name")) for item in deployments if isinstance(item, dict)}
@@ -106,13 +103,12 @@ def _deployments(deployments: list[Any], names: set[str]) -> Iterator[tuple[Path
         path: Path = ("litellm", "model_list", index)
         params = item.get("litellm_params") if isinstance(item, dict) else None
         if not isinstance(params, dict) or not isinstance(item.get("model_name"), str):
-            yield path, f"{dotted(path)} needs a model_name and litellm_params"
+            yield path, "needs a model_name and litellm_params"
             continue
         if (name := item["model_name"]) in names:
-            yield path, f"{dotted(path)} has the name of a model of `models:`: {name!r}"
+            yield path, f"has the same name as a model of `models:`: {name!r}"
         for field, reason in _parameters(params):
-            where = (*path, "litellm_params", field)
-            yield where, f"{dotted(where)} {reason}"
+            yield (*path, "litellm_params", field), reason
 
 
 def _parameters(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -124,14 +120,16 @@ def _parameters(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "configurable_clientside_auth_params", _NAMES_THE_HOST
     provider, slash, _ = str(params.get("model", "")).partition("/")
     if not slash:
-        yield "model", "must be provider/model; LiteLLM guesses the provider of others, or drops it"
+        reason = "without a provider LiteLLM guesses one, or drops the model"
+        yield "model", f"must be provider/model; {reason}"
     bases = {str(params[name]) for name in ("api_base", "base_url") if name in params}
     if "anthropic" in (provider, params.get("custom_llm_provider")) and bases != {ANTHROPIC_BASE}:
-        reason = f"must be {ANTHROPIC_BASE}: LiteLLM would send Anthropic's credentials there; "
-        yield "api_base", reason + "use a provider with `dialect: messages`"
+        reason = "LiteLLM would send Anthropic's credentials to any other host"
+        cure = "use a provider with `dialect: messages`"
+        yield "api_base", f"must be {ANTHROPIC_BASE}: {reason}; {cure}"
     if provider == "openai" and bases and not params.get("api_key"):
-        reason = f"is missing, and LiteLLM would send OPENAI_API_KEY there; write {ENVIRON}NAME"
-        yield "api_key", f"{reason}, or {NO_KEY}"
+        reason = f"is missing, so LiteLLM would send OPENAI_API_KEY there; write {ENVIRON}NAME"
+        yield "api_key", f"{reason} or {NO_KEY}"
 
 
 def _fallbacks(engine: dict[str, Any], names: set[str]) -> Iterator[tuple[Path, str]]:
@@ -145,12 +143,12 @@ def _fallbacks(engine: dict[str, Any], names: set[str]) -> Iterator[tuple[Path, 
             for rule in rules if isinstance(rules, list) else [None]:
                 named = _named(rule, form)
                 if named is None:
-                    yield path, f"{dotted(path)} must be a list of {form}"
+                    yield path, f"must be a list of {form}"
                 for part in _redirecting_of(rule):
-                    yield path, f"{dotted(path)} sets {part}, which {_MISDIRECTS}"
+                    yield path, f"sets {part}, which {_MISDIRECTS}"
                 for name in named or ():
                     if name != "*" and not any(fnmatchcase(name, one) for one in known):
-                        yield path, f"{dotted(path)} names {name!r}, which is no model here"
+                        yield path, f"names {name!r}, which is not a model of this profile"
 
 
 def _named(rule: Any, form: str) -> list[str] | None:

@@ -17,9 +17,8 @@ from llmswitch.errors import ProfileError
 from llmswitch.profile import yaml_lines
 from llmswitch.profile.litellm_rules import engine_problems
 from llmswitch.profile.providers import catalogue_data
-from llmswitch.profile.rules import TARGET, nearest, references, short
+from llmswitch.profile.rules import SUBSCRIPTION, TARGET, nearest, rule_problems, short
 from llmswitch.profile.schema import Profile
-from llmswitch.profile.subscription import SUBSCRIPTION, subscription_problems
 from llmswitch.profile.yaml_lines import Document, Problem, dotted
 
 
@@ -29,7 +28,7 @@ def load_profile(
     """Read a profile from a file.
 
     Raises ProfileError with one line for every mistake in it; `shown` is how the file is called
-    in those lines. `environ` is asked for a server of tests alone (see subscription.py).
+    in those lines. `environ` is asked for a server of tests alone (see TEST_HOST in rules.py).
     """
     shown = shown or str(file)
     try:
@@ -55,9 +54,7 @@ def parse_profile(text: str, shown: str, environ: Mapping[str, str] = os.environ
     doc = yaml_lines.read_document(text)
     problems = list(doc.problems)
     profile: Profile | None = None
-    if not problems and not isinstance(doc.data, dict):
-        problems = [Problem(1, "holds no profile; it must start with `models:`")]
-    elif isinstance(doc.data, dict):
+    if isinstance(doc.data, dict):
         data = _long_forms(doc.data)
         try:
             profile = Profile.model_validate(data)
@@ -65,9 +62,10 @@ def parse_profile(text: str, shown: str, environ: Mapping[str, str] = os.environ
             problems += [_explain(doc, data, item) for item in error.errors(include_url=False)]
         problems += [
             Problem(doc.line_of(path), f"{dotted(path)} {text}")
-            for path, text in (*references(data), *subscription_problems(data, environ))
+            for path, text in (*rule_problems(data, environ), *engine_problems(data))
         ]
-        problems += [Problem(doc.line_of(path), text) for path, text in engine_problems(data)]
+    elif not problems:
+        problems = [Problem(1, "is not a profile; it must start with `models:`")]
     if problems or profile is None:
         lines = [f"{shown}:{line}: {text}" for line, text in sorted(set(problems))]
         typed = shown if re.fullmatch(r"[\w./~@+-]+", shown) else shlex.quote(shown)
@@ -109,52 +107,46 @@ def _named_providers(models: Any) -> Iterator[str]:
             yield model["model"].partition("/")[0]
 
 
+_NOT_EMPTY = "must not be empty"
+_RULES = {  # by pydantic's kind of error
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "too_short": _NOT_EMPTY,
+    "string_too_short": _NOT_EMPTY,
+    "string_too_long": "must have at most {max_length} characters",
+    "value_error": "{error}",
+    "literal_error": "must be one of {expected}",
+}
+
+
 def _explain(doc: Document, data: dict[str, Any], error: Any) -> Problem:
     """One pydantic error in our grammar: path, what is there, what must be there."""
     path = tuple(part for part in error["loc"])
     if path[-1] in {"name", "id"} and not isinstance(_value_at(data, path[:-1]), dict):
         path = path[:-1]  # the short form of a key, or of a known model
-    where, kind = dotted(path), error["type"]
-    line = doc.line_of(path)
+    line, kind = doc.line_of(path), error["type"]
     if kind == "extra_forbidden":
-        field = str(path[-1])
-        fields = [*_fields_of(_model_at(path[:-1]))]
-        return Problem(line, f"{where} is not a field{nearest(field, fields)}")
-    if kind == "missing":
-        return Problem(line, f"{where} is missing")
-    value, rule = _value_at(data, path), _rule(error)
-    if _may_be_secret(path, value) or rule == _NOT_EMPTY:
-        return Problem(line, f"{where} {rule}")
-    return Problem(line, f"{where} is {short(value)}, but {rule}")
-
-
-_NOT_EMPTY = "must not be empty"
+        text = f"is not a field{nearest(str(path[-1]), _fields_of(_model_at(path[:-1])))}"
+    elif kind == "missing":
+        text = "is missing"
+    else:
+        value, text = _value_at(data, path), _rule(error)
+        if text != _NOT_EMPTY and not _may_be_secret(path, value):
+            text = f"is {short(value)}, but {text}"
+    return Problem(line, f"{dotted(path)} {text}")
 
 
 def _rule(error: Any) -> str:
-    """What a field must be, from pydantic's kind of error."""
-    context = error.get("ctx", {})
-    named = {
-        "string_type": "must be text",
-        "int_type": "must be a whole number",
-        "float_type": "must be a number",
-        "list_type": "must be a list",
-        "dict_type": "must be a mapping",
-        "model_type": "must be a mapping",
-        "too_short": _NOT_EMPTY,
-        "string_too_short": _NOT_EMPTY,
-        "string_too_long": f"must have at most {context.get('max_length')} characters",
-    }
+    """What a field must be."""
     if error["type"] == "model_type" and error["loc"][:-1] == ("models",):
         return TARGET
-    if error["type"] in named:
-        return named[error["type"]]
-    if error["type"] == "value_error":
-        return str(context["error"])
-    if error["type"] == "literal_error":
-        return f"must be one of {context['expected']}"
-    message: str = error["msg"]
-    return "must be " + message.removeprefix("Input should be ")
+    if rule := _RULES.get(error["type"]):
+        return rule.format(**error.get("ctx", {}))
+    return "must be " + str(error["msg"]).removeprefix("Input should be ")
 
 
 def _model_at(path: yaml_lines.Path) -> type[BaseModel]:

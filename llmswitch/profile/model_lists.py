@@ -51,7 +51,9 @@ def check_key(provider: Provider, key: str) -> Answer:
         return _ask(provider, url, key)._replace(models=[])
     answer = ask_models(provider, key)
     if answer.trouble is None and ask_models(provider, None).trouble is None:
-        return answer._replace(trouble="lists its models to anyone, so that proves nothing")
+        return answer._replace(
+            trouble="lists its models to anyone, which proves nothing about the key"
+        )
     return answer
 
 
@@ -80,7 +82,7 @@ def _ask(
     import httpx
 
     if url is None:
-        return Answer([], "has no list of models that llmswitch knows of")
+        return Answer([], "has no known list of models")
     seconds = seconds or TIMEOUT
     headers = {"accept": "application/json"}
     if provider.dialect in {"anthropic", "messages"}:
@@ -92,16 +94,18 @@ def _ask(
     proxied = urlsplit(url).hostname not in LOOPBACK.split(",")
     try:
         answer = httpx.get(url, headers=headers, timeout=seconds, trust_env=proxied)
-    except httpx.TimeoutException:
-        return Answer([], f"does not answer at {host} within {seconds:g} s")
-    except (httpx.HTTPError, UnicodeEncodeError) as error:
-        return Answer([], f"cannot be reached at {host}: {type(error).__name__}")
-    if answer.status_code != _OK:
-        return Answer([], _said(answer.status_code, url), answer.status_code in _REFUSED)
-    try:
+        if answer.status_code != _OK:
+            return Answer([], _said(answer.status_code, url), answer.status_code in _REFUSED)
         return Answer(list(_models(answer.json())))
+    except httpx.TimeoutException:
+        trouble = f"did not answer at {host} within {seconds:g} s"
+    except httpx.HTTPError:
+        trouble = f"cannot be reached at {host}"
+    except UnicodeEncodeError:
+        trouble = "cannot be asked: the key contains characters that no key has"
     except (ValueError, AttributeError, TypeError):
-        return Answer([], f"answers at {url} with something else than a list of models")
+        trouble = f"answers at {url}, but not with a list of models"
+    return Answer([], trouble)
 
 
 def _said(status: int, url: str) -> str:
@@ -109,7 +113,7 @@ def _said(status: int, url: str) -> str:
     if status in _REFUSED:
         return f"refuses the key: {host} answers {status}"
     if status in _REDIRECT:
-        return f"answers {status} at {host}; a redirect is not followed, for the key's sake"
+        return f"answers {status} at {host}; redirects are not followed, to protect the key"
     if status == _MISSING:
         return f"answers 404: there is nothing at {url}"
     return f"answers {status} at {host}"

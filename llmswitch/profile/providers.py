@@ -35,11 +35,11 @@ def _normal_url(value: str) -> str:
         parts = urlsplit(value)
         _ = parts.port
     except ValueError as error:
-        raise ValueError(f"is not a URL ({error})") from error
+        raise ValueError(f"must be a URL ({error})") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be a URL that starts with http:// or https://")
     if not re.fullmatch(r"[!-~]+", value) or re.search(r"[@?#]", value):
-        raise ValueError("must be a plain URL: no user, password, space, `?` or `#` in it")
+        raise ValueError("must be a plain URL, without user, password, space, `?` or `#`")
     return value.rstrip("/")
 
 
@@ -52,7 +52,7 @@ def one_line(value: str) -> str:
 
 def _prefix(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_-]+", value):
-        raise ValueError("must be LiteLLM's own name of the provider, such as vertex_ai")
+        raise ValueError("must be LiteLLM's name for the provider, such as vertex_ai")
     return value
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from llmswitch.budgets import Budget as Limit
 from llmswitch.budgets import Per
 from llmswitch.profile.litellm_rules import REDIRECTING, SECRETS
-from llmswitch.profile.providers import Provider, Strict, Variable, one_line
+from llmswitch.profile.providers import Provider, Role, Strict, Variable, one_line
 
-ROLES = ("default", "opus", "sonnet", "haiku", "fable", "subagent")
+ROLES: tuple[Role, ...] = get_args(Role)
 # What Claude Code itself makes of a typed name: these four are roles, the rest it resolves alone.
 ALIASES = ("opus", "sonnet", "haiku", "fable")
 
@@ -40,9 +40,9 @@ def _claude_model(value: str) -> str:
 
 def _top_level_field(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,60}", value):
-        raise ValueError("must be the name of a request's field, such as context_management")
+        raise ValueError("must be the name of a request field, such as context_management")
     if value in _NEEDED:
-        raise ValueError("must leave out no field that every request needs; take it out")
+        raise ValueError("every request needs this field; remove it here")
     return value
 
 
@@ -52,7 +52,7 @@ def _extension(value: str) -> str:
     """
     value = _top_level_field(value)
     if value.startswith(_STEERING) or value.endswith(SECRETS) or value in REDIRECTING:
-        raise ValueError("must name no parameter of LiteLLM's; take it out")
+        raise ValueError("must not be a parameter of LiteLLM; remove it")
     return value
 
 

@@ -140,7 +140,7 @@ def read_gateway_key(home: Home) -> str | None:
             f"{RENEW}    (or, if nobody has: {keep})",
         )
     if not _FORM.fullmatch(key):
-        raise LlmswitchError(f"{file} holds no key that llmswitch has made", RENEW)
+        raise LlmswitchError(f"{file} does not hold a key made by llmswitch", RENEW)
     return key
 
 

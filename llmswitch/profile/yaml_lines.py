@@ -12,9 +12,6 @@ import yaml
 
 Path = tuple[str | int, ...]
 
-_MAX_NODES = 20_000
-_MAX_DEPTH = 100
-_LARGEST = 2**63  # beyond it a number can neither be shown nor written
 _TAG = "tag:yaml.org,2002:"
 # A date has no place in a profile: what YAML would make one of stays text.
 _TEXT = ("str", "timestamp")
@@ -46,7 +43,6 @@ class Document(NamedTuple):
 def read_document(text: str) -> Document:
     """Parse a YAML text; a text that is not YAML gives a document with one problem."""
     try:
-        _check_depth(text)
         loader = LOADER(text)
         try:
             root = loader.get_single_node()
@@ -59,40 +55,27 @@ def read_document(text: str) -> Document:
         line = mark.line + 1 if mark else 1
         reason = ", ".join(part for part in (error.context, error.problem) if part)
         if mark and text[mark.index : mark.index + 1] == "\t":
-            reason = "a tab stands where only spaces may"
+            reason = "indent with spaces, not with a tab"
         return Document(None, {}, [Problem(line, f"is not YAML: {reason}")])
     except yaml.YAMLError as error:
         return Document(None, {}, [Problem(1, f"is not YAML: {str(error).splitlines()[0]}")])
-    except (RecursionError, ValueError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        return Document(None, {}, [Problem(1, f"is not YAML that can be read: {reason}")])
+    except RecursionError:
+        return Document(
+            None, {}, [Problem(1, "an alias contains itself, or the nesting is too deep")]
+        )
     return Document(data, walk.lines, walk.problems)
 
 
-def _check_depth(text: str) -> None:
-    """Raise RecursionError for a nesting that would overflow libyaml's stack (a crash)."""
-    depth = 0
-    for event in yaml.parse(text, Loader=LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            raise RecursionError
-
-
 class _Walk:
-    """Turns nodes into plain data; notes lines, doubled keys and what cannot be read."""
+    """Turns nodes into plain data; notes lines, duplicate keys and what cannot be read."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
         self.lines: dict[Path, int] = {}
         self.problems: list[Problem] = []
-        self.seen = 0
         self.checked: set[yaml.MappingNode] = set()  # an alias leads to the same node again
 
     def value(self, node: yaml.Node, path: Path) -> Any:
-        self.seen += 1
-        if self.seen > _MAX_NODES:  # aliases of aliases can stand for billions of values
-            raise ValueError(f"more than {_MAX_NODES} values")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self.mapping(node, path)
@@ -103,9 +86,7 @@ class _Walk:
             return node.value
         if scalar and kind in _NUMBERS:
             with contextlib.suppress(ValueError, KeyError, IndexError):  # `!!bool x`, 0x_
-                value = self.loader.construct_object(node)
-                if value is None or -_LARGEST < value < _LARGEST:  # NaN is neither
-                    return value
+                return self.loader.construct_object(node)
         self.complain(node, path, f"cannot be read as {kind}; put it in quotes if it is text")
         return node.value if scalar else None
 
@@ -118,10 +99,11 @@ class _Walk:
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
-                    None, None, "a list or a mapping stands where a name belongs", key.start_mark
+                    None, None, "a key must be text, not a list or a mapping", key.start_mark
                 )
             if key.value in written and node not in self.checked:
-                self.complain(key, (*path, key.value), "stands here twice")
+                where = dotted((*path, key.value))
+                self.problems.append(Problem(key.start_mark.line + 1, f"duplicate key {where}"))
             written.add(key.value)
         self.checked.add(node)
         self.loader.flatten_mapping(node)  # `<<: *base`

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from llmswitch.profile import catalogue
-from llmswitch.profile.edit import with_model
+from llmswitch.profile.edit_text import with_model
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import is_local
-from llmswitch.profile.rules import RESERVED
+from llmswitch.profile.rules import RESERVED, SUBSCRIPTION
 from llmswitch.profile.schema import Gateway, Price, Profile
-from llmswitch.profile.subscription import SUBSCRIPTION
 
 _MOST = 12  # models of one provider that are shown: OpenRouter lists hundreds
 _TAKEN = 3  # of those of one provider that stand there unasked

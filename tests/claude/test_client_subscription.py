@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llmswitch.profile.subscription import TEST_HOST
+from llmswitch.profile.rules import TEST_HOST
 from tests import clients
 from tests.conftest import Mission, start_mission
 from tests.gateways import AUTHENTICATION, secrets_in

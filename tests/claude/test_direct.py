@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from llmswitch.profile.providers import DIRECT, catalogue_data
-from llmswitch.profile.subscription import TEST_HOST
+from llmswitch.profile.rules import TEST_HOST
 from tests import clients
 from tests.conftest import User, make_user
 from tests.fake_claude import Seen, install

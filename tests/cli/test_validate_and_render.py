@@ -15,7 +15,7 @@ from llmswitch.paths import find_home, find_profile
 from llmswitch.render.claude_settings import make_settings
 from llmswitch.render.plan import draw
 from tests.conftest import CHECKOUT, User
-from tests.profile.test_load import TWELVE, TWELVE_MESSAGES
+from tests.profile.test_mistakes import TWELVE, TWELVE_MESSAGES
 
 NO_KEYS = {"ANTHROPIC_API_KEY": "", "ZAI_API_KEY": "", "MINE_KEY": ""}
 COMPLETE = "{model: ollama/x, context: 200000, price: {input: 0, output: 0}}"
@@ -289,7 +289,7 @@ def test_init_refuses_a_file_with_mistakes_and_writes_nothing(user: User) -> Non
     done = user.run("init", "--from", "bad.yaml")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "bad.yaml:1: models.a.model names no provider: 'zia'; did you mean `zai`?\n"
+        "bad.yaml:1: models.a.model has an unknown provider 'zia'; did you mean `zai`?\n"
         "-> edit bad.yaml, then: llmswitch validate bad.yaml\n"
     )
     assert tree(user.root) == before
@@ -339,7 +339,7 @@ def test_init_does_not_replace_a_link_that_leads_nowhere_now(user: User) -> None
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("folder", " cannot be read: Is a directory"), ("mistake", ":1: models.a.model names no")],
+    [("folder", " cannot be read: Is a directory"), ("mistake", ":1: models.a.model has an unknown provider")],
 )
 def test_init_does_not_make_a_default_of_what_cannot_be_read(
     kind: str, said: str, user: User

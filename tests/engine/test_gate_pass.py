@@ -100,7 +100,7 @@ def test_what_steers_litellm_is_refused_by_validate(tmp_path: Path, field: str) 
     file = user.write_profile(f"models:\n  a: {{model: zai/glm-4.7, pass: [{field}]}}\n")
     done = user.run("validate")
     assert done.returncode == 1
-    said = f"models.a.pass[0] is {field!r}, but must name no parameter of LiteLLM's; take it out"
+    said = f"models.a.pass[0] is {field!r}, but must not be a parameter of LiteLLM; remove it"
     assert done.stderr.splitlines()[0] == f"{file}:2: {said}"
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 
-from llmswitch.profile.subscription import TEST_HOST
+from llmswitch.profile.rules import TEST_HOST
 from tests.conftest import User, free_port
 from tests.gateways import CLIENT, NO_WAY_OUT, STRAYS, Gateway, worker_pids
 from tests.upstream import Behaviour, FakeUpstream

@@ -14,7 +14,7 @@ import pytest
 
 from llmswitch.errors import ProfileError
 from llmswitch.profile.load import parse_profile
-from llmswitch.profile.subscription import TEST_HOST
+from llmswitch.profile.rules import TEST_HOST
 from llmswitch.redact import redact
 from llmswitch.render.menu import format_context
 from tests.conftest import User, free_port, make_user
@@ -336,7 +336,7 @@ ELSEWHERE = (
     [
         (
             "zai: {auth: subscription}",
-            "2: providers.zai.auth is subscription, which goes only with `dialect: anthropic`",
+            "2: providers.zai.auth is subscription, which works only with `dialect: anthropic`",
         ),
         (
             "anthropic: {auth: subscription, base_url: https://api.z.ai/api/anthropic}",
@@ -461,7 +461,7 @@ def test_no_command_asks_for_a_key(user: User) -> None:
     done = user.run("key", "check", "anthropic")
     assert done.returncode == 1
     assert done.stderr == (
-        "anthropic is opened by your Claude login, which only Claude Code has; it has no key\n"
+        "anthropic uses your Claude login, which only Claude Code has; it has no key\n"
         "-> claude    (and in it: /status, or /login)\n"
     )
 

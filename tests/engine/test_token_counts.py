@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from llmswitch.profile.subscription import TEST_HOST
+from llmswitch.profile.rules import TEST_HOST
 from tests.conftest import free_port, make_user
 from tests.gateways import NO_WAY_OUT, STRAYS, Gateway
 from tests.upstream import Json

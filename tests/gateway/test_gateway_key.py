@@ -98,7 +98,7 @@ def test_a_file_that_others_may_open_is_refused(home: Home, mode: int) -> None:
 def test_what_llmswitch_has_not_written_is_refused(home: Home, content: bytes) -> None:
     """Too short, too long, two lines, or another vendor's key; the file stays as it is."""
     home.gateway_key.write_bytes(content)
-    assert both(home) == (f"{home.gateway_key} holds no key that llmswitch has made", RENEW)
+    assert both(home) == (f"{home.gateway_key} does not hold a key made by llmswitch", RENEW)
     assert home.gateway_key.read_bytes() == content
 
 

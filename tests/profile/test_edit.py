@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef, find_home, find_profile, stamp
 from llmswitch.profile import edit
-from llmswitch.profile.edit import with_model, without_model
+from llmswitch.profile.edit_text import with_model, without_model
 from llmswitch.profile.yaml_lines import read_document
 from tests.conftest import CHECKOUT, User
 
@@ -90,12 +90,8 @@ REMOVED = {
     "flow, first": ("models: {b: zai/y, a: zai/x}\n", "models: {a: zai/x}\n"),
     "flow, last": ("models: {a: zai/x, b: zai/y}\n", "models: {a: zai/x}\n"),
     "flow, over lines": (
-        "models: {\n  a: zai/x, # one\n  b: zai/y,\n  c: zai/z }\n",
-        "models: {\n  a: zai/x, # one\n  c: zai/z }\n",
-    ),
-    "flow, with comments": (
-        "models: {\n  a: zai/x, # one\n  b: zai/y # two\n}\n",
-        "models: {\n  a: zai/x, # one\n   # two\n}\n",
+        "models: {\n  a: zai/x,\n  b: zai/y,\n  c: zai/z } # end\n",
+        "models: {\n  a: zai/x,\n  c: zai/z } # end\n",
     ),
     "a block scalar": (
         "models:\n  a: zai/x\n  b:\n    label: |\n      two\n      lines\n  c: zai/z\n",
@@ -113,24 +109,24 @@ def test_a_model_is_cut_out(before: str, after: str) -> None:
 REFUSED: dict[str, tuple[str, str]] = {
     "an alias of models": (
         "x: &x {b: zai/y}\nmodels: *x\n",
-        "`models:` holds no mapping that can be edited",
+        "`models:` is not a mapping that can be edited",
     ),
     "models used elsewhere": (
         "models: &m\n  b: zai/y\nlitellm: {x: {<<: *m}}\n",
-        "the profile is written such that it cannot be edited safely",
+        "the profile is written in a way that is not safe to edit",
     ),
-    "no mapping": ("- b\n", "the profile is no mapping"),
+    "no mapping": ("- b\n", "the profile is not a mapping"),
     "twice": (
         "models:\n  b: zai/x\n  b: zai/y\n",
-        "the profile has a mistake on line 3: models.b stands here twice",
+        "the profile has an error on line 3: duplicate key models.b",
     ),
     "the end of a document": (
         "models: {b: zai/y}\n...\n# more\nx: 1\n",
-        "the profile has a mistake on line 4: is not YAML: ",
+        "the profile has an error on line 4: is not YAML: ",
     ),
     "explicit keys": (
         "models:\n  ? b\n  : zai/y\n",
-        "the profile is written such that it cannot be edited safely",
+        "the profile is written in a way that is not safe to edit",
     ),
 }
 
@@ -141,21 +137,28 @@ def test_what_cannot_be_edited_safely_is_refused(text: str, message: str) -> Non
     with pytest.raises(LlmswitchError) as caught:
         with_model(text, "glm", NEW)
     assert caught.value.message.startswith(message)
-    assert caught.value.hint == "write it by hand, below `models:`:  glm: zai/glm-5.3"
+    assert caught.value.hint == "add it yourself, below `models:`:  glm: zai/glm-5.3"
 
 
 def test_a_model_whose_anchor_is_used_cannot_be_cut_out() -> None:
-    """Nor one that comes by a merge; the hint names its line where it has one."""
+    """Nor one that comes by a merge, nor one in flow style with a comment beside it; the hint names
+    its line where it has one.
+    """
     for text, message, hint in (
         (
+            "models: {\n  a: zai/x, # one\n  b: zai/y }\n",
+            "a comment may belong to it or to its neighbor",
+            "remove it yourself, on line 3",
+        ),
+        (
             "models:\n  a: zai/x\n  b: &b {model: zai/y}\n  c: *b\n",
-            "the profile is written such that it cannot be edited safely",
-            "take it out by hand, on line 3",
+            "the profile is written in a way that is not safe to edit",
+            "remove it yourself, on line 3",
         ),
         (
             "x: &x {b: zai/y}\nmodels:\n  <<: *x\n  a: zai/x\n",
-            "b does not stand below `models:` itself",
-            "take it out by hand",
+            "b is not written below `models:` itself",
+            "remove it yourself",
         ),
     ):
         with pytest.raises(LlmswitchError) as caught:
@@ -239,7 +242,7 @@ def test_adding_puts_in_one_piece_and_nothing_else(text: str, name: str) -> None
     try:
         new = with_model(text, name, value)
     except LlmswitchError as error:
-        check_hint(error, "write it by hand, below `models:`:  ")
+        check_hint(error, "add it yourself, below `models:`:  ")
         return
     more = len(new) - len(text)
     cuts = (new[:at] + new[at + more :] for at in range(len(text) + 1))
@@ -260,7 +263,7 @@ def test_removing_cuts_out_the_model_and_nothing_else(text: str, data: st.DataOb
     try:
         new = without_model(text, name)
     except LlmswitchError as error:
-        check_hint(error, "take it out by hand")
+        check_hint(error, "remove it yourself")
         return
     assert data_of(new)["models"] == {k: v for k, v in old["models"].items() if k != name}
     assert data_of(new) | {"models": 0} == old | {"models": 0}
@@ -301,13 +304,11 @@ def test_a_read_only_profile_is_left_as_it_is(user: User) -> None:
     for command in (("add", "zai/glm-5.3"), ("remove", "b")):
         done = user.run("models", *command)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == (
-            f"{file} is read-only, so it was left as it is\n-> chmod u+w {file}\n"
-        )
+        assert done.stderr == (f"{file} is read-only and was not changed\n-> chmod u+w {file}\n")
         assert stamp(file) == before
     done = user.run("init", "--yes", "--no-start", env={"DEEPSEEK_API_KEY": "k"})
     assert done.returncode == 1
-    assert done.stderr.startswith(f"{file} is read-only, so it was left as it is\n")
+    assert done.stderr.startswith(f"{file} is read-only and was not changed\n")
     assert stamp(file) == before
     assert user.run("models", "add", "zai/x", "--name", "a").returncode == 0
     file.chmod(0o644)
@@ -322,8 +323,8 @@ def test_what_would_be_no_valid_profile_is_not_written(user: User) -> None:
     with pytest.raises(LlmswitchError) as caught:
         edit.add(home, ref, "work.yaml", "default", NEW)
     assert caught.value.message == (
-        "work.yaml was left as it is, because it would have mistakes:\n"
-        "work.yaml:1: models.default is a name that Claude Code keeps for itself; choose another"
+        "work.yaml was not changed, because it would not be valid:\n"
+        "work.yaml:1: models.default is reserved by Claude Code; choose another name"
     )
     assert file.read_text() == "models: {a: zai/x}\n"
 
@@ -345,7 +346,7 @@ def test_a_model_that_the_profile_names_is_not_removed(user: User) -> None:
     with pytest.raises(LlmswitchError) as caught:
         edit.remove(home, ref, "work.yaml", "b")
     assert caught.value.message == (
-        "b is named by roles.haiku, models.a.fallbacks, models.a.context_fallbacks, budgets[1], "
+        "b is used by roles.haiku, models.a.fallbacks, models.a.context_fallbacks, budgets[1], "
         "cache.models"
     )
     assert caught.value.hint == "edit work.yaml there first, then remove it"
@@ -365,8 +366,8 @@ def test_a_ready_made_profile_is_not_edited(user: User) -> None:
     before = file.read_bytes()
     with pytest.raises(LlmswitchError) as caught:
         edit.add(home, find_profile(home, "demo", user.env), "demo.yaml", "glm", NEW)
-    assert caught.value.message == "demo is a ready-made profile, which is not edited"
-    assert caught.value.hint == "llmswitch init --from demo    (makes one of your own)"
+    assert caught.value.message == "demo is a ready-made profile and cannot be edited"
+    assert caught.value.hint == "llmswitch init --from demo    (makes a copy of your own)"
     assert file.read_bytes() == before
 
 

@@ -118,7 +118,7 @@ WRONG = {
     "several lines": (
         "zai",
         "a\nb",
-        "what was given is several lines, not a key for ZAI_API_KEY",
+        "several lines were given, not one key, for ZAI_API_KEY",
         AGAIN,
     ),
     "a provider without one": ("ollama", SECRET, "ollama needs no key", "llmswitch providers"),

@@ -17,7 +17,7 @@ from llmswitch.profile.providers import Provider, catalogue_data
 from tests.conftest import User
 from tests.upstream import FakeUpstream
 
-NO_LIST = "with something else than a list of models"
+NO_LIST = "but not with a list of models"
 CATALOGUE = {name: Provider.model_validate(data) for name, data in catalogue_data().items()}
 
 
@@ -169,11 +169,11 @@ def test_what_goes_wrong_is_told_and_no_redirect_is_followed() -> None:
             host = f"127.0.0.1:{server.server_port}"
             for path, trouble in {
                 "a": f"refuses the key: {host} answers 401",
-                "b": f"answers 302 at {host}; a redirect is not followed, for the key's sake",
+                "b": f"answers 302 at {host}; redirects are not followed, to protect the key",
                 "c": f"answers 404: there is nothing at {server.url}/c/v1/models",
                 "d": f"answers 500 at {host}",
-                "e": f"answers at {server.url}/e/v1/models {NO_LIST}",
-                "f": f"answers at {server.url}/f/v1/models {NO_LIST}",
+                "e": f"answers at {server.url}/e/v1/models, {NO_LIST}",
+                "f": f"answers at {server.url}/f/v1/models, {NO_LIST}",
             }.items():
                 provider = Provider(dialect="messages", base_url=f"{server.url}/{path}")
                 answer = model_lists.ask_models(provider, "k")
@@ -181,11 +181,11 @@ def test_what_goes_wrong_is_told_and_no_redirect_is_followed() -> None:
         assert thief.asked == []
     gone = Provider(dialect="messages", base_url=server.url)
     said = model_lists.ask_models(gone, "k").trouble
-    assert said == f"cannot be reached at {host}: ConnectError"
+    assert said == f"cannot be reached at {host}"
     said = model_lists.ask_models(gone, "k\u00e9y").trouble
-    assert said == f"cannot be reached at {host}: UnicodeEncodeError"
+    assert said == "cannot be asked: the key contains characters that no key has"
     assert model_lists.ask_models(Provider(dialect="litellm"), "k").trouble == (
-        "has no list of models that llmswitch knows of"
+        "has no known list of models"
     )
 
 
@@ -196,7 +196,7 @@ def test_a_silent_provider_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) ->
         port = silent.getsockname()[1]
         provider = Provider(dialect="messages", base_url=f"http://127.0.0.1:{port}")
         said = model_lists.ask_models(provider, "k").trouble
-    assert said == f"does not answer at 127.0.0.1:{port} within 0.2 s"
+    assert said == f"did not answer at 127.0.0.1:{port} within 0.2 s"
 
 
 def test_a_key_is_proved_only_by_what_not_everyone_may_ask() -> None:
@@ -209,7 +209,7 @@ def test_a_key_is_proved_only_by_what_not_everyone_may_ask() -> None:
     with lists(found, to_anyone=True) as server:
         provider = Provider(dialect="messages", base_url=server.url)
         assert model_lists.check_key(provider, "k").trouble == (
-            "lists its models to anyone, so that proves nothing"
+            "lists its models to anyone, which proves nothing about the key"
         )
         server.asked.clear()
         better = provider.model_copy(update={"key_url": f"{server.url}/key"})
@@ -317,7 +317,7 @@ def test_refresh_asks_each_provider_with_its_own_key_alone(user: User) -> None:
             assert done.returncode == 0
             assert done.stdout == (
                 "zai lists 1\n"
-                "deepseek cannot be reached at 127.0.0.1:9: ConnectError\n"
+                "deepseek cannot be reached at 127.0.0.1:9\n"
                 "mine lists 2\n"
                 "box lists 1\n"
             )
@@ -350,7 +350,7 @@ def test_refresh_fails_when_nobody_answers(user: User) -> None:
     user.keys = {"ZAI_API_KEY": "own"}
     done = user.run("models", "--refresh")
     assert (done.returncode, done.stdout) == (
-        1, "zai cannot be reached at 127.0.0.1:9: ConnectError\n"
+        1, "zai cannot be reached at 127.0.0.1:9\n"
     )  # fmt: skip
     user.keys = {}
     done = user.run("models", "--refresh")
@@ -419,5 +419,5 @@ def test_the_first_model_makes_an_empty_profile_valid(user: User) -> None:
     file.write_text("models: {a: zia/x}\n")
     done = user.run("models", "add", "openrouter/v/m")
     assert done.stderr.splitlines()[0] == (
-        f"{file}:1: models.a.model names no provider: 'zia'; did you mean `zai`?"
+        f"{file}:1: models.a.model has an unknown provider 'zia'; did you mean `zai`?"
     )

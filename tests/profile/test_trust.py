@@ -16,7 +16,7 @@ import pytest
 from llmswitch.profile import trust
 from llmswitch.profile.load import load_profile, parse_profile
 from llmswitch.profile.providers import Provider, catalogue_data
-from llmswitch.profile.subscription import TEST_HOST
+from llmswitch.profile.rules import TEST_HOST
 from tests.conftest import CHECKOUT, User
 from tests.manual import BLOCKS
 from tests.terminal import Terminal

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.profile import edit
+from llmswitch.profile.edit_text import with_model
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import catalogue_data
 from llmswitch.setup import compose
@@ -251,7 +251,7 @@ def test_a_provider_that_cannot_be_asked_is_no_mistake(someone: Newcomer) -> Non
     done = someone.run("init", "--no-start", stdin=f"{KEY}\n\n")
     assert (done.returncode, done.stderr) == (0, "")
     said = "a key of Anthropic; it was not checked: Anthropic cannot be reached at "
-    assert f"key: \n{said}api.anthropic.com: ConnectError\n" in done.stdout
+    assert f"key: \n{said}api.anthropic.com\n" in done.stdout
     assert someone.profile.exists()
 
 
@@ -839,7 +839,7 @@ def test_a_name_that_is_new_is_what_the_profile_is_called(
     [
         (
             "claude-glm",
-            "claude-glm is a ready-made profile, which is not edited\n-> llmswitch init --from ",
+            "claude-glm is a ready-made profile and cannot be edited\n-> llmswitch init --from ",
         ),
         ("no/such.yaml", "there is no profile file no/such.yaml\n-> check the path\n"),
         ("a b", "there is no profile named 'a b'; there are: claude-glm, claude-max, "),
@@ -861,7 +861,7 @@ def test_a_profile_with_mistakes_is_not_added_to(someone: Newcomer) -> None:
     done = someone.run("init", stdin="\n", env={"ZAI_API_KEY": "k"})
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        ".config/llmswitch/profiles/work.yaml:1: models.a.model names no provider: 'zia'; "
+        ".config/llmswitch/profiles/work.yaml:1: models.a.model has an unknown provider 'zia'; "
         "did you mean `zai`?\n-> edit .config/llmswitch/profiles/work.yaml, then: "
         "llmswitch validate .config/llmswitch/profiles/work.yaml\n"
     )
@@ -881,7 +881,7 @@ def test_what_is_added_to_any_profile_is_put_in_and_nothing_else(text: str, prov
     new = text
     try:
         for one in chosen:
-            new = edit.with_model(new, one.name, one.value)
+            new = with_model(new, one.name, one.value)
     except LlmswitchError:
         return
     kept = iter(new)
