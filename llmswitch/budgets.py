@@ -151,8 +151,12 @@ def look_up(connection: sqlite3.Connection, account: Account, but: str = "") -> 
     account.raised = connection.execute(raises, (budget.name, *period)).fetchone()[0]
 
 
-def dollars(usd: float) -> str:
-    """12.5 -> "$12.50", 0.0271 -> "$0.0271": below a dollar, up to four digits."""
+def dollars(usd: float | None) -> str:
+    """12.5 -> "$12.50", 0.0271 -> "$0.0271": below a dollar, up to four digits; None: "unknown"."""
+    if usd is None:
+        return "unknown"
+    if usd < 0:
+        return f"-{dollars(-usd)}"
     if usd >= 1 or usd == 0:
         return f"${usd:,.2f}"
     if usd < _LEAST:

@@ -45,17 +45,17 @@ def add(home: Home, name: str, now: float) -> str:
         client_name(name)
     except ValueError as error:
         raise LlmswitchError(
-            f"a client cannot be called {name!r}: it {error}", "llmswitch client add laptop"
+            f"invalid client name {name!r}: it {error}", "llmswitch client add laptop"
         ) from error
     if name == OWN_CLIENT:
         raise LlmswitchError(
-            f"{OWN_CLIENT!r} is who has the gateway's own key", "choose another name"
+            f"{OWN_CLIENT!r} is the name of the gateway's own key", "choose another name"
         )
     with locked(_lock(home)):
         found = _read(home.client_keys)
         if name in found:
             raise LlmswitchError(
-                f"{name} has a key already, and nobody can show it again",
+                f"{name} already has a key, which cannot be shown again",
                 f"for a new one: llmswitch client remove {name} && llmswitch client add {name}",
             )
         key = new_key()
@@ -69,7 +69,7 @@ def remove(home: Home, name: str) -> None:
     with locked(_lock(home)):
         found = _read(home.client_keys)
         if name not in found:
-            there = f"; there are: {', '.join(found)}" if found else ", nor any other"
+            there = f"; there are: {', '.join(found)}" if found else ""
             raise LlmswitchError(f"there is no client {name!r}{there}", "llmswitch client list")
         del found[name]
         _write(home.client_keys, found)
@@ -88,9 +88,9 @@ def notes(home: Home, wanted: Collection[str]) -> list[str]:
     try:
         found = _read(home.client_keys)
     except LlmswitchError as error:
-        return [f"{error.message}: no client is let in"]
+        return [f"{error.message}, so no client can connect"]
     return [
-        f"the client {name} has no key yet; make it: llmswitch client add {name}"
+        f"the client {name} has no key yet; create it: llmswitch client add {name}"
         for name in wanted
         if name not in found
     ]
@@ -134,7 +134,7 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LlmswitchError(
             f"the file {file} is damaged",
-            f"move it away and add the clients anew: {_move_away(file)}",
+            f"move it away and add the clients again: {_move_away(file)}",
         ) from error
     clients: dict[str, dict[str, Any]] = found
     return clients

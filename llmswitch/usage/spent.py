@@ -47,7 +47,8 @@ def raise_budget(profile: Profile, file: Path, name: str, usd: float, now: float
         )
     if not 0 < usd <= MOST:
         raise LlmswitchError(
-            f"a budget cannot be raised by {usd}", f"llmswitch budget raise {name} 10"
+            f"invalid amount {usd:g} for a budget raise: up to {MOST:,.0f} USD",
+            f"llmswitch budget raise {name} 10",
         )
     make_private_folder(file.parent)
     with explained(file), closing(ledger.open_to_write(file)) as connection:

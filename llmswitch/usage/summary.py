@@ -15,7 +15,7 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llmswitch import ledger
 from llmswitch.errors import LlmswitchError
@@ -127,12 +127,16 @@ _GATHER = f"""
         , {{estimated}} AS estimated
     FROM tries NOT INDEXED WHERE ended >= ? AND ended < ?
 """  # noqa: S608 - SQL of ours
+# In the order of Group. A sum of money without a known part is 0 only if nothing was to be paid.
 _SUMS = f"""
     COUNT(DISTINCT CASE WHEN NOT refused THEN request END), SUM(NOT refused),
     SUM(status NOT IN (200, {_LEFT}) AND NOT refused), SUM(answered),
     SUM(input), SUM(output), SUM(cache_read), SUM(cache_write),
-    SUM(cost), COUNT(DISTINCT CASE WHEN unpriced THEN request END),
-    SUM(saved), SUM(prompt_saved), SUM(cache_hit),
+    COALESCE(SUM(cost), CASE WHEN NOT SUM(unpriced) THEN 0.0 END),
+    COUNT(DISTINCT CASE WHEN unpriced THEN request END),
+    COALESCE(SUM(saved), CASE WHEN NOT SUM(cache_hit) THEN 0.0 END),
+    COALESCE(SUM(prompt_saved), CASE WHEN NOT SUM(cache_read + cache_write) THEN 0.0 END),
+    SUM(cache_hit), SUM(cache_read) * 1.0 / NULLIF(SUM(input + cache_read + cache_write), 0), NULL,
     SUM(output * answered) / NULLIF(SUM(seconds * answered), 0), SUM(refused),
     COUNT(DISTINCT CASE WHEN estimated THEN request END), MAX(ended)
 """
@@ -171,7 +175,7 @@ def moment(option: str, text: str, now: float, zone: tzinfo | None, *, end: bool
         return min(found, _LATEST)
     except (ValueError, OverflowError, OSError) as error:
         raise LlmswitchError(
-            f"{option} {text!r} names no time",
+            f"invalid time {text!r} for {option}",
             f"such as: {option} today, yesterday, 7d, 24h, 2026-11-01 or 2026-11-01T09:30",
         ) from error
 
@@ -207,7 +211,7 @@ def explained(file: Path) -> Iterator[None]:
         kind = getattr(error, "sqlite_errorname", "")
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise LlmswitchError(
-                f"another program holds the ledger {file}", "try again in a moment"
+                f"another program has locked the ledger {file}", "try again in a moment"
             ) from error
         cannot = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")
         if not kind or kind.startswith(cannot):  # without a kind: no file at all
@@ -217,11 +221,11 @@ def explained(file: Path) -> Iterator[None]:
             ) from error
         if not kind.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
             raise LlmswitchError(
-                f"the ledger {file} refuses: {error}", "llmswitch doctor"
+                f"the ledger {file} cannot be used: {error}", "llmswitch doctor"
             ) from error
         raise LlmswitchError(
             f"the ledger {file} is damaged: {error}",
-            f"mv {shlex.quote(str(file))} {shlex.quote(str(file))}.old    (a new one is begun)",
+            f"mv {shlex.quote(str(file))} {shlex.quote(str(file))}.old    (a new one is started)",
         ) from error
 
 
@@ -250,44 +254,10 @@ def _groups(connection: sqlite3.Connection, by: str) -> list[Group]:
     ):
         waits.setdefault(name, []).append(seconds)
     rows = connection.execute(f"SELECT {by} AS name, {_SUMS} FROM used GROUP BY name")  # noqa: S608
-    found = [
-        _group(*row, first_byte=median(waits[row[0]]) if row[0] in waits else None) for row in rows
-    ]
+    medians = {name: median(seconds) for name, seconds in waits.items()}
+    found = [Group(*row)._replace(first_byte_seconds=medians.get(row[0])) for row in rows]
     # What was refused before anything was known of it has no model, provider or key.
     return [group for group in found if group.tries or group.name or by == "NULL"]
-
-
-def _group(name: str | None, *sums: Any, first_byte: float | None) -> Group:
-    (requests, tries, failures, answered, fresh, output, read_, written) = sums[:8]
-    (cost, unknown, saved, prompt_saved, hits, per_second, refusals, estimated, last) = sums[8:]
-    prompts = fresh + read_ + written
-    return Group(
-        name,
-        requests,
-        tries,
-        failures,
-        answered,
-        fresh,
-        output,
-        read_,
-        written,
-        _known(cost, unknown),
-        unknown,
-        _known(saved, hits),
-        _known(prompt_saved, read_ + written),
-        hits,
-        read_ / prompts if prompts else None,
-        first_byte,
-        per_second,
-        refusals,
-        estimated,
-        last,
-    )
-
-
-def _known(usd: float | None, of: int) -> float | None:
-    """A sum of money; without a single known part it is 0 only if there is nothing to pay for."""
-    return 0.0 if usd is None and not of else usd
 
 
 def _ordered(by: str, groups: list[Group]) -> list[Group]:

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmswitch.budgets import dollars
 from llmswitch.columns import columns
 from llmswitch.usage.summary import Group, Period, Usage, never_cached
 
@@ -56,23 +57,11 @@ def count(number: int) -> str:
     return f"{value:.1f}{unit}" if unit and value < 9.95 else f"{value:.0f}{unit}"  # noqa: PLR2004
 
 
-def usd(value: float | None) -> str:
-    """0.0042 -> "$0.0042", 12.3 -> "$12.30"; None: "unknown"."""
-    if value is None:
-        return "unknown"
-    sign, value = ("-", -value) if value < 0 else ("", value)
-    if value == 0:
-        return "$0"
-    if value < 0.00005:  # noqa: PLR2004 - rounds to 0
-        return f"{sign}<$0.0001"
-    return f"{sign}${value:.4f}" if value < 1 else f"{sign}${value:,.2f}"
-
-
 def cost(group: Group) -> str:
     """What a group cost; says so where a part of it is unknown."""
     if group.cost_usd is None or not group.unknown_cost_requests:
-        return usd(group.cost_usd)
-    return f"{usd(group.cost_usd)} + {counted(group.unknown_cost_requests)} of unknown price"
+        return dollars(group.cost_usd)
+    return f"{dollars(group.cost_usd)} + {counted(group.unknown_cost_requests)} of unknown price"
 
 
 def percent(rate: float | None) -> str:
@@ -120,8 +109,8 @@ def usage(
             for one in found.fallbacks[:SHOWN]
         )])]  # fmt: skip
     if others:
-        rows = [(plain(other.model), usd(other.cost_usd)) for other in others]
-        used = ("(as it was)", cost(found.total))
+        rows = [(plain(other.model), dollars(other.cost_usd)) for other in others]
+        used = ("(actual)", cost(found.total))
         lines += ["", *columns([("THE SAME TOKENS ON", "COST"), used, *rows])]
     for note in notes:  # its cure stands below it
         lines += ["", *note.replace("    -> ", "\n  -> ").split("\n")]
@@ -132,17 +121,17 @@ def title(found: Usage, profile: str) -> list[str]:
     """The period, and its sums in two lines."""
     total = found.total
     if not found.ever:
-        return [f"no usage yet of the profile {profile}"]
+        return [f"no usage yet for the profile {profile}"]
     first = f"profile {profile}, {span(found.period)}"
     failed = f", {tries(total.failures, 'failed ')}" if total.failures else ""
     refused = f", {counted(total.refusals)} refused" if total.refusals else ""
     if not total.tries:
-        nothing = f"nothing was used in this time{refused}"
+        nothing = f"no usage in this period{refused}"
         return [first, f"{nothing}    -> --since takes 90d or a date"]
     used = (
-        f"{count(total.input_tokens)} tokens of input, {count(total.cache_read_tokens)} read from "
+        f"{count(total.input_tokens)} input tokens, {count(total.cache_read_tokens)} read from "
         f"the prompt cache, {count(total.cache_write_tokens)} written to it, "
-        f"{count(total.output_tokens)} of output"
+        f"{count(total.output_tokens)} output tokens"
     )
     lines = [first, f"{cost(total)} for {counted(total.requests)}{failed}{refused}", used]
     if total.estimated_requests:
@@ -150,12 +139,12 @@ def title(found: Usage, profile: str) -> list[str]:
     if total.cache_read_tokens or total.cache_write_tokens:
         lines.append(
             f"the prompt cache held {percent(total.cache_hit_rate)} of the input and saved "
-            f"{usd(total.prompt_saved_usd)}"
+            f"{dollars(total.prompt_saved_usd)}"
         )
     if total.cache_hits:
         lines.append(
             f"the response cache answered {counted(total.cache_hits)} and saved "
-            f"{usd(total.saved_usd)}"
+            f"{dollars(total.saved_usd)}"
         )
     return lines
 
@@ -163,14 +152,14 @@ def title(found: Usage, profile: str) -> list[str]:
 def estimated(total: Group) -> str:
     """Which numbers of tokens are none that a provider has told."""
     whose = counted(total.estimated_requests)
-    return f"~: the tokens of {whose} are estimated; no provider has told all of them"
+    return f"~: the tokens of {whose} are estimated, because no provider reported all of them"
 
 
 def warnings(found: Usage) -> list[str]:
     """What is worth a look."""
     return [
-        f"{named(group, 'model')}: a prompt cache held none of {count(group.input_tokens)} tokens "
-        f"of input ({counted(group.answered)}); its provider may have none    "
+        f"{named(group, 'model')}: none of {count(group.input_tokens)} input tokens came from a "
+        f"prompt cache ({counted(group.answered)}); its provider may not have one    "
         f"-> llmswitch doctor --live {shlex.quote(named(group, 'model'))}"
         for group in never_cached(found.groups["model"])
     ]
@@ -235,8 +224,8 @@ def one_kind(found: Usage, profile: str, by: str) -> list[str]:
 
 def _short_cost(group: Group) -> str:
     if group.cost_usd is None or not group.unknown_cost_requests:
-        return usd(group.cost_usd)
-    return f"{usd(group.cost_usd)} + {count(group.unknown_cost_requests)} unknown"
+        return dollars(group.cost_usd)
+    return f"{dollars(group.cost_usd)} + {count(group.unknown_cost_requests)} unknown"
 
 
 def _right(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -24,7 +24,7 @@ def prices_of(file: Path) -> tuple[dict[str, Price | None], str | None]:
     try:
         profile = load_profile(file)
     except ProfileError:
-        return {}, f"the profile {file} has mistakes, so what others would have cost is left out"
+        return {}, f"the profile {file} is not valid, so the costs on other models are left out"
     models = profile.models.items()
     return {name: look_up(m, profile.provider_of(m)).price for name, m in models}, None
 

@@ -123,7 +123,7 @@ def test_a_client_that_has_a_key_gets_no_second_one(user: User) -> None:
     done = user.run("client", "add", "ci")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "ci has a key already, and nobody can show it again\n"
+        "ci already has a key, which cannot be shown again\n"
         "-> for a new one: llmswitch client remove ci && llmswitch client add ci\n"
     )
     assert (user.state / "clients.json").read_bytes() == before
@@ -134,10 +134,10 @@ def test_a_client_that_has_a_key_gets_no_second_one(user: User) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("gateway", "'gateway' is who has the gateway's own key\n-> choose another name\n"),
+        ("gateway", "'gateway' is the name of the gateway's own key\n-> choose another name\n"),
         (
             "a b",
-            """a client cannot be called 'a b': it must be a name of letters, digits and . _ -
+            """invalid client name 'a b': it must be a name of letters, digits and . _ -
 -> llmswitch client add laptop
 """,
         ),
@@ -155,7 +155,7 @@ def test_to_remove_a_client_that_is_not_there_is_an_error(user: User) -> None:
     done = user.run("client", "remove", "laptop")
     assert (done.returncode, done.stderr) == (
         1,
-        "there is no client 'laptop', nor any other\n-> llmswitch client list\n",
+        "there is no client 'laptop'\n-> llmswitch client list\n",
     )
     user.run("client", "add", "laptop")
     assert user.run("client", "remove", "labtop").stderr == (
@@ -199,7 +199,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path, damage: str
             act()
         assert caught.value.message == f"the file {home.client_keys} is damaged"
         assert caught.value.hint == (
-            "move it away and add the clients anew: "
+            "move it away and add the clients again: "
             f"mv '{home.client_keys}' '{home.client_keys}.old'"
         )
     assert home.client_keys.read_bytes() == DAMAGED[damage]
@@ -348,8 +348,8 @@ def test_list_shows_use_and_cost_and_what_has_no_key(mission: Mission) -> None:
     """
     assert mission.user.run("client", "list").stdout.splitlines() == [
         "no client has a key    -> llmswitch client add NAME",
-        "note: the client ci has no key yet; make it: llmswitch client add ci",
-        "note: the client tablet has no key yet; make it: llmswitch client add tablet",
+        "note: the client ci has no key yet; create it: llmswitch client add ci",
+        "note: the client tablet has no key yet; create it: llmswitch client add tablet",
     ]
     ci, new = (gateway(mission, new_key(mission, name)) for name in ("tablet", "new"))
     mission.zai.behave(Behaviour(usage=Usage(1_000_000, 0)), "glm-4.7")
@@ -365,7 +365,7 @@ def test_list_shows_use_and_cost_and_what_has_no_key(mission: Mission) -> None:
     assert (unused["last_used"], unused["month_usd"], unused["month_unknown"]) == (None, 0, 0)
     assert used["month_usd"] == pytest.approx(cost + 0.6)
     assert used["month_unknown"] > 0  # nobody knows the price of qwen
-    note = "the client ci has no key yet; make it: llmswitch client add ci"
+    note = "the client ci has no key yet; create it: llmswitch client add ci"
     assert listed["notes"] == [note]
     lines = mission.user.run("client", "list").stdout.splitlines()
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d"
@@ -388,6 +388,6 @@ def test_validate_says_when_the_clients_cannot_be_read(mission: Mission) -> None
     file = mission.user.state / "clients.json"
     file.write_text("{")
     assert (
-        f"the file {file} is damaged: no client is let in"
+        f"the file {file} is damaged, so no client can connect"
         in (mission.user.json("validate")["notes"])
     )

@@ -103,15 +103,15 @@ def test_the_browser_shows_what_the_ledger_holds(user: User) -> None:
             "cost $1.00 + 1 request of unknown price requests 4 failed tries 1 refused requests 0 "
             "tokens 1.1k"
         ),
-        "input that the prompt cache held 63% saved by the prompt cache $0.5000",
-        "answers from the response cache 1 saved by the response cache $0.7500",
-        f"{last}; the highest is {last}: $0.5000 + 1 request of unknown price, 650 tokens",
+        "input from the prompt cache 63% saved by the prompt cache $0.50",
+        "answers from the response cache 1 saved by the response cache $0.75",
+        f"{last}; the highest is {last}: $0.50 + 1 request of unknown price, 650 tokens",
         (
             "Tokens by kind input 300 read from the prompt cache 600 "
             "written to the prompt cache 50 output 110"
         ),
         (
-            "The same tokens on other models (as it was) $1.00 + 1 request of unknown price "
+            "The same tokens on other models (actual) $1.00 + 1 request of unknown price "
             "glm $0.0007 opus $0.0048 free unknown"
         ),
         "Fallbacks asked failed served by requests opus opus glm 1",
@@ -173,7 +173,7 @@ def test_a_file_that_is_no_page_of_ours_stays(user: User) -> None:
         done = user.run("usage", "--html", str(page))
         assert (done.returncode, done.stderr) == (
             1,
-            f"{page} is there already and is no page of llmswitch\n-> name another file\n",
+            f"{page} already exists and is not a page of llmswitch\n-> choose another file\n",
         )
         assert page.read_text() == text
     page.unlink()
@@ -183,7 +183,7 @@ def test_a_file_that_is_no_page_of_ours_stays(user: User) -> None:
     page.symlink_to("elsewhere")
     assert user.run("usage", "--html", str(page)).returncode == 1
     done = user.run("usage", "--html", str(user.home))
-    assert done.stderr.startswith(f"{user.home} is there already")
+    assert done.stderr.startswith(f"{user.home} already exists")
 
 
 def test_days_without_usage_have_their_place(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_days_without_usage_have_their_place(tmp_path: Path) -> None:
         ("0", "0.0", "2026-11-21: $1.00, 410 tokens"),
         ("22", "160.0", "2026-11-22: nothing"),
         ("44", "160.0", "2026-11-23: nothing"),
-        ("66", "80.0", "2026-11-24: $0.5000, 410 tokens"),
+        ("66", "80.0", "2026-11-24: $0.50, 410 tokens"),
     ]
     file = write(tmp_path / "l.db", [PLAIN._replace(ended=1.0)])
     page = render(summary.read(file, ALWAYS, summary.BY), "work", [], [])
@@ -207,7 +207,7 @@ def test_a_page_of_nothing(user: User) -> None:
     user.write_profile("models: {opus: anthropic/claude-opus-4-5}")
     page = user.home / "usage.html"
     assert user.run("usage", "--html", str(page)).returncode == 0
-    assert "cost $0 requests 0 failed tries 0 refused requests 0 tokens 0" in words(
+    assert "cost $0.00 requests 0 failed tries 0 refused requests 0 tokens 0" in words(
         page.read_text()
     )
 

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmswitch import ledger
+from llmswitch.budgets import dollars
 from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import Try
 from llmswitch.profile.schema import Price
@@ -225,10 +226,10 @@ def test_a_refusal_is_no_request_and_no_failure(tmp_path: Path) -> None:
         "agent": [(None, 1, 3)],
         "key": [("ANTHROPIC_API_KEY", 1, 0)],
     }
-    assert tables.title(found, "work")[1] == "$0.5000 for 1 request, 3 requests refused"
+    assert tables.title(found, "work")[1] == "$0.50 for 1 request, 3 requests refused"
     found = summary.read(write(tmp_path / "refused.db", REFUSED), ALWAYS, ["model"])
     assert tables.title(found, "work")[1] == (
-        "nothing was used in this time, 3 requests refused    -> --since takes 90d or a date"
+        "no usage in this period, 3 requests refused    -> --since takes 90d or a date"
     )
 
 
@@ -249,7 +250,7 @@ def test_estimated_tokens_are_marked(user: User) -> None:
         PLAIN._replace(ended=now, request="r1"),
         GLM._replace(ended=now, request="r2", estimated=True),
     ])  # fmt: skip
-    said = "~: the tokens of 1 request are estimated; no provider has told all of them"
+    said = "~: the tokens of 1 request are estimated, because no provider reported all of them"
     printed = user.run("usage").stdout.splitlines()
     assert printed[3] == said
     models = printed[printed.index("") + 2 :][:2]
@@ -306,7 +307,7 @@ def test_what_names_no_time_is_said_with_examples(text: str) -> None:
     """One sentence, and what would have been right."""
     with pytest.raises(LlmswitchError) as failed:
         summary.moment("--since", text, NOON, UTC)
-    assert failed.value.message == f"--since {text!r} names no time"
+    assert failed.value.message == f"invalid time {text!r} for --since"
     assert "2026-11-01" in failed.value.hint
 
 
@@ -372,8 +373,8 @@ def test_a_prompt_cache_that_never_hits(
     tries = [PLAIN._replace(request=str(number), **change) for number in range(requests)]
     found = summary.read(write(tmp_path / "l.db", tries), ALWAYS, ["model"])
     said = (
-        "opus: a prompt cache held none of 82k tokens of input (20 requests); its provider may "
-        "have none    -> llmswitch doctor --live opus"
+        "opus: none of 82k input tokens came from a prompt cache (20 requests); its provider may "
+        "not have one    -> llmswitch doctor --live opus"
     )
     assert tables.warnings(found) == ([said] if warned else [])
 
@@ -386,17 +387,17 @@ def test_what_a_person_reads(tmp_path: Path) -> None:
     assert tables.usage(found, "work", others, ["what    -> a cure"], 100) == [
         "profile work, 2026-11-22 12:00 to 2026-11-24 12:00",
         "$1.00 + 1 request of unknown price for 4 requests, 1 failed try",
-        "300 tokens of input, 600 read from the prompt cache, 50 written to it, 110 of output",
-        "the prompt cache held 63% of the input and saved $0.5000",
-        "the response cache answered 1 request and saved $0.7500",
+        "300 input tokens, 600 read from the prompt cache, 50 written to it, 110 output tokens",
+        "the prompt cache held 63% of the input and saved $0.50",
+        "the response cache answered 1 request and saved $0.75",
         "",
         "MODEL  REQUESTS  TOKENS  COST     BY TOKENS",
         "opus          4     820  $1.00    ██████████████████████████████",
         "glm           1     240  unknown  ████████▊",
         "",
-        "DAY         REQUESTS  TOKENS  COST                 BY TOKENS",
-        "2026-11-23         1     410  $0.5000              ██████████████████▉",
-        "2026-11-24         3     650  $0.5000 + 1 unknown  ██████████████████████████████",
+        "DAY         REQUESTS  TOKENS  COST               BY TOKENS",
+        "2026-11-23         1     410  $0.50              ██████████████████▉",
+        "2026-11-24         3     650  $0.50 + 1 unknown  ██████████████████████████████",
         "",
         "KEY                REQUESTS  FAILED  COST",
         "ANTHROPIC_API_KEY         4       1  $1.00",
@@ -406,7 +407,7 @@ def test_what_a_person_reads(tmp_path: Path) -> None:
         "opus   opus    glm        1",
         "",
         "THE SAME TOKENS ON  COST",
-        "(as it was)         $1.00 + 1 request of unknown price",
+        "(actual)            $1.00 + 1 request of unknown price",
         "glm                 $0.0008",
         "free                unknown",
         "",
@@ -437,12 +438,12 @@ def test_counts_are_short(number: int, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(None, "unknown"), (0, "$0"), (0.00001, "<$0.0001"), (0.0042, "$0.0042"), (12.3, "$12.30"),
-     (1234.5, "$1,234.50"), (-0.5, "-$0.5000"), (-2, "-$2.00")],
+    [(None, "unknown"), (0, "$0.00"), (0.00001, "<$0.0001"), (0.0042, "$0.0042"), (12.3, "$12.30"),
+     (1234.5, "$1,234.50"), (-0.5, "-$0.50"), (-2, "-$2.00")],
 )  # fmt: skip
 def test_money_is_exact_enough_to_tell(value: float | None, said: str) -> None:
     """What nobody knows is not 0, and neither is a little."""
-    assert tables.usd(value) == said
+    assert dollars(value) == said
 
 
 @pytest.mark.parametrize(("rate", "said"), [(None, "-"), (0, "0%"), (0.001, "<1%"), (0.999, "99%")])
@@ -544,7 +545,7 @@ def test_a_ledger_that_another_program_keeps(user: User) -> None:
     holder.close()
     assert (done.returncode, done.stderr) == (
         1,
-        f"another program holds the ledger {file}\n-> try again in a moment\n",
+        f"another program has locked the ledger {file}\n-> try again in a moment\n",
     )
     assert user.run("usage").returncode == 0
 
@@ -576,7 +577,7 @@ def test_before_the_first_request(user: User) -> None:
     """No ledger yet is nothing wrong, and nothing is made by looking."""
     user.write_profile(PROFILE)
     done = user.run("usage")
-    assert (done.returncode, done.stdout) == (0, "no usage yet of the profile work\n")
+    assert (done.returncode, done.stdout) == (0, "no usage yet for the profile work\n")
     found = user.json("usage")
     assert (found["rows"], found["total"]["requests"], found["total"]["cost_usd"]) == ([], 0, 0)
     assert user.run("usage", "--csv").stdout.startswith("model,requests,")
@@ -589,7 +590,7 @@ def test_nothing_in_this_period(user: User) -> None:
     done = user.run("usage", "--since", "2026-11-01", "--until", "2026-11-02", env={"TZ": "UTC"})
     assert done.stdout == (
         "profile work, 2026-11-01 00:00 to 2026-11-03 00:00\n"
-        "nothing was used in this time    -> --since takes 90d or a date\n"
+        "no usage in this period    -> --since takes 90d or a date\n"
     )
 
 
@@ -599,9 +600,9 @@ def test_a_broken_profile_still_shows_its_usage(user: User) -> None:
     file = user.write_profile("models: {opus: nonsense}")
     done = user.run("usage")
     assert done.returncode == 0, done.stderr
-    assert "$0.5000 for 1 request" in done.stdout
+    assert "$0.50 for 1 request" in done.stdout
     assert done.stdout.splitlines()[-1] == (
-        f"the profile {file} has mistakes, so what others would have cost is left out"
+        f"the profile {file} is not valid, so the costs on other models are left out"
     )
 
 
@@ -629,8 +630,8 @@ def _folder(file: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message", "hint"),
     [
-        (_garbage, "the ledger {} is damaged: ", "(a new one is begun)"),
-        (_no_table, "the ledger {} is damaged: ", "(a new one is begun)"),
+        (_garbage, "the ledger {} is damaged: ", "(a new one is started)"),
+        (_no_table, "the ledger {} is damaged: ", "(a new one is started)"),
         (_newer, "the ledger {} was written by a newer llmswitch", "update llmswitch"),
         (_folder, "the ledger {} cannot be read: ", "make the file and its folder"),
     ],
@@ -651,6 +652,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from llmswitch import ledger
+from llmswitch.budgets import dollars
 from tests.usage.test_summary import PLAIN
 connection = ledger.open_to_write(Path(sys.argv[1]))
 print("writing", flush=True)
