@@ -339,7 +339,10 @@ def test_init_does_not_replace_a_link_that_leads_nowhere_now(user: User) -> None
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("folder", " cannot be read: Is a directory"), ("mistake", ":1: models.a.model has an unknown provider")],
+    [
+        ("folder", " cannot be read: Is a directory"),
+        ("mistake", ":1: models.a.model has an unknown provider"),
+    ],
 )
 def test_init_does_not_make_a_default_of_what_cannot_be_read(
     kind: str, said: str, user: User
