@@ -18,6 +18,7 @@ from llmswitch.paths import Home, ProfileRef, find_home, find_profile, stamp
 from llmswitch.profile import edit
 from llmswitch.profile.edit_text import with_model, without_model
 from llmswitch.profile.yaml_lines import read_document
+from tests.command import run_here
 from tests.conftest import CHECKOUT, User
 
 NEW = "zai/glm-5.3"
@@ -299,17 +300,17 @@ def test_a_read_only_profile_is_left_as_it_is(user: User) -> None:
     file.chmod(0o444)
     before = stamp(file)
     for command in (("add", "zai/glm-5.3"), ("remove", "b")):
-        done = user.run("models", *command)
+        done = run_here(user, "models", *command)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (f"{file} is read-only and was not changed\n-> chmod u+w {file}\n")
         assert stamp(file) == before
-    done = user.run("init", "--yes", "--no-start", env={"DEEPSEEK_API_KEY": "k"})
+    done = run_here(user, "init", "--yes", "--no-start", env={"DEEPSEEK_API_KEY": "k"})
     assert done.returncode == 1
     assert done.stderr.startswith(f"{file} is read-only and was not changed\n")
     assert stamp(file) == before
-    assert user.run("models", "add", "zai/x", "--name", "a").returncode == 0
+    assert run_here(user, "models", "add", "zai/x", "--name", "a").returncode == 0
     file.chmod(0o644)
-    assert user.run("models", "add", "zai/glm-5.3").returncode == 0
+    assert run_here(user, "models", "add", "zai/glm-5.3").returncode == 0
     assert file.stat().st_mode & 0o777 == 0o644
 
 

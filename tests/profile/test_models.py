@@ -14,6 +14,7 @@ import pytest
 
 from llmswitch.profile import model_lists
 from llmswitch.profile.providers import Provider, catalogue_data
+from tests.command import json_here, run_here
 from tests.conftest import User
 from tests.upstream import FakeUpstream
 
@@ -237,7 +238,7 @@ providers:
 def test_providers_says_which_keys_are_set_and_shows_none(user: User) -> None:
     """Name, dialect, variable, page and number of models; with and without a profile."""
     user.keys = {"ZAI_API_KEY": "own-zai-secret", "XAI_API_KEY": " "}
-    found = {row["name"]: row for row in user.json("providers")["providers"]}
+    found = {row["name"]: row for row in json_here(user, "providers")["providers"]}
     assert list(found) == list(CATALOGUE)
     zai = found["zai"]
     assert (zai["dialect"], zai["key"], zai["key_set"], zai["models"]) == (
@@ -249,7 +250,7 @@ def test_providers_says_which_keys_are_set_and_shows_none(user: User) -> None:
     user.write_profile(
         "models: {q: mine/q}\nproviders: {mine: {dialect: chat, base_url: http://h, key: K}}"
     )
-    done = user.run("providers")
+    done = run_here(user, "providers")
     assert "own-zai" not in done.stdout
     lines = {line.split()[0]: line.split(maxsplit=3)[3] for line in done.stdout.splitlines()[1:]}
     assert lines["zai"] == "ZAI_API_KEY is set"
@@ -264,7 +265,7 @@ def test_models_says_what_each_costs_and_what_it_lacks(user: User) -> None:
     """Context, price, key, and what the profile calls it; of one provider, or with a text."""
     user.keys = {"ZAI_API_KEY": "own"}
     user.write_profile("models: {glm: zai/glm-4.7, two: zai/glm-4.7, beta: zai/glm-beta}\n")
-    rows = {row["model"]: row for row in user.json("models", "--provider", "zai")["models"]}
+    rows = {row["model"]: row for row in json_here(user, "models", "--provider", "zai")["models"]}
     assert list(rows) == [
         *(f"zai/{one.id}" for one in CATALOGUE["zai"].models),
         "zai/glm-beta",
@@ -281,19 +282,19 @@ def test_models_says_what_each_costs_and_what_it_lacks(user: User) -> None:
         "in_profile": ["glm", "two"],
     }
     assert rows["zai/glm-beta"]["price"] is None
-    (opus,) = user.json("models", "--search", "opus-4-5")["models"]
+    (opus,) = json_here(user, "models", "--search", "opus-4-5")["models"]
     assert (opus["label"], opus["retires"]) == ("Claude Opus 4.5", "2027-01-22")
-    done = user.run("models", "--search", "KIMI")
+    done = run_here(user, "models", "--search", "KIMI")
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         "MODEL",
         "moonshot/kimi-k3",
         "moonshot/kimi-k2.7-code",
         "kimi-code/kimi-for-coding",
     ]
-    assert user.run("models", "--search", "nothing-like-it").stdout == (
+    assert run_here(user, "models", "--search", "nothing-like-it").stdout == (
         "no such model is known; ask the providers: llmswitch models --refresh\n"
     )
-    done = user.run("models", "--provider", "zia")
+    done = run_here(user, "models", "--provider", "zia")
     assert (done.returncode, done.stderr) == (
         1, "there is no provider 'zia'; did you mean `zai`?\n-> llmswitch providers\n"
     )  # fmt: skip
@@ -313,7 +314,7 @@ def test_refresh_asks_each_provider_with_its_own_key_alone(user: User) -> None:
                 "ZAI_API_KEY": "own-zai", "MINE_B": "own-mine", "DEEPSEEK_API_KEY": "own-deep",
                 "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9",
             }  # fmt: skip
-            done = user.run("models", "--refresh")
+            done = run_here(user, "models", "--refresh")
             assert done.returncode == 0
             assert done.stdout == (
                 "zai lists 1\n"
@@ -330,33 +331,33 @@ def test_refresh_asks_each_provider_with_its_own_key_alone(user: User) -> None:
         assert request.headers["authorization"] == "Bearer own-mine"
         assert "own-zai" not in json.dumps(request.headers)
         mine.clear()
-        assert user.json("models", "--refresh", "--provider", "zai") == {
+        assert json_here(user, "models", "--refresh", "--provider", "zai") == {
             "providers": {"zai": {"models": ["glm-9"], "trouble": None}}
         }
         assert mine.requests == []
-    rows = {row["model"]: row for row in user.json("models")["models"]}
+    rows = {row["model"]: row for row in json_here(user, "models")["models"]}
     assert {"zai/glm-9", "zai/glm-5.3", "mine/qwen4"} <= rows.keys()
     assert rows["box/phi"]["context"] == 32768
     file = user.state / "known-models.json"
     assert file.stat().st_mode & 0o777 == 0o600
     assert "own-" not in file.read_text()
     file.write_text("{broken")
-    assert user.run("models").returncode == 0
+    assert run_here(user, "models").returncode == 0
 
 
 def test_refresh_fails_when_nobody_answers(user: User) -> None:
     """Exit code 1; and without any key nothing is asked."""
     user.write_profile("models: {a: zai/x}\nproviders: {zai: {base_url: 'http://127.0.0.1:9'}}")
     user.keys = {"ZAI_API_KEY": "own"}
-    done = user.run("models", "--refresh")
+    done = run_here(user, "models", "--refresh")
     assert (done.returncode, done.stdout) == (
         1, "zai cannot be reached at 127.0.0.1:9\n"
     )  # fmt: skip
     user.keys = {}
-    done = user.run("models", "--refresh")
+    done = run_here(user, "models", "--refresh")
     assert done.stdout == "no provider was asked: no key is set    -> llmswitch providers\n"
     assert done.returncode == 1
-    done = user.run("models", "--refresh", "--provider", "zai")
+    done = run_here(user, "models", "--refresh", "--provider", "zai")
     assert done.stderr == (
         "ZAI_API_KEY is not set, so zai cannot be asked\n-> llmswitch key set ZAI_API_KEY\n"
     )
@@ -368,7 +369,7 @@ def test_a_model_is_added_and_removed_and_the_file_is_as_before(user: User) -> N
     before = "# mine\nmodels:\n    a:  zai/glm-4.7\t# why\n"
     file = user.write_profile(before)
     shown = str(file)
-    done = user.run("models", "add", "zai/glm-5.3")
+    done = run_here(user, "models", "add", "zai/glm-5.3")
     assert done.returncode == 0
     assert done.stdout == (
         f"added glm-5.3 (zai/glm-5.3) to {shown}\n"
@@ -376,28 +377,30 @@ def test_a_model_is_added_and_removed_and_the_file_is_as_before(user: User) -> N
         "(from https://z.ai/manage-apikey/apikey-list)\n-> llmswitch up\n"
     )
     assert file.read_text() == f"{before}    glm-5.3: zai/glm-5.3\n"
-    done = user.run("models", "add", "zai/glm-5.3")
+    done = run_here(user, "models", "add", "zai/glm-5.3")
     assert done.stdout == f"glm-5.3 (zai/glm-5.3) is in {shown} already\n"
-    done = user.run("models", "add", "zhipu/glm-5.3")
+    done = run_here(user, "models", "add", "zhipu/glm-5.3")
     assert done.stderr == (
         f"{shown} has another model named glm-5.3: zai/glm-5.3\n"
         "-> llmswitch models add zhipu/glm-5.3 --name NAME\n"
     )
-    done = user.run("models", "add", "zhipu/glm-9", "--name", "new", env={"ZHIPU_API_KEY": "k"})
+    done = run_here(
+        user, "models", "add", "zhipu/glm-9", "--name", "new", env={"ZHIPU_API_KEY": "k"}
+    )
     assert done.stdout == (
         f"added new (zhipu/glm-9) to {shown}\n"
         "note: zhipu/glm-9 is none of the models that are known of its provider\n-> llmswitch up\n"
     )
-    assert user.json("models", "add", "zhipu/glm-9", "--name", "new")["added"] is False
+    assert json_here(user, "models", "add", "zhipu/glm-9", "--name", "new")["added"] is False
     for name in ("new", "glm-5.3"):
-        done = user.run("models", "remove", name)
+        done = run_here(user, "models", "remove", name)
         assert done.stdout == f"removed {name} from {shown}\n-> llmswitch up\n"
     assert file.read_text() == before
     for wrong, said in {
         "glm-5.3": "'glm-5.3' must be provider/model, such as zai/glm-4.7\n-> llmswitch models\n",
         "zia/x": "there is no provider 'zia'; did you mean `zai`?\n-> llmswitch providers\n",
     }.items():
-        done = user.run("models", "add", wrong)
+        done = run_here(user, "models", "add", wrong)
         assert (done.returncode, done.stderr) == (1, said)
 
 
@@ -410,14 +413,14 @@ def test_the_first_model_makes_an_empty_profile_valid(user: User) -> None:
     (user.state / "known-models.json").write_text(
         json.dumps({"openrouter": {"read": "2026-11-24", "models": [known]}})
     )
-    assert user.run("models", "add", "openrouter/v/m").returncode == 0
+    assert run_here(user, "models", "add", "openrouter/v/m").returncode == 0
     assert file.read_text() == (
         "# empty\nmodels:\n  m: {model: openrouter/v/m, context: 5000, "
         "price: {input: 1.0, output: 2.0}}\n"
     )
-    assert user.run("validate").stdout.splitlines()[0] == f"{file} is valid: 1 model"
+    assert run_here(user, "validate").stdout.splitlines()[0] == f"{file} is valid: 1 model"
     file.write_text("models: {a: zia/x}\n")
-    done = user.run("models", "add", "openrouter/v/m")
+    done = run_here(user, "models", "add", "openrouter/v/m")
     assert done.stderr.splitlines()[0] == (
         f"{file}:1: models.a.model has an unknown provider 'zia'; did you mean `zai`?"
     )

@@ -18,6 +18,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import NO_CLIENT
 from llmswitch.paths import find_home
 from llmswitch.usage.clients import Client, add, all_clients, remove
+from tests.command import json_here, run_here
 from tests.conftest import Mission, User, start_mission
 from tests.gateways import Gateway, wait_for
 from tests.seat import files_below
@@ -59,7 +60,7 @@ def gateway(mission: Mission, key: str | None = None) -> Gateway:
 
 def new_key(mission: Mission, name: str) -> str:
     """What `client add` shows."""
-    made: str = mission.user.json("client", "add", name)["key"]
+    made: str = json_here(mission.user, "client", "add", name)["key"]
     return made
 
 
@@ -99,7 +100,7 @@ def test_a_key_is_shown_once_and_only_its_digest_is_kept(user: User) -> None:
     """`client add` prints the key; no file of the user's has it, and the one with its digest is
     the user's alone.
     """
-    done = user.run("client", "add", "laptop")
+    done = run_here(user, "client", "add", "laptop")
     assert (done.returncode, done.stderr) == (0, "")
     first, key, last = done.stdout.splitlines()
     assert first == "the key of laptop, which nobody can show again:"
@@ -118,17 +119,20 @@ def test_a_key_is_shown_once_and_only_its_digest_is_kept(user: User) -> None:
 
 def test_a_client_that_has_a_key_gets_no_second_one(user: User) -> None:
     """The key that is in use stays as it is; the cure makes a new one."""
-    first = user.json("client", "add", "ci")["key"]
+    first = json_here(user, "client", "add", "ci")["key"]
     before = (user.state / "clients.json").read_bytes()
-    done = user.run("client", "add", "ci")
+    done = run_here(user, "client", "add", "ci")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "ci already has a key, which cannot be shown again\n"
         "-> for a new one: llmswitch client remove ci && llmswitch client add ci\n"
     )
     assert (user.state / "clients.json").read_bytes() == before
-    assert user.run("client", "remove", "ci").stdout == "removed ci: its next request is refused\n"
-    assert user.json("client", "add", "ci")["key"] != first
+    assert (
+        run_here(user, "client", "remove", "ci").stdout
+        == "removed ci: its next request is refused\n"
+    )
+    assert json_here(user, "client", "add", "ci")["key"] != first
 
 
 @pytest.mark.parametrize(
@@ -145,20 +149,20 @@ def test_a_client_that_has_a_key_gets_no_second_one(user: User) -> None:
 )
 def test_names_that_no_client_can_have(user: User, name: str, said: str) -> None:
     """That of the gateway's own key, and what is unfit for a header."""
-    done = user.run("client", "add", name)
+    done = run_here(user, "client", "add", name)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
     assert not (user.state / "clients.json").exists()
 
 
 def test_to_remove_a_client_that_is_not_there_is_an_error(user: User) -> None:
     """Whoever mistypes a name must not believe that its key is gone."""
-    done = user.run("client", "remove", "laptop")
+    done = run_here(user, "client", "remove", "laptop")
     assert (done.returncode, done.stderr) == (
         1,
         "there is no client 'laptop'\n-> llmswitch client list\n",
     )
-    user.run("client", "add", "laptop")
-    assert user.run("client", "remove", "labtop").stderr == (
+    run_here(user, "client", "add", "laptop")
+    assert run_here(user, "client", "remove", "labtop").stderr == (
         "there is no client 'labtop'; there are: laptop\n-> llmswitch client list\n"
     )
 
@@ -233,7 +237,7 @@ def test_each_client_has_its_own_usage_and_a_removed_one_is_out_at_once(mission:
     assert answers == ["I am glm-4.7 at zai"] * 15
     assert sorted(senders(mission, 15, after)) == ["gateway"] * 5 + ["laptop"] * 5 + ["tablet"] * 5
 
-    assert mission.user.run("client", "remove", "laptop").returncode == 0
+    assert run_here(mission.user, "client", "remove", "laptop").returncode == 0
     answer = laptop.ask("glm-4.7")
     assert (answer.status, answer.error["message"]) == (401, WRONG_KEY)
     assert tablet.ask("glm-4.7").status == gateway(mission).ask("glm-4.7").status == 200
@@ -346,7 +350,7 @@ def test_list_shows_use_and_cost_and_what_has_no_key(mission: Mission) -> None:
     """When the key was made, when it was last used, what this month cost; the profile's clients
     that have no key are named there and by `validate`.
     """
-    assert mission.user.run("client", "list").stdout.splitlines() == [
+    assert run_here(mission.user, "client", "list").stdout.splitlines() == [
         "no client has a key    -> llmswitch client add NAME",
         "note: the client ci has no key yet; create it: llmswitch client add ci",
         "note: the client tablet has no key yet; create it: llmswitch client add tablet",
@@ -354,12 +358,12 @@ def test_list_shows_use_and_cost_and_what_has_no_key(mission: Mission) -> None:
     ci, new = (gateway(mission, new_key(mission, name)) for name in ("tablet", "new"))
     mission.zai.behave(Behaviour(usage=Usage(1_000_000, 0)), "glm-4.7")
     try:
-        cost = mission.user.json("client", "list")["clients"][1]["month_usd"]
+        cost = json_here(mission.user, "client", "list")["clients"][1]["month_usd"]
         assert ci.ask("glm-4.7").status == ci.ask("qwen").status == 200
     finally:
         mission.zai.behave(Behaviour(), "glm-4.7")
     last_row(mission)
-    listed = mission.user.json("client", "list")
+    listed = json_here(mission.user, "client", "list")
     assert [row["name"] for row in listed["clients"]] == ["new", "tablet"]
     unused, used = listed["clients"]
     assert (unused["last_used"], unused["month_usd"], unused["month_unknown"]) == (None, 0, 0)
@@ -367,18 +371,18 @@ def test_list_shows_use_and_cost_and_what_has_no_key(mission: Mission) -> None:
     assert used["month_unknown"] > 0  # nobody knows the price of qwen
     note = "the client ci has no key yet; create it: llmswitch client add ci"
     assert listed["notes"] == [note]
-    lines = mission.user.run("client", "list").stdout.splitlines()
+    lines = run_here(mission.user, "client", "list").stdout.splitlines()
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d"
     assert lines[0].split("  ")[0] == "CLIENT"
     assert re.fullmatch(rf"new +{when}  never +\$0\.00", lines[1])
     assert re.fullmatch(rf"tablet +{when}  {when}  \$\d\.\d+ and \d+ at an unknown price", lines[2])
     assert lines[3:] == [f"note: {note}"]
-    assert note in mission.user.json("validate")["notes"]
+    assert note in json_here(mission.user, "validate")["notes"]
 
     after = last_row(mission)
     assert new.ask("nosuch").status == 404  # a refusal is a use of its key too, and costs nothing
     assert senders(mission, 1, after) == ["new"]
-    refused = mission.user.json("client", "list")["clients"][0]
+    refused = json_here(mission.user, "client", "list")["clients"][0]
     assert refused["last_used"] is not None
     assert refused["month_usd"] == 0
 
@@ -389,5 +393,5 @@ def test_validate_says_when_the_clients_cannot_be_read(mission: Mission) -> None
     file.write_text("{")
     assert (
         f"the file {file} is damaged, so no client can connect"
-        in (mission.user.json("validate")["notes"])
+        in (json_here(mission.user, "validate")["notes"])
     )

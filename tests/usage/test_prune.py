@@ -12,6 +12,7 @@ import pytest
 
 from llmswitch import ledger
 from llmswitch.usage import prune
+from tests.command import json_here, run_here
 from tests.conftest import CHECKOUT, User
 from tests.terminal import Terminal
 from tests.usage.test_summary import DAY, PLAIN, used, write
@@ -37,18 +38,18 @@ def old_and_new(user: User) -> Path:
 def test_what_is_older_goes_and_the_rest_stays(user: User) -> None:
     """It says how many; the second time there is nothing, and what is gone is not in the file."""
     file = old_and_new(user)
-    done = user.run("usage", "prune", "--older-than", "90d", "--yes")
+    done = run_here(user, "usage", "prune", "--older-than", "90d", "--yes")
     assert (done.returncode, done.stdout) == (0, "deleted 1 try of the profile work\n")
     assert rows(file) == ["new"]
     assert b"a-secret-name" not in file.read_bytes()
-    done = user.run("usage", "prune", "--older-than", "90d")
+    done = run_here(user, "usage", "prune", "--older-than", "90d")
     assert (done.returncode, done.stdout) == (0, "nothing is older\n")
 
 
 def test_it_is_asked_first(user: User) -> None:
     """Without a terminal it is a mistake, on one a question, and `n` deletes nothing."""
     file = old_and_new(user)
-    done = user.run("usage", "prune", "--older-than", "90d")
+    done = run_here(user, "usage", "prune", "--older-than", "90d")
     day = time.strftime("%Y-%m-%d", time.localtime(time.time() - 90 * DAY))
     question = f"this deletes 1 try of the profile work before {day}"
     assert (done.returncode, done.stderr) == (
@@ -67,7 +68,7 @@ def test_it_is_asked_first(user: User) -> None:
 def test_what_budgets_count_is_kept(user: User, when: str) -> None:
     """The running month, which is 31 days at most."""
     file = old_and_new(user)
-    done = user.run("usage", "prune", "--older-than", when, "--yes")
+    done = run_here(user, "usage", "prune", "--older-than", when, "--yes")
     assert (done.returncode, done.stderr) == (
         1,
         (
@@ -83,7 +84,7 @@ def test_the_profile_may_stand_before_the_command(user: User) -> None:
     file = old_and_new(user)
     other = user.state / "ledger" / "demo.db"
     other.write_bytes(file.read_bytes())
-    found = user.json("usage", "--profile", "demo", "prune", "--older-than", "90d", "--yes")
+    found = json_here(user, "usage", "--profile", "demo", "prune", "--older-than", "90d", "--yes")
     assert found["deleted"] == 1
     assert (rows(file), rows(other)) == (["old", "new"], ["new"])
 
@@ -91,7 +92,7 @@ def test_the_profile_may_stand_before_the_command(user: User) -> None:
 def test_before_the_first_request(user: User) -> None:
     """Nothing to delete, and no ledger is made."""
     user.write_profile("models: {opus: anthropic/claude-opus-4-5}")
-    assert user.json("usage", "prune", "--older-than", "90d")["deleted"] == 0
+    assert json_here(user, "usage", "prune", "--older-than", "90d")["deleted"] == 0
     assert not (user.state / "ledger").exists()
 
 

@@ -26,6 +26,7 @@ from llmswitch.errors import LlmswitchError
 from llmswitch.ledger import Try
 from llmswitch.profile.schema import Price
 from llmswitch.usage import summary, tables, what_if
+from tests.command import json_here, run_here
 from tests.conftest import CHECKOUT, User
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
@@ -239,7 +240,7 @@ def test_a_client_that_left_is_no_failure(user: User) -> None:
     file = used(user, [left, left._replace(request="r2", output=0)])
     total = summary.read(file, summary.period("1h", None, time.time(), UTC), []).total
     assert (total.tries, total.failures, total.answered, total.refusals) == (2, 0, 1, 0)
-    [today] = user.json("status")["today"]
+    [today] = json_here(user, "status")["today"]
     assert (today["answers"], today["cost_usd"]) == (2, 1.0)
 
 
@@ -251,24 +252,24 @@ def test_estimated_tokens_are_marked(user: User) -> None:
         GLM._replace(ended=now, request="r2", estimated=True),
     ])  # fmt: skip
     said = "~: the tokens of 1 request are estimated, because no provider reported all of them"
-    printed = user.run("usage").stdout.splitlines()
+    printed = run_here(user, "usage").stdout.splitlines()
     assert printed[3] == said
     models = printed[printed.index("") + 2 :][:2]
     assert sorted(line.split()[:3] for line in models) == [
         ["glm", "1", "~410"],
         ["opus", "1", "410"],
     ]
-    assert said in user.run("usage", "--by", "model").stdout.splitlines()
-    found = user.json("usage")
+    assert said in run_here(user, "usage", "--by", "model").stdout.splitlines()
+    found = json_here(user, "usage")
     assert found["total"]["estimated_requests"] == 1
     assert {row["model"]: row["estimated_requests"] for row in found["rows"]} == {
         "opus": 0,
         "glm": 1,
     }
-    table = csv.DictReader(io.StringIO(user.run("usage", "--csv").stdout))
+    table = csv.DictReader(io.StringIO(run_here(user, "usage", "--csv").stdout))
     assert {row["model"]: row["estimated_requests"] for row in table} == {"opus": "0", "glm": "1"}
     page = user.root / "usage.html"
-    assert user.run("usage", "--html", str(page)).returncode == 0
+    assert run_here(user, "usage", "--html", str(page)).returncode == 0
     assert f'<p class="note">{said}</p>' in page.read_text()
     assert "<td>~410</td>" in page.read_text()
 
@@ -314,7 +315,7 @@ def test_what_names_no_time_is_said_with_examples(text: str) -> None:
 def test_the_wrong_way_round(user: User) -> None:
     """An empty period is a mistake, not an empty answer."""
     user.write_profile(PROFILE)
-    done = user.run("usage", "--since", "today", "--until", "2026-01-01")
+    done = run_here(user, "usage", "--since", "today", "--until", "2026-01-01")
     assert (done.returncode, done.stderr) == (
         1,
         "--since today is not before --until 2026-01-01\n-> swap them\n",
@@ -456,7 +457,7 @@ def test_scripts_get_raw_numbers(user: User) -> None:
     """`usage --json`: the contract, with null for what nobody knows."""
     now = time.time()
     used(user, [one._replace(ended=one.ended - NOON + now - 60) for one in DAY_OF_WORK])
-    found = user.json("usage", "--by", "provider", "--since", "7d")
+    found = json_here(user, "usage", "--by", "provider", "--since", "7d")
     assert {name: found[name] for name in ("profile", "by", "fallbacks", "what_if", "notes")} == {
         "profile": "work",
         "by": "provider",
@@ -487,11 +488,11 @@ def test_scripts_get_raw_numbers(user: User) -> None:
 def test_every_kind_of_group_can_be_asked_for(user: User, by: str) -> None:
     """As a table, as JSON and as CSV, with the same rows in the same order."""
     used(user, [one._replace(ended=time.time()) for one in DAY_OF_WORK])
-    rows = user.json("usage", "--by", by)["rows"]
-    table = user.run("usage", "--by", by).stdout.splitlines()
+    rows = json_here(user, "usage", "--by", by)["rows"]
+    table = run_here(user, "usage", "--by", by).stdout.splitlines()
     assert table[6].split()[:3] == [by.upper(), "REQUESTS", "FAILED"]
     assert len(table) == 7 + len(rows)
-    lines = list(csv.DictReader(io.StringIO(user.run("usage", "--by", by, "--csv").stdout)))
+    lines = list(csv.DictReader(io.StringIO(run_here(user, "usage", "--by", by, "--csv").stdout)))
     assert [(line[by], line["cost_usd"]) for line in lines] == [
         (row[by] or "", "" if row["cost_usd"] is None else str(row["cost_usd"])) for row in rows
     ]
@@ -520,14 +521,14 @@ def test_names_that_a_client_made_up_steer_nothing(user: User) -> None:
     ]  # fmt: skip
     used(user, tries)
     for arguments in (), ("--by", "session"), ("--by", "agent"), ("--csv", "--by", "session"):
-        done = user.run("usage", *arguments)
+        done = run_here(user, "usage", *arguments)
         assert done.returncode == 0, done.stderr
         assert all(char.isprintable() for char in done.stdout.replace("\n", "")), arguments
         assert max(map(len, done.stdout.splitlines())) < 200 or "--csv" in arguments
-    done = user.run("usage", "--json", "--by", "session")
+    done = run_here(user, "usage", "--json", "--by", "session")
     assert all(" " <= char <= "~" for char in done.stdout.replace("\n", ""))
     assert {row["session"] for row in json.loads(done.stdout)["rows"]} == set(HOSTILE)
-    done = user.run("usage", "--csv", "--by", "session")
+    done = run_here(user, "usage", "--csv", "--by", "session")
     names = [line["session"] for line in csv.DictReader(io.StringIO(done.stdout))]
     assert {name for name in names if name.startswith("'")} == {
         "'=HYPERLINK(1)", "' +1", "' -1", "'@SUM(A1)",
@@ -541,13 +542,13 @@ def test_a_ledger_that_another_program_keeps(user: User) -> None:
     holder = sqlite3.connect(file, isolation_level=None)
     holder.execute("PRAGMA locking_mode = EXCLUSIVE")
     holder.execute("BEGIN EXCLUSIVE")
-    done = user.run("usage")
+    done = run_here(user, "usage")
     holder.close()
     assert (done.returncode, done.stderr) == (
         1,
         f"another program has locked the ledger {file}\n-> try again in a moment\n",
     )
-    assert user.run("usage").returncode == 0
+    assert run_here(user, "usage").returncode == 0
 
 
 def test_bytes_that_are_no_text_are_shown_as_such(tmp_path: Path) -> None:
@@ -567,27 +568,29 @@ def test_sessions_are_the_newest_twenty(user: User) -> None:
         for n in range(23)
     ])  # fmt: skip
     for by, names in ("session", range(20)), ("agent", range(22, 2, -1)):
-        table = user.run("usage", "--by", by).stdout.splitlines()
+        table = run_here(user, "usage", "--by", by).stdout.splitlines()
         assert [line.split()[0] for line in table[6:-1]] == [f"{by[0]}{n}" for n in names]
         assert table[-1] == "and 3 more    -> --json or --csv has all"
-        assert len(user.json("usage", "--by", by)["rows"]) == 23
+        assert len(json_here(user, "usage", "--by", by)["rows"]) == 23
 
 
 def test_before_the_first_request(user: User) -> None:
     """No ledger yet is nothing wrong, and nothing is made by looking."""
     user.write_profile(PROFILE)
-    done = user.run("usage")
+    done = run_here(user, "usage")
     assert (done.returncode, done.stdout) == (0, "no usage yet for the profile work\n")
-    found = user.json("usage")
+    found = json_here(user, "usage")
     assert (found["rows"], found["total"]["requests"], found["total"]["cost_usd"]) == ([], 0, 0)
-    assert user.run("usage", "--csv").stdout.startswith("model,requests,")
+    assert run_here(user, "usage", "--csv").stdout.startswith("model,requests,")
     assert not (user.state / "ledger").exists()
 
 
 def test_nothing_in_this_period(user: User) -> None:
     """A ledger that has other days says so."""
     used(user, [PLAIN._replace(ended=1.0)])
-    done = user.run("usage", "--since", "2026-11-01", "--until", "2026-11-02", env={"TZ": "UTC"})
+    done = run_here(
+        user, "usage", "--since", "2026-11-01", "--until", "2026-11-02", env={"TZ": "UTC"}
+    )
     assert done.stdout == (
         "profile work, 2026-11-01 00:00 to 2026-11-03 00:00\n"
         "no usage in this period    -> --since takes 90d or a date\n"
@@ -598,7 +601,7 @@ def test_a_broken_profile_still_shows_its_usage(user: User) -> None:
     """What others would have cost is left out, and the reason said."""
     used(user, [PLAIN._replace(ended=time.time())])
     file = user.write_profile("models: {opus: nonsense}")
-    done = user.run("usage")
+    done = run_here(user, "usage")
     assert done.returncode == 0, done.stderr
     assert "$0.50 for 1 request" in done.stdout
     assert done.stdout.splitlines()[-1] == (
@@ -640,7 +643,7 @@ def test_a_ledger_that_cannot_be_read(user: User, spoil: Any, message: str, hint
     """One sentence and one cure, for whatever is wrong with the file."""
     file = used(user, [PLAIN])
     spoil(file)
-    done = user.run("usage")
+    done = run_here(user, "usage")
     said, cure, *rest = done.stderr.splitlines()
     assert (done.returncode, done.stdout, rest) == (1, "", [])
     assert said.startswith(message.format(file))
