@@ -61,6 +61,16 @@ def opencode() -> Path:
     return _client(OPENCODE, fetch, "opencode")
 
 
+newest_and_oldest = pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(newest, id="newest"),
+        pytest.param(oldest, id="oldest", marks=pytest.mark.soak),
+    ],
+)
+"""A test of each client; the oldest takes its turn in `make soak`."""
+
+
 def make_home(home: Path, project_dir: Path, settings: Mapping[str, Any] | None = None) -> Path:
     """Make a home folder in which Claude Code asks no first-run question in ``project_dir``.
 

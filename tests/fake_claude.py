@@ -58,20 +58,9 @@ class Seen:
 
     @property
     def given(self) -> list[bytes]:
-        """Its arguments, without `--settings FILE` if they begin with that, and without the prices
-        if they come next.
-        """
+        """Its arguments, without `--settings FILE` if they begin with that."""
         ours = 2 if self.argv[1:2] == [b"--settings"] else 0
-        return self.argv[1 + ours + (2 if self.prices else 0) :]
-
-    @property
-    def prices(self) -> dict[str, Any] | None:
-        """What it was told that each model costs; None where it was told nothing."""
-        if self.argv[3:4] != [b"--managed-settings"]:
-            return None
-        told: dict[str, Any] = json.loads(self.argv[4])
-        prices: dict[str, Any] | None = told.get("modelPricing", {}).get("overrides")
-        return prices
+        return self.argv[1 + ours :]
 
     @property
     def settings_file(self) -> Path:

@@ -7,16 +7,18 @@ test wants to know of their session.
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmswitch.ledger import reading
 from tests import clients
-from tests.conftest import Mission, User
+from tests.conftest import KEYS, Mission, User
+from tests.gateways import Gateway, wait_for
 from tests.terminal import INPUT_BOX, MenuRow, Terminal, menu_rows, type_command
 from tests.upstream import FakeUpstream, Request
 
@@ -64,16 +66,55 @@ class Seat:
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """`claude-multi ...` without a terminal."""
+        return self._run("claude-multi", arguments, self.env, stdin)
+
+    def run_plain(
+        self, env: Mapping[str, str], *arguments: str
+    ) -> subprocess.CompletedProcess[str]:
+        """`claude ...` without llmswitch and without a terminal, with `env` over the shell's."""
+        return self._run(self.claude, arguments, {**self.env, **env}, "")
+
+    def _run(
+        self, program: str | Path, arguments: Sequence[str], env: Mapping[str, str], stdin: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["claude-multi", *arguments],
-            env=self.env,
+            [program, *arguments],
+            env=env,
             cwd=self.project,
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=2 * PATIENCE,
             check=False,
         )
+
+
+def bring(
+    mission: Mission,
+    *changes: tuple[str, str],
+    extra: str = "",
+    keys: Mapping[str, str] = KEYS,
+) -> Mission:
+    """Bring the gateway to the mission's profile with these changes of its text, `extra` lines at
+    its end, and these keys in the shell. The upstreams are well and have been asked nothing.
+    """
+    state = mission.user.run_folder() / "state.json"
+    file = mission.user.root / "llmswitch" / "profiles" / "work.yaml"
+    before = (file.read_text(), mission.user.keys)
+    text = mission.write(extra).read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    file.write_text(text)
+    mission.user.keys = dict(keys)
+    runs = state.exists() and json.loads(state.read_text())["pid"]
+    if not runs or before != (text, mission.user.keys):
+        done = mission.user.run("up")
+        assert done.returncode == 0, done.stderr
+    for upstream in mission.upstreams:
+        upstream.heal()
+        upstream.clear()
+    return mission
 
 
 def take_seat(
@@ -107,6 +148,12 @@ def choose(terminal: Terminal, keys: str) -> None:
     confirm_switch(terminal)
 
 
+def pick(terminal: Terminal, label: str) -> None:
+    """Pick a row of the menu by its number."""
+    rows = open_menu(terminal)
+    choose(terminal, str(next(row.number for row in rows if row.label == label)))
+
+
 def switch(terminal: Terminal, name: str) -> None:
     """Type `/model NAME` and wait until the client has said what came of it."""
     type_command(terminal, f"/model {name}")
@@ -119,18 +166,19 @@ def confirm_switch(terminal: Terminal) -> None:
     """
     question = "Switch model?"
 
-    def settled(screen: str) -> bool:
+    def answered(screen: str) -> bool:
         _, asked, answer = screen.rpartition("❯ /model")
-        answered = bool(asked) and "⎿" in answer and INPUT_BOX.search(screen) is not None
-        return question in screen or answered
+        return bool(asked) and "⎿" in answer and INPUT_BOX.search(answer) is not None
+
+    def settled(screen: str) -> bool:
+        return question in screen.rpartition("❯ /model")[2] or answered(screen)
 
     terminal.wait_idle(0.4)  # an earlier answer may stand there until the command is taken
-
-    if question in terminal.wait_until(settled, "no answer to /model"):
+    if not answered(terminal.wait_until(settled, "no answer to /model")):
         terminal.wait_idle(0.2)
         terminal.enter()
-        terminal.wait_gone(question)
-        terminal.wait_until(settled, "no answer to /model")
+        # 2.1.197 may leave a line of its question on the screen.
+        terminal.wait_until(answered, "no answer to /model")
 
 
 def leave(terminal: Terminal) -> int:
@@ -185,19 +233,21 @@ def asked_of(upstream: FakeUpstream, request: Request) -> Asked:
     return Asked(upstream.name, body["model"], session, body)
 
 
-def newest_row(mission: Mission) -> int:
-    """The id of the newest row of the ledger; 0 where there is none yet."""
-    return max((row for row, _, _ in _rows(mission)), default=0)
+def ledger(mission: Mission) -> list[dict[str, Any]]:
+    """Every row of the ledger, once all that the gateway has done is written."""
+    gateway = Gateway(mission.url, mission.user.gateway_key())
+    file = mission.user.state / "ledger" / "work.db"
 
+    def written() -> bool:
+        return not gateway.send("GET", "/llmswitch/state").json()["ledger"]["waiting"]
 
-def answers_since(mission: Mission, row: int) -> list[tuple[str, int]]:
-    """Of each try in the ledger after a row: the name that was asked for, and the status."""
-    return [(asked, status) for number, asked, status in _rows(mission) if number > row]
-
-
-def _rows(mission: Mission) -> list[tuple[int, str, int]]:
-    with reading(mission.user.state / "ledger" / "work.db") as ledger:
-        return ledger.execute("SELECT id, asked, status FROM tries").fetchall() if ledger else []
+    time.sleep(0.15)  # until LiteLLM has told of every try
+    wait_for(written)
+    if not file.exists():
+        return []
+    with closing(sqlite3.connect(file)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute("SELECT * FROM tries ORDER BY id")]
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

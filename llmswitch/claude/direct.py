@@ -37,7 +37,7 @@ def run_direct(
 ) -> int:
     """Run the client; returns its exit code, negative for a signal."""
     return run_client(
-        lambda home, _version: find_access(provider, profile, home, environ), arguments, environ
+        lambda home: find_access(provider, profile, home, environ), arguments, environ
     )
 
 

@@ -14,13 +14,9 @@ from llmswitch.profile.load import load_profile
 from llmswitch.profile.prices import price_map_file
 from llmswitch.profile.providers import CATALOGUE, DIRECT, Provider, api_base, catalogue_data
 from llmswitch.profile.schema import Model, Profile, Roles
-from llmswitch.render.claude_settings import Rung, make_settings, wants_login, wire_ids
+from llmswitch.render.claude_settings import RUNGS, Rung, make_settings, wants_login, wire_ids
 from llmswitch.render.menu import Menu, make_menu
 from llmswitch.render.plan import shown_path
-
-# Clients between 2.1.129 and 2.1.242 could ask the provider for its models, but take only those
-# with `claude` or `anthropic` in their names; so they get fixed rows too.
-RUNGS: tuple[Rung, ...] = ("picker", "rows")
 
 
 def possible(profile: Profile | None) -> list[str]:

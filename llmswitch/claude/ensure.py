@@ -39,15 +39,15 @@ class Used(NamedTuple):
         )
 
 
-def ensure(ref: ProfileRef, run: Path, key: str, known: Keys, *, at_once: bool) -> Used:
-    """A gateway that answers and is up to date; `llmswitch up` makes it so if not. With `at_once`
-    it may be one that has just begun to start.
+def ensure(ref: ProfileRef, run: Path, key: str, known: Keys) -> Used:
+    """A gateway that is up to date; `llmswitch up` makes it so if not. It may be one that has just
+    begun to start.
     """
     held = lease.hold(run)
     state = _current(ref, run, key, known)
     if state is None:
         command = [sys.executable, "-E", "-P", "-m", "llmswitch", "up", "--quiet", "--on-demand"]
-        command += [*(["--at-once"] if at_once else []), "--profile", ref.argument]
+        command += ["--profile", ref.argument]
         # What `up` says belongs on the terminal, never into the output of `claude -p`.
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
         if done.returncode:

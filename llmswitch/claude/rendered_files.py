@@ -14,7 +14,6 @@ from llmswitch.render.claude_settings import (
     find_claude,
     make_settings,
     rung_of,
-    wants_login,
 )
 from llmswitch.render.plan import draw
 from llmswitch.run_files import CONFIG, GUNICORN
@@ -28,7 +27,7 @@ def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:
     drawing = draw(ref, known.values, known.hidden)
     try:
         version = ask_version(find_claude(environ))
-        rung = rung_of(version, with_login=wants_login(drawing.menu))
+        rung = rung_of(version)
     except LlmswitchError:  # no client here: as for the newest
         rung = "picker"
     gateway = drawing.profile.gateway

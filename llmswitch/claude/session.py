@@ -34,10 +34,7 @@ from llmswitch.paths import LOOPBACK, Home, find_home, find_profile, write_priva
 from llmswitch.profile.secrets import gateway_key, known_keys
 from llmswitch.render.claude_settings import (
     ALIASES,
-    DISCOVERY_FROM,
     PICKER_FROM,
-    PRICING_FROM,
-    Rung,
     Version,
     cannot_run,
     client_environment,
@@ -50,20 +47,12 @@ from llmswitch.render.claude_settings import (
     version_of,
 )
 
-_QUIET = (
-    "DISABLE_AUTOUPDATER",
-    "DISABLE_BUG_COMMAND",
-    "DISABLE_ERROR_REPORTING",
-    "DISABLE_TELEMETRY",
-)
-
 
 class Access(NamedTuple):
     """What a session goes through.
 
     `run` is the folder of its settings and of its pick. `clients` are the settings and the model
-    ids by rung (a client whose rung is not there gets fixed rows), `roles` the model of each role,
-    `aliases` other names that `--model` takes. `credential` gives the settings that carry a
+    ids by rung, `roles` the model of each role, `aliases` other names that `--model` takes. `credential` gives the settings that carry a
     credential or say where it is, for the variables that the client would have without us;
     `with_login` says that the client is to use its own login. `carried` is exported to the client
     beside the user's own. `used` is the gateway, where there is one.
@@ -77,11 +66,6 @@ class Access(NamedTuple):
     aliases: Mapping[str, str] = {}
     carried: Mapping[str, str] = {}
     used: Used | None = None
-
-    def rung(self, version: Version) -> Rung:
-        """The best way into the menu that there is for a version of the client."""
-        best = rung_of(version, with_login=self.with_login)
-        return best if best in self.clients else "rows"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -109,12 +93,10 @@ def exit_as(session: Callable[[], int]) -> None:
 def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run the client through a profile's gateway; returns as run_client."""
 
-    def gateway(home: Home, version: Version) -> Access:
+    def gateway(home: Home) -> Access:
         ref = find_profile(home, profile or None, environ)
         run, key = home.run(ref), gateway_key(home)
-        # Such a client asks for the menu when it starts, and for 3 seconds at most.
-        at_once = rung_of(version) != "discovery"
-        used = ensure(ref, run, key, known_keys(environ, home), at_once=at_once)
+        used = ensure(ref, run, key, known_keys(environ, home))
         state = used.state
         with_login = is_wanted(state.clients)
 
@@ -127,7 +109,7 @@ def run_session(profile: str, arguments: list[str], environ: Mapping[str, str]) 
 
 
 def run_client(
-    find_access: Callable[[Home, Version], Access], arguments: list[str], environ: Mapping[str, str]
+    find_access: Callable[[Home], Access], arguments: list[str], environ: Mapping[str, str]
 ) -> int:
     """Run the client with an access; returns its exit code, negative for a signal."""
     claude = find_claude(environ)
@@ -141,30 +123,24 @@ def run_client(
     theirs, rest = split_settings(arguments)  # a mistake there is told before anything is started
     managed_settings.check()
     version = version_of(claude, home.state / "claude-version.json")
-    access = find_access(home, version)
+    access = find_access(home)
     environ = {**environ, **access.carried}
-    rung = access.rung(version)
+    rung = rung_of(version)
     client = access.clients[rung]
     user_file = saved_default.settings_file(environ)
     pick = _Pick(access.run / "pick.json", access.roles, client["ids"])
-    rest = change_model(rest, lambda name: pick.listed(access.aliases.get(name, name), rung))
+    rest = change_model(rest, lambda name: pick.listed(access.aliases.get(name, name)))
     before = saved_default.note(user_file, home.state / "sessions", pick.names())
     _settle(before.left, pick)
     environment = client_environment(environ)
     if command not in GOES_ON:
         surroundings = {**environ, **_env_of(user_file), **_env_in(theirs)}
         credential = access.credential(surroundings)
-        settings = _for_this_session(client, credential, pick.model(), rung, surroundings)
+        settings = _for_this_session(client, credential, pick.model(), surroundings)
         if _are_listed(theirs, user_file):
             # The client puts such lists together. Without one it answers a mistyped name better.
             settings.setdefault("availableModels", [*client["ids"].values()])
-        pricing = settings.pop("modelPricing", None)
         merged = _merge(theirs, settings)
-        # A client whose provider we manage runs no apiKeyHelper: "Not logged in" (2.1.330).
-        told = version >= PRICING_FROM and not access.with_login and not merged.get("apiKeyHelper")
-        if pricing and told and _can_be_hosted(rest, user_file, environ):
-            environment = _host_environment(environ, user_file, merged["env"])
-            rest = ["--managed-settings", json.dumps({"modelPricing": pricing}), *rest]
         rest = ["--settings", str(_write_settings(access.run, merged)), *rest]
         if rung == "rows" and not {"-p", "--print"} & set(arguments):
             _tell_what_is_missed(version, access, client)
@@ -185,18 +161,15 @@ def _settle(after: saved_default.After, pick: _Pick) -> None:
 
 def _tell_what_is_missed(version: Version, access: Access, client: dict[str, Any]) -> None:
     if access.with_login:
-        sys.stderr.write(
-            f"llmswitch: with a Claude login, Claude Code {shown(version)} lists its own names in "
-            f"/model ({shown(PICKER_FROM)} and newer list the profile's); type /model and one of: "
-            f"{', '.join(client['ids'])}\n"
-        )
-        return
-    missing = missing_rows(client["settings"]["env"], client["ids"])
+        missing = [*client["ids"]]
+        lists = f"with a Claude login, Claude Code {shown(version)} lists its own names in /model"
+    else:
+        missing = missing_rows(client["settings"]["env"], client["ids"])
+        lists = f"Claude Code {shown(version)} does not list {', '.join(missing)} in /model"
     if missing:
-        enough = DISCOVERY_FROM if "discovery" in access.clients else PICKER_FROM
         sys.stderr.write(
-            f"llmswitch: Claude Code {shown(version)} cannot list {', '.join(missing)} in /model "
-            f"({shown(enough)} and newer can); start with one: --model {missing[0]}\n"
+            f"llmswitch: {lists}; type /model {missing[0]}, or get {shown(PICKER_FROM)} or newer, "
+            "which lists them: claude update\n"
         )
 
 
@@ -220,16 +193,8 @@ class _Pick:
         """Keep a pick; "" is the row Default."""
         write_private(self.file, json.dumps({"model": plain_name(wire)}))
 
-    def listed(self, name: str, rung: str) -> str:
-        """A name after `--model` as the menu has it: with the mark of a million tokens.
-
-        Raises LlmswitchError where the client would take its default instead, without a word.
-        """
-        if rung == "discovery" and name != "default" and name not in self.names():
-            raise LlmswitchError(
-                f"the profile has no model {name!r}; it has: {', '.join(self.ids)}",
-                f"--model {next(iter(self.ids))}",
-            )
+    def listed(self, name: str) -> str:
+        """A name after `--model` as the menu has it: with the mark of a million tokens."""
         wire = self.ids.get(name, name)
         return wire if wire.endswith("[1m]") else name
 
@@ -243,7 +208,6 @@ def _for_this_session(
     client: dict[str, Any],
     credential: Mapping[str, Any],
     model: str | None,
-    rung: str,
     surroundings: Mapping[str, str],
 ) -> dict[str, Any]:
     """The menu's settings with what only a session knows: the credential, the model to start
@@ -256,37 +220,7 @@ def _for_this_session(
     outside = surroundings.get("NO_PROXY") or surroundings.get("no_proxy")
     around = f"{outside},{LOOPBACK}" if outside else LOOPBACK
     settings["env"] |= {"NO_PROXY": around, "no_proxy": around}
-    if rung == "discovery" and surroundings.get("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"):
-        settings["env"] |= dict.fromkeys(_QUIET, "1")  # what else that variable stands for
     return settings
-
-
-def _can_be_hosted(arguments: Sequence[str], user_file: Path, environ: Mapping[str, str]) -> bool:
-    """Whether the client can be told our prices without losing anything of the user's.
-
-    It takes prices only from the program that manages its provider (2.1.330). Then it ignores
-    variables of some names in the project's settings, also those that only its tools need, and
-    sessions that it sends to the background are not logged in; with `-p` there are none of these.
-    """
-    given = {argument.partition("=")[0] for argument in arguments}
-    if not given & {"-p", "--print"} and environ.get("LLMSWITCH_CLIENT_PRICES") != "1":
-        return False
-    if managed_settings.there():  # an organization's settings come first
-        return False
-    files = [file for file in _project_files() if file != user_file]
-    return not given & {"--managed-settings", "--setting-sources"} and not any(
-        settings_in(file).get("env") for file in files
-    )
-
-
-def _host_environment(
-    environ: Mapping[str, str], user_file: Path, env: Mapping[str, str]
-) -> dict[str, str]:
-    """The environment of a client whose provider we manage: of some names (addresses, models,
-    proxies, certificates) it believes no settings file, only what is exported.
-    """
-    found = client_environment({**environ, **_env_of(user_file), **env})
-    return {**found, "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1"}
 
 
 def _are_listed(theirs: dict[str, Any], user_file: Path) -> bool:

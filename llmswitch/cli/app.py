@@ -126,7 +126,6 @@ def up(
     ] = False,
     verbose: VerboseOption = False,
     on_demand: Annotated[bool, typer.Option("--on-demand", hidden=True)] = False,
-    at_once: Annotated[bool, typer.Option("--at-once", hidden=True)] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the gateway run with the profile as it stands: start it, or reload it."""
@@ -138,9 +137,7 @@ def up(
     if foreground:
         lifecycle.run_in_foreground(ref, home, os.environ, verbose=verbose)
     with progress.shown() as tell:
-        done = lifecycle.up(
-            ref, home, os.environ, tell, on_demand=on_demand, at_once=at_once, verbose=verbose
-        )
+        done = lifecycle.up(ref, home, os.environ, tell, on_demand=on_demand, verbose=verbose)
     lines = text.outcome_in_short(done) if quiet else text.outcome(done)
     notes = login.notes(done.state.clients, os.environ)
     if verbose:

@@ -19,7 +19,6 @@ from llmswitch.health import connect_host
 from llmswitch.paths import find_profile_if_any
 from llmswitch.render.claude_settings import (
     ALIASES,
-    DISCOVERY_FROM,
     HIJACKING,
     PICKER_FROM,
     ask_version,
@@ -34,8 +33,7 @@ _SECONDS = 5.0  # it takes a tenth
 _PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _MENUS = {
     "picker": "/model shows exactly the profile's models",
-    "discovery": f"/model lists the models without prices; {shown(PICKER_FROM)} and newer with",
-    "rows": f"/model shows five models at most; {shown(DISCOVERY_FROM)} and newer show all",
+    "rows": f"/model shows five models at most; {shown(PICKER_FROM)} and newer show all",
 }
 
 
@@ -57,7 +55,7 @@ def check_client(facts: Facts) -> Verdict:
     said = f"Claude Code {shown(version)}, {claude}: {_MENUS[rung]}"
     if rung == "picker":
         return Verdict("ok", said)
-    return Verdict("info" if rung == "discovery" else "warning", said, "claude update")
+    return Verdict("warning", said, "claude update")
 
 
 def check_login(facts: Facts) -> Verdict:

@@ -47,7 +47,7 @@ def _is_users(deployment: dict[str, Any]) -> bool:
 
 
 def known(asked: str) -> str | None:
-    """The name of the profile that a client means; None for any other. Claude Code before 2.1.242
+    """The name of the profile that a client means; None for any other. Claude Code in an editor
     knows models by a name that the list of models has made for it, and a mark of the window.
     """
     for name in (asked, _decoded(asked), _decoded(asked.removesuffix("[1m]"))):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -183,18 +182,6 @@ def mask_log(masked: Callable[[str], str]) -> None:
 # --------------------------------------------------------------------------------------- LiteLLM
 
 
-def list_names_for_claude() -> None:
-    """Which names LiteLLM lists for Claude Code as they are, and not in a form that looks like
-    Claude's: it takes those that hold these words, but Claude Code 2.1.197 only those that begin
-    with one.
-    """
-    listing: Any = import_module("litellm.proxy.common_utils.model_listing_utils")
-    _need(isinstance(listing.CLAUDE_CODE_PICKER_PATTERN, re.Pattern), "the pattern is gone")
-    listing.CLAUDE_CODE_PICKER_PATTERN = re.compile("^(claude|anthropic)", re.IGNORECASE)
-    shown = listing.claude_code_model_id("no-claude", None, ["no-claude"])
-    _need(shown.startswith("claude-"), f"a name is listed as {shown}")
-
-
 def run_no_hooks_of_the_proxy() -> None:
     """LiteLLM's proxy runs nine hooks of its own with every request and every part of a stream: for
     limits of its virtual keys, teams and sessions, its store of skills, other models for sensitive
@@ -345,7 +332,6 @@ def wait_for_connections() -> None:
 PATCHES = (
     Patch("follow no redirect", f"{_SO_FAR}, httpx 0.28, httpx2 2.16", follow_no_redirect),
     Patch("bound answers", f"{_SO_FAR}, httpx 0.28, httpx2 2.16", bound_answers),
-    Patch("list names for Claude Code", _SO_FAR, list_names_for_claude),
     Patch("run no hooks of the proxy", _SO_FAR, run_no_hooks_of_the_proxy),
     Patch("look for no tenants", _SO_FAR, look_for_no_tenants),
     Patch("know a long prompt", "LiteLLM 1.108.0 to 1.108.7", know_a_long_prompt),

@@ -59,15 +59,14 @@ def up(
     progress: Progress,
     *,
     on_demand: bool = False,
-    at_once: bool = False,
     verbose: bool = False,
 ) -> Outcome:
     """Make the gateway run with the profile as it stands: start it, reload it, or do nothing.
 
     Returns when it has answered. Two at once start one gateway. What is started `on_demand` goes
-    when nobody uses it any more; without that, one that runs stays from now on. With `at_once` a
-    start is not waited for where this very configuration has served before: the port is held, and
-    requests wait for their answer. `verbose` is of a process that is started; one that runs keeps
+    when nobody uses it any more, and its start is not waited for where this very configuration has
+    served before: the port is held, and requests wait for their answer. Without that, one that runs
+    stays from now on. `verbose` is of a process that is started; one that runs keeps
     what it was started with.
     """
     run = home.run(ref)
@@ -84,7 +83,7 @@ def up(
         if state is None or not on_demand:
             lease.mark(run, on_demand=on_demand)
         if state is None:
-            early = at_once and has_served(plan)
+            early = on_demand and has_served(plan)
             state = start(plan, environ, progress, early, verbose)
             return Outcome("starting" if early else "started", state)
         if (state.host, state.port, state.version, state.engine) != identity(plan):

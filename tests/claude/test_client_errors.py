@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ pytestmark = [pytest.mark.xdist_group("client-errors"), pytest.mark.timeout(900)
 
 MODEL = "glm-4.7"
 TOO_LONG = "prompt is too long: 210000 tokens > 200000 maximum"
+OPENAIS_WORDS = "This model's maximum context length is 8192 tokens."
 FAULTS = {
     "a prompt that is too long": Behaviour(status=400, error=TOO_LONG),
     "a request that is too large": Behaviour(status=413, error="Request exceeds the maximum size"),
@@ -29,38 +29,9 @@ FAULTS = {
 }
 
 
-OPENAIS_WORDS = "This model's maximum context length is 8192 tokens."
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a client has said, and how often it has asked."""
-
-    code: int
-    said: str
-    asked: int
-
-
-def run(seat: Seat, mission: Mission, *arguments: str, alone: bool) -> Outcome:
-    """`claude-multi …`, or the client at the same upstream without the gateway; on its screen a
-    number that is about something is nothing to compare.
-    """
-    own = {
-        "ANTHROPIC_BASE_URL": f"{mission.zai.url}/api/anthropic",
-        "ANTHROPIC_AUTH_TOKEN": "z",
-    }
-    done = subprocess.run(
-        [seat.claude if alone else "claude-multi", *arguments],
-        env={**seat.env, **own} if alone else seat.env,
-        cwd=seat.project,
-        input="",
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    asked = len([*conversation(mission.upstreams)])
-    return Outcome(done.returncode, re.sub(r"~\d+", "~", done.stdout.strip()), asked)
+def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
+    """Exit code and output, without a number that is about something."""
+    return done.returncode, re.sub(r"~\d+", "~", done.stdout.strip())
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
@@ -68,38 +39,36 @@ def test_the_client_does_what_it_does_alone(
     fault: Behaviour, running_mission: Mission, tmp_path: Path
 ) -> None:
     """It says the same, and has asked as often, whether it asks again or gives up."""
+    zai = running_mission.zai
+    own = {"ANTHROPIC_BASE_URL": f"{zai.url}/api/anthropic", "ANTHROPIC_AUTH_TOKEN": "z"}
+    asking = ("--model", MODEL, "-p", "say it")
     found = []
     for alone in (True, False):
         seat = take_seat(running_mission, clients.newest(), tmp_path / str(alone))
-        running_mission.zai.behave(fault, MODEL)
-        try:
-            asked = ("--model", MODEL, "-p", "say it")
-            found.append(run(seat, running_mission, *asked, alone=alone))
-        finally:
-            running_mission.zai.behave(Behaviour(), MODEL)
+        zai.behave(fault, MODEL)
+        done = seat.run_plain(own, *asking) if alone else seat.run(*asking)
+        found.append((said(done), len([*conversation([zai])])))
     assert found[0] == found[1]
-    assert found[0].asked == (fault.times or 0) + 1 or found[0].code == 1
+    ((code, _), asked), _ = found
+    assert asked == (fault.times or 0) + 1 or code == 1
 
 
 @pytest.mark.parametrize(
-    ("model", "words", "alone"),
-    [(MODEL, TOO_LONG, True), (MODEL, TOO_LONG, False), ("qwen", OPENAIS_WORDS, False)],
-    ids=["alone", "through the gateway", "translated"],
+    ("model", "words"), [(MODEL, TOO_LONG), ("qwen", OPENAIS_WORDS)], ids=["messages", "translated"]
 )
 def test_a_conversation_that_is_too_long_is_compacted(
-    model: str, words: str, alone: bool, running_mission: Mission, tmp_path: Path
+    model: str, words: str, running_mission: Mission, tmp_path: Path
 ) -> None:
     """By the client itself, which then goes on; also where OpenAI's dialect has other words."""
-    seat = take_seat(running_mission, clients.newest(), tmp_path)
-    for turn in range(3):
-        more = ["--continue"] if turn else []
-        run(seat, running_mission, "--model", model, *more, "-p", "word " * 300, alone=alone)
+    seat: Seat = take_seat(running_mission, clients.newest(), tmp_path)
+    for turn in range(2):
+        seat.run("--model", model, *["--continue"] * turn, "-p", "word " * 300)
     upstream = running_mission.mine if model == "qwen" else running_mission.zai
     upstream.clear()
     id_at_upstream = "qwen3" if model == "qwen" else MODEL
     upstream.behave(Behaviour(status=400, error=words, times=1), id_at_upstream)
-    done = run(seat, running_mission, "--model", model, "--continue", "-p", "on", alone=alone)
-    assert (done.code, done.said) == (0, f"I am {id_at_upstream} at {upstream.name}")
+    done = seat.run("--model", model, "--continue", "-p", "on")
+    assert said(done) == (0, f"I am {id_at_upstream} at {upstream.name}")
     lengths = [len(request.body["messages"]) for request in upstream.requests if request.body]
     assert len(lengths) > 2  # the summaries, and the question once more
     assert lengths[-1] < lengths[0]

@@ -1,25 +1,23 @@
-"""The `/model` menu of the real Claude Code, newest and oldest, with the mission's profile."""
+"""The `/model` menu of the real Claude Code with the mission's profile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from llmswitch.profile.providers import catalogue_data
 from tests import clients
-from tests.conftest import Mission, start_mission
+from tests.conftest import Mission, free_port, make_user
+from tests.gateways import NO_WAY_OUT, Gateway
+from tests.profile.test_catalogue import PROVIDERS
 from tests.ready_made import GLM, OPUS, SONNET
-from tests.seat import (
-    Seat,
-    ask,
-    choose,
-    leave,
-    open_menu,
-    switch,
-    take_seat,
-)
-from tests.terminal import INPUT_BOX, MenuRow, Terminal, type_command
+from tests.seat import ask, bring, choose, leave, open_menu, pick, switch, take_seat
+from tests.terminal import INPUT_BOX, MenuRow, Terminal, menu_rows, type_command
+from tests.upstream import FakeUpstream
 
 pytestmark = [pytest.mark.xdist_group("client-menu"), pytest.mark.timeout(900)]
 
@@ -32,26 +30,6 @@ ROWS = {
     "Qwen3": ("My server · 200k · price unknown", "mine", "qwen3"),
 }
 """What is beside each label, and who is asked for which model when it is picked."""
-Fetch = Callable[[], Path]
-both = pytest.mark.parametrize("client", [clients.newest, clients.oldest], ids=["newest", "oldest"])
-
-
-@pytest.fixture
-def seat(client: Fetch, running_mission: Mission, tmp_path: Path) -> Seat:
-    """A seat with the client of the test."""
-    return take_seat(running_mission, client(), tmp_path)
-
-
-def number_of(rows: list[MenuRow], label: str) -> str:
-    """The key of a row. The older client shows what the gateway tells it in one line."""
-    return str(next(row.number for row in rows if row.label.partition(" · ")[0] == label))
-
-
-def refusal(seat: Seat, name: str) -> str:
-    """What the client says of a name that it cannot have."""
-    if seat.claude == clients.oldest():
-        return f"Model '{name}' is not available. Your organization restricts model selection."
-    return f"Model '{name}' not found"
 
 
 def not_recognized(terminal: Terminal) -> bool:
@@ -59,154 +37,205 @@ def not_recognized(terminal: Terminal) -> bool:
     return "recognized" in terminal.text() or "assumed to be" in terminal.text()
 
 
-def test_newest_menu_is_default_and_the_profile(running_mission: Mission, tmp_path: Path) -> None:
-    """On 2.1.332 the menu is Default and exactly the profile's rows, each with provider, context
-    window and price beside its label, and no word that a model is not recognized.
+def test_the_menu_is_default_and_the_profile(running_mission: Mission, tmp_path: Path) -> None:
+    """On 2.1.332 it is Default and exactly the profile's rows, each with provider, context window
+    and price beside its label. Each row, picked by its number in one session, is served by its own
+    provider and model, in a form that it understands; so are a row picked with the arrows and
+    Enter, and a typed name. A name that is not in the profile leaves the model as it is.
     """
     seat = take_seat(running_mission, clients.newest(), tmp_path)
-    with seat.open() as terminal:
+    default = "Default (recommended)"
+    with seat.open("--model", "opus") as terminal:
         terminal.wait_for(INPUT_BOX)
-        assert not not_recognized(terminal)
+        switch(terminal, "glm-4.7")  # as the very first thing
+        first = ask(terminal, running_mission, "word-start")
+        assert (first.upstream, first.model) == ("zai", "glm-4.7")
         rows = open_menu(terminal)
+        now = "Use the default model (currently GLM-4.7) · Set by ANTHROPIC_DEFAULT_MODEL"
         assert [(row.number, row.label, row.description) for row in rows] == [
-            (
-                1,
-                "Default (recommended)",
-                "Use the default model (currently GLM-4.7) · Set by ANTHROPIC_DEFAULT_MODEL",
-            ),
+            (1, default, now),
             *((n, label, row[0]) for n, (label, row) in enumerate(ROWS.items(), start=2)),
         ]
         assert [row.label for row in rows if row.current] == ["GLM-4.7"]
-        assert not not_recognized(terminal)
         choose(terminal, "\x1b")
+        sessions = {first.session}
+        served = {label: row[1:] for label, row in ROWS.items()} | {default: ("zai", "glm-4.7")}
+        for turn, (label, (upstream, model)) in enumerate(served.items()):
+            pick(terminal, label)
+            asked = ask(terminal, running_mission, f"word-{turn}")
+            assert (asked.upstream, asked.model) == (upstream, model), label
+            assert "word-start" in str(asked.body["messages"]), f"{label}: another session"
+            sessions.add(asked.session)
+            if upstream != "anthropic":  # what every host understands
+                assert (asked.body.get("thinking") or {}).get("type") != "adaptive", label
+                roles = {message["role"] for message in asked.body["messages"]}
+                assert upstream == "mine" or roles == {"user", "assistant"}, label
+        assert sessions == {first.session, None}, (
+            "None is the provider that is not told the session"
+        )
+        cursor = next(row.number for row in open_menu(terminal) if row.selected)
+        for _ in range(abs(cursor - 3)):
+            terminal.send("\x1b[B" if cursor < 3 else "\x1b[A")
+            terminal.wait_idle(0.2)
+        choose(terminal, "\r")
+        assert ask(terminal, running_mission, "word-enter").model == SONNET.model.id
+        switch(terminal, "glm-4.5")
+        type_command(terminal, "/model nosuch")
+        terminal.wait_for("Model 'nosuch' not found")
+        still = ask(terminal, running_mission, "word-still")
+        assert (still.upstream, still.model) == ("zai", "GLM-4.5-Air")
+        assert not not_recognized(terminal)
         assert leave(terminal) == 0
 
 
-def test_oldest_menu_lists_every_model(running_mission: Mission, tmp_path: Path) -> None:
-    """On 2.1.197 the menu is Default, the models that have a role, and those of a million tokens
-    and all others as the gateway lists them; each model of the profile is there with provider,
-    context window and price.
+def window(terminal: Terminal) -> str:
+    """The size of the context window, as `/context` shows it."""
+    type_command(terminal, "/context")
+    found = re.compile(r"[\d.]+k?/([\d.]+[km]) tokens")
+    shown: str = found.findall(terminal.wait_for(found, 60))[-1]
+    type_command(terminal, "/clear")
+    terminal.wait_gone(found)
+    return shown
+
+
+CLAUDES = "claude-sonnet-4-5-20250929"
+WINDOWS = f"""\
+  big: {{model: mine/big, label: Big, context: 1000000}}
+  small: {{model: mine/small, label: Small, context: 64000}}
+  {CLAUDES}: anthropic/claude-opus-4-5-20251101
+roles:"""
+
+
+def test_context_windows(one_mission: Mission, tmp_path: Path) -> None:
+    """On 2.1.332 `/context` shows each model's own window: a million (also of a name after
+    `--model`), 64k, 200k; with a model of 128k in the menu the session is limited to that. A name
+    of the profile that is a Claude model's means what the profile says, also where the user's own
+    settings send that id to another provider's model.
+    """
+    air = ("    model: zai/GLM-4.5-Air\n", "    model: zai/GLM-4.5-Air\n    context: 200000\n")
+    bring(one_mission, ("roles:", WINDOWS), air)
+    overrides = {"modelOverrides": {CLAUDES: "users-model", "claude-opus-4-5": "users-model"}}
+    seat = take_seat(one_mission, clients.newest(), tmp_path, overrides)
+    with seat.open("--model", "big") as terminal:
+        found = {"Big": window(terminal)}
+        for label in ("Small", "GLM-4.7"):
+            pick(terminal, label)
+            found[label] = window(terminal)
+        assert found == {"Big": "1m", "Small": "64k", "GLM-4.7": "200k"}
+        assert not not_recognized(terminal)
+        assert leave(terminal) == 0
+    done = seat.run("--model", CLAUDES, "-p", "word")
+    assert done.stdout == "I am claude-opus-4-5-20251101 at anthropic\n", done
+    bring(one_mission, ("roles:", WINDOWS))
+    with seat.open("--model", "glm-4.7") as terminal:
+        assert window(terminal) == "128k"
+        assert leave(terminal) == 0
+
+
+OLDEST = [
+    ("Default (recommended)", "Use the default model (currently opus[1m]) · $5/$25 per Mtok"),
+    ("GLM-4.7", ROWS["GLM-4.7"][0]),
+    (OPUS.label, OPUS.description),
+    (SONNET.label, SONNET.description),
+    ("GLM-4.5 Air", ROWS["GLM-4.5 Air"][0]),
+    (GLM.label, GLM.description),
+]
+
+
+def test_the_oldest_client_reaches_every_model(running_mission: Mission, tmp_path: Path) -> None:
+    """2.1.197 has a row for the model of each role and one more, each served by its own model; what
+    has no row is told with the way to it, and is reached by its name.
     """
     seat = take_seat(running_mission, clients.oldest(), tmp_path)
     with seat.open() as terminal:
+        terminal.wait_for(INPUT_BOX)
+        assert (
+            "llmswitch: Claude Code 2.1.197 does not list qwen in /model; type /model qwen, or get "
+            "2.1.242 or newer, which lists them: claude update"
+        ) in " ".join(terminal.text().split("\n"))
         rows = open_menu(terminal)
-        now = f"currently {OPUS.label} · {OPUS.description}"
-        default = f"Use the default model ({now}) · $5/$25 per Mtok"
-        assert [(row.label, row.description) for row in rows] == [
-            ("Default (recommended)", default),
-            ("GLM-4.7", ROWS["GLM-4.7"][0]),
-            *((row.label, row.description) for row in (OPUS, SONNET)),
-            ("GLM-4.5 Air", ROWS["GLM-4.5 Air"][0]),
-            *((f"{row.label} · {row.description}", "From gateway") for row in (OPUS, SONNET, GLM)),
-            (f"Qwen3 · {ROWS['Qwen3'][0]}", "From gateway"),
-        ]
-        assert [row.label for row in rows if row.current] == ["GLM-4.7"]
+        assert sorted((row.label, row.description) for row in rows) == sorted(OLDEST)
         choose(terminal, "\x1b")
-        assert leave(terminal) == 0
-
-
-@both
-def test_every_row_is_served_by_its_own_model(seat: Seat, running_mission: Mission) -> None:
-    """Each row, picked one after the other in one session by its number, sends the next request to
-    its own provider and model, and so does Default; the session stays the same.
-    """
-    served = {**{label: row[1:] for label, row in ROWS.items()}}
-    older = seat.claude == clients.oldest()
-    served["Default (recommended)"] = served[OPUS.label if older else "GLM-4.7"]
-    sessions = set()
-    with seat.open() as terminal:
-        first = ask(terminal, running_mission, "word-start")
-        assert (first.upstream, first.model) == ("zai", "glm-4.7")
-        for turn, (label, (upstream, model)) in enumerate(served.items()):
-            choose(terminal, number_of(open_menu(terminal), label))
+        for turn, row in enumerate(rows[1:]):
+            pick(terminal, row.label)
             asked = ask(terminal, running_mission, f"word-{turn}")
-            assert asked.upstream == upstream, label
-            assert asked.model.startswith(model), label
-            assert "word-start" in str(asked.body["messages"]), f"{label}: another session"
-            sessions.add(asked.session)
-            if upstream == "anthropic":
-                continue
-            # What every host understands: no adaptive thinking, no message of the system's.
-            assert (asked.body.get("thinking") or {}).get("type") != "adaptive", label
-            roles = {message["role"] for message in asked.body["messages"]}
-            assert upstream == "mine" or older or roles == {"user", "assistant"}, label
-        assert not not_recognized(terminal)
-        assert leave(terminal) == 0
-    assert sessions == {first.session, None}, "None is the provider that is not told the session"
-
-
-@both
-def test_enter_and_a_typed_name_switch(seat: Seat, running_mission: Mission) -> None:
-    """A row that is picked with Enter, and a typed `/model glm-4.5`, change the model of the next
-    request of the same session; a name that the profile does not have is refused in the client's
-    words and changes nothing.
-    """
-    with seat.open() as terminal:
-        first = ask(terminal, running_mission, "word-first")
-        rows = open_menu(terminal)
-        cursor = next(row.number for row in rows if row.selected)
-        down = int(number_of(rows, SONNET.label)) - cursor
-        choose_with_arrows(terminal, down)
-        picked = ask(terminal, running_mission, "word-picked")
-        assert (picked.upstream, picked.model) == ("anthropic", SONNET.model.id)
-
-        switch(terminal, "glm-4.5")
-        typed = ask(terminal, running_mission, "word-typed")
-        assert (typed.upstream, typed.model) == ("zai", "GLM-4.5-Air")
-
+            assert (asked.upstream, asked.model) == ROWS[row.label][1:], row.label
+        switch(terminal, "qwen")
+        assert ask(terminal, running_mission, "word-typed").model == "qwen3"
         type_command(terminal, "/model nosuch")
-        terminal.wait_for(refusal(seat, "nosuch"))
-        still = ask(terminal, running_mission, "word-still")
-        assert (still.upstream, still.model) == ("zai", "GLM-4.5-Air")
-        assert {picked.session, typed.session, still.session} == {first.session}
+        terminal.wait_for("Model 'nosuch' not found")
         assert leave(terminal) == 0
+    assert seat.run("--model", "qwen", "-p", "word").stdout == "I am qwen3 at mine\n"
 
 
-def choose_with_arrows(terminal: Terminal, down: int) -> None:
-    """Move the cursor, then Enter."""
-    for _ in range(abs(down)):
-        terminal.send("\x1b[B" if down > 0 else "\x1b[A")
-        terminal.wait_idle(0.2)
-    choose(terminal, "\r")
+KNOWN = [
+    f"{name}/{one['id'] if isinstance(one, dict) else one}"
+    for name in PROVIDERS
+    for one in catalogue_data()[name].get("models", ())[:3]
+]
+LOCAL = ["ollama/qwen3", "lm-studio/loaded", "llama.cpp/loaded", "vllm/served"]
+UNKNOWN = [f"openrouter/vendor/model-{number}" for number in range(39 - len(KNOWN) - len(LOCAL))]
+TARGETS = [*KNOWN, *LOCAL, *UNKNOWN, "last/of-forty"]
+NAMES = [f"m{number}-{target.rpartition('/')[2]}" for number, target in enumerate(TARGETS)]
+LABELS = [f"llmswitch-{number}" for number in range(40)]
 
 
-@both
-def test_typed_glm_47(seat: Seat, running_mission: Mission) -> None:
-    """`/model glm-4.7` as the very first thing of a session that began with another model."""
-    with seat.open("--model", "opus") as terminal:
-        switch(terminal, "glm-4.7")
-        asked = ask(terminal, running_mission, "word")
-        assert (asked.upstream, asked.model) == ("zai", "glm-4.7")
-        assert leave(terminal) == 0
-
-
-@pytest.fixture(scope="module")
-def keyless_mission(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
-    """A mission in whose shell only ZAI_API_KEY is set; its gateway is not started yet."""
-    for mission in start_mission(tmp_path_factory.mktemp("keyless")):
-        mission.user.keys = {"ZAI_API_KEY": "zai-own"}
-        yield mission
-
-
-@both
-def test_a_model_without_its_key_is_not_in_the_menu(
-    client: Fetch, keyless_mission: Mission, tmp_path: Path
-) -> None:
-    """Models whose key is not set are not listed, a role that one of them has goes to the default
-    model, and a typed name of one is refused in the client's words.
+@pytest.fixture
+def forty(tmp_path: Path) -> Iterator[Mission]:
+    """A gateway that runs with a profile of forty models over all the providers of the
+    catalogue that need no cloud; the last model is one that can be asked.
     """
-    mission = keyless_mission
-    seat = take_seat(mission, client(), tmp_path)
+    user = make_user(tmp_path / "forty")
+    keys = {data["key"]: "own" for data in catalogue_data().values() if data["key"]}
+    user.keys = NO_WAY_OUT | keys
+    with FakeUpstream("last") as last:
+        mission = Mission(user, last, last, last, free_port())
+        models = zip(NAMES, TARGETS, LABELS, strict=True)
+        profile = {
+            "models": {name: {"model": to, "label": label} for name, to, label in models},
+            "providers": {"last": {"dialect": "chat", "base_url": f"{last.url}/v1", "key": None}},
+            "gateway": {"port": mission.port},
+        }
+        user.write_profile(yaml.safe_dump(profile, sort_keys=False))
+        done = user.run("up")
+        assert done.returncode == 0, done.stderr
+        yield mission
+        user.run("down")
+        user.stop_everything()
+
+
+@pytest.mark.soak
+def test_forty_models(forty: Mission, tmp_path: Path) -> None:
+    """`status`, GET /v1/models and the menu have every model of the profile in its order, none
+    twice; the last one can be picked and answers.
+    """
+    assert len({target.partition("/")[0] for target in TARGETS}) > 12
+    rows = forty.user.json("status")["models"]
+    assert [row["name"] for row in rows if row["available"]] == NAMES
+    answer = Gateway(forty.url, forty.user.gateway_key()).send("GET", "/v1/models").json()
+    assert [row["id"] for row in answer["data"]] == NAMES
+    seat = take_seat(forty, clients.newest(), tmp_path)
     with seat.open() as terminal:
-        rows = open_menu(terminal)
-        labels = {row.label.partition(" · ")[0] for row in rows}
-        assert labels == {"Default (recommended)", GLM.label, "GLM-4.7", "GLM-4.5 Air"}
-        assert not any("Qwen" in str(row) or "Anthropic" in str(row) for row in rows)
-        choose(terminal, "1")
-        asked = ask(terminal, mission, "word-default")
-        assert (asked.upstream, asked.model) == ("zai", "glm-4.7")
-        type_command(terminal, "/model qwen")
-        terminal.wait_for(refusal(seat, "qwen"))
+        open_menu(terminal)
+        assert [row.label for row in walk(terminal)] == ["Default (recommended)", *LABELS]
+        while not any(row.selected and row.label == LABELS[-1] for row in shown(terminal)):
+            terminal.send("\x1b[B")
+        choose(terminal, "\r")
+        assert ask(terminal, forty, "the last of forty").model == "of-forty"
         assert leave(terminal) == 0
-    assert mission.mine.requests == []
-    assert mission.anthropic.requests == []
+
+
+def shown(terminal: Terminal) -> list[MenuRow]:
+    """The rows that the open menu shows: ten at a time."""
+    return menu_rows(terminal.wait_idle(0.2))
+
+
+def walk(terminal: Terminal) -> list[MenuRow]:
+    """Every row of the open menu, which scrolls with the arrows."""
+    found: dict[int, MenuRow] = {}
+    while True:
+        rows = shown(terminal)
+        if rows[-1].number in found and any(row.selected and row.number == 1 for row in rows):
+            return [found[number] for number in sorted(found)]
+        found |= {row.number: row for row in rows}
+        terminal.send("\x1b[B")

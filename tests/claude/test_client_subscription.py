@@ -1,4 +1,4 @@
-"""A Claude login beside other vendors' models in the real Claude Code, newest and oldest."""
+"""A Claude login beside other vendors' models in the real Claude Code."""
 
 from __future__ import annotations
 
@@ -13,44 +13,45 @@ import pytest
 
 from llmswitch.profile.rules import TEST_HOST
 from tests import clients
-from tests.conftest import Mission, start_mission
+from tests.clients import newest_and_oldest
+from tests.conftest import Mission
 from tests.gateways import AUTHENTICATION, secrets_in
 from tests.internet import Internet
 from tests.ready_made import GLM, OPUS, SONNET
-from tests.seat import Seat, ask, choose, leave, open_menu, switch, take_seat
+from tests.seat import Seat, ask, bring, leave, open_menu, pick, switch, take_seat
 from tests.terminal import INPUT_BOX, type_command
 from tests.upstream import Behaviour, FakeUpstream
 
 pytestmark = [pytest.mark.xdist_group("client-subscription"), pytest.mark.timeout(900)]
 
 LOGIN = "sk-ant-oat01-login-of-the-user_ABCDEF-0123456789"
-Fetch = Callable[[], Path]
-both = pytest.mark.parametrize("client", [clients.newest, clients.oldest], ids=["newest", "oldest"])
+CHANGES = (
+    ("anthropic: {base", "anthropic: {auth: subscription, base"),
+    (f"opus: {OPUS.model.model}", f"opus: {{model: {OPUS.model.model}, fallbacks: [glm-4.7]}}"),
+    ("label: GLM-4.5 Air", "label: GLM-4.5 Air\n    fallbacks: [sonnet]"),
+)
 
 
-@pytest.fixture(scope="module")
-def subscribed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
-    """A mission whose Anthropic models are paid by a login; it has no key of Anthropic's."""
-    for mission in start_mission(tmp_path_factory.mktemp("subscribed")):
-        host = {TEST_HOST: mission.anthropic.url.removeprefix("http://")}
-        mission.user.keys = {"ZAI_API_KEY": "zai-own", "MINE_KEY": "mine-own", **host}
-        file = mission.write()
-        text = file.read_text()
-        for old, new in (
-            ("anthropic: {base", "anthropic: {auth: subscription, base"),
-            (
-                f"opus: {OPUS.model.model}",
-                f"opus: {{model: {OPUS.model.model}, fallbacks: [glm-4.7]}}",
-            ),
-            ("label: GLM-4.5 Air", "label: GLM-4.5 Air\n    fallbacks: [sonnet]"),
-        ):
-            assert old in text
-            text = text.replace(old, new)
-        file.write_text(text)
-        done = mission.user.run("up")
-        assert done.returncode == 0, done.stderr
-        yield mission
-        mission.user.run("down")
+@pytest.fixture
+def subscribed(one_mission: Mission) -> Mission:
+    """The mission with its Anthropic models paid by a login; the shell has no key for them."""
+    host = {TEST_HOST: one_mission.anthropic.url.removeprefix("http://")}
+    keys = {"ZAI_API_KEY": "zai-own", "MINE_KEY": "mine-own", **host}
+    return bring(one_mission, *CHANGES, keys=keys)
+
+
+@pytest.fixture
+def seat(client: Callable[[], Path], subscribed: Mission, tmp_path: Path) -> Seat:
+    """A seat with the client of the test, whose user is logged in."""
+    taken = take_seat(subscribed, client(), tmp_path)
+    log_in(taken)
+    return taken
+
+
+@pytest.fixture
+def newest_seat(subscribed: Mission, tmp_path: Path) -> Seat:
+    """A seat with the newest client, whose user is not logged in."""
+    return take_seat(subscribed, clients.newest(), tmp_path)
 
 
 def log_in(seat: Seat) -> None:
@@ -85,26 +86,44 @@ def check(mission: Mission) -> None:
                 assert "oauth-2025-04-20" in request.headers["anthropic-beta"]
 
 
-@both
-def test_a_b_a(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
+def answered_by(done: subprocess.CompletedProcess[str], upstream: str) -> None:
+    """It was answered, and by a model of this upstream."""
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, [upstream]), done
+
+
+@newest_and_oldest
+def test_a_b_a(seat: Seat, subscribed: Mission) -> None:
     """In one session from a model that the login pays to two other vendors' and back: each
     upstream receives its own credential, whatever is asked beside the conversation; and nothing
-    of the user's but the login itself is there afterwards.
+    of the user's but the login itself is there afterwards. The menu of 2.1.332 is the profile's,
+    with the subscription in place of a price.
     """
-    seat = take_seat(subscribed, client(), tmp_path)
-    log_in(seat)
     login = credentials(seat).read_bytes()
     with seat.open("--model", "opus") as terminal:
         terminal.wait_for(INPUT_BOX)
-        first = ask(terminal, subscribed, "word-one")
-        assert (first.upstream, first.model) == ("anthropic", OPUS.model.id)
-        switch(terminal, "glm-4.7")
-        assert ask(terminal, subscribed, "word-two").upstream == "zai"
-        switch(terminal, "qwen")
-        assert ask(terminal, subscribed, "word-three").upstream == "mine"
-        switch(terminal, "opus")
-        back = ask(terminal, subscribed, "word-four")
-        assert (back.upstream, back.model) == ("anthropic", OPUS.model.id)
+        if seat.claude == clients.newest():
+            rows = open_menu(terminal)
+            assert [(row.label, row.description) for row in rows[1:]] == [
+                (OPUS.label, "Anthropic · 1M · Claude subscription"),
+                (SONNET.label, "Anthropic · 1M · Claude subscription"),
+                (GLM.label, GLM.description),
+                ("GLM-4.7", "Z.ai · 200k · $0.60/$2.20 per Mtok"),
+                ("GLM-4.5 Air", "Z.ai · 128k · $0.20/$1.10 per Mtok"),
+                ("Qwen3", "My server · 200k · price unknown"),
+            ]
+            terminal.send("\x1b")
+            terminal.wait_gone("Select model")
+        asked = [ask(terminal, subscribed, "word-0")]
+        for turn, name in enumerate(("glm-4.7", "qwen", "sonnet", "opus"), start=1):
+            switch(terminal, name)
+            asked.append(ask(terminal, subscribed, f"word-{turn}"))
+        assert [(one.upstream, one.model) for one in asked] == [
+            ("anthropic", OPUS.model.id),
+            ("zai", "glm-4.7"),
+            ("mine", "qwen3"),
+            ("anthropic", SONNET.model.id),
+            ("anthropic", OPUS.model.id),
+        ]
         assert leave(terminal) == 0
     check(subscribed)
     assert credentials(seat).read_bytes() == login
@@ -112,29 +131,7 @@ def test_a_b_a(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
         assert not file.is_file() or LOGIN.encode() not in file.read_bytes(), file
 
 
-def test_newest_menu(subscribed: Mission, tmp_path: Path) -> None:
-    """On 2.1.332 the menu is the profile's, with the subscription in place of a price, and each
-    row is served.
-    """
-    seat = take_seat(subscribed, clients.newest(), tmp_path)
-    log_in(seat)
-    with seat.open() as terminal:
-        rows = open_menu(terminal)
-        assert [(row.label, row.description) for row in rows[1:]] == [
-            (OPUS.label, "Anthropic · 1M · Claude subscription"),
-            (SONNET.label, "Anthropic · 1M · Claude subscription"),
-            (GLM.label, GLM.description),
-            ("GLM-4.7", "Z.ai · 200k · $0.60/$2.20 per Mtok"),
-            ("GLM-4.5 Air", "Z.ai · 128k · $0.20/$1.10 per Mtok"),
-            ("Qwen3", "My server · 200k · price unknown"),
-        ]
-        choose(terminal, "3")
-        asked = ask(terminal, subscribed, "word-sonnet")
-        assert (asked.upstream, asked.model) == ("anthropic", SONNET.model.id)
-        assert leave(terminal) == 0
-    check(subscribed)
-
-
+@pytest.mark.soak
 def test_oldest_menu(subscribed: Mission, tmp_path: Path) -> None:
     """2.1.197 lists its own names once one is logged in, which is told before it starts; each row
     is served by the model of its role, and the others by their names.
@@ -145,45 +142,36 @@ def test_oldest_menu(subscribed: Mission, tmp_path: Path) -> None:
         terminal.wait_for(
             "llmswitch: with a Claude login, Claude Code 2.1.197 lists its own names in /model"
         )
-        rows = open_menu(terminal)
         labels = ["Default (recommended)", "Opus", "Sonnet", "Haiku", GLM.label, "glm-4.7"]
-        assert [row.label for row in rows] == labels
-        choose(terminal, "\x1b")
+        assert [row.label for row in open_menu(terminal)] == labels
+        terminal.send("\x1b")
+        terminal.wait_gone("Select model")
         served = ("anthropic", "anthropic", "anthropic", "zai", "zai")
         for turn, (label, upstream) in enumerate(zip(labels, served, strict=False)):
-            # Once a model of a million tokens was picked the client adds a row of its own.
-            row = next(row for row in open_menu(terminal) if row.label == label)
-            choose(terminal, str(row.number))
+            pick(terminal, label)
             assert ask(terminal, subscribed, f"word-{turn}").upstream == upstream, label
         assert leave(terminal) == 0
     check(subscribed)
 
 
-@both
-def test_across_a_fallback(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
+@newest_and_oldest
+def test_across_a_fallback(seat: Seat, subscribed: Mission) -> None:
     """From the subscription to another vendor, and from there to the subscription: each receives
     its own, also of the requests that fail.
     """
-    seat = take_seat(subscribed, client(), tmp_path)
-    log_in(seat)
     opus, glm = OPUS.model.id, "GLM-4.5-Air"
     subscribed.anthropic.behave(Behaviour(status=500), opus)
     subscribed.zai.behave(Behaviour(status=500), glm)
-    try:
-        for model, upstream in (("opus", "zai"), ("glm-4.5", "anthropic")):
-            done = seat.run("--model", model, "-p", "say")
-            assert (done.returncode, done.stdout.split()[-1:]) == (0, [upstream]), done
-    finally:
-        subscribed.anthropic.behave(Behaviour(), opus)
-        subscribed.zai.behave(Behaviour(), glm)
+    answered_by(seat.run("--model", "opus", "-p", "say"), "zai")
+    answered_by(seat.run("--model", "glm-4.5", "-p", "say"), "anthropic")
     for up, model in ((subscribed.anthropic, opus), (subscribed.zai, glm)):
         assert model in {(request.body or {}).get("model") for request in up.requests}
     check(subscribed)
 
 
-@both
+@newest_and_oldest
 def test_other_credentials_do_not_get_in_its_way(
-    client: Fetch, subscribed: Mission, tmp_path: Path
+    client: Callable[[], Path], subscribed: Mission, tmp_path: Path
 ) -> None:
     """Keys and tokens that are exported or stand in the user's settings are not sent in place of
     the login; headers of the user's own stay beside the gateway's key.
@@ -192,9 +180,8 @@ def test_other_credentials_do_not_get_in_its_way(
     seat = take_seat(subscribed, client(), tmp_path, {"env": own})
     log_in(seat)
     seat.more = {"ANTHROPIC_API_KEY": "sk-ant-api03-stray", "ANTHROPIC_AUTH_TOKEN": "stray"}
-    for model, upstream in (("opus", subscribed.anthropic), ("glm-4.7", subscribed.zai)):
-        done = seat.run("--model", model, "-p", f"say-{model}")
-        assert (done.returncode, done.stdout.strip().split()[-1]) == (0, upstream.name), done
+    for model, upstream in (("opus", "anthropic"), ("glm-4.7", "zai")):
+        answered_by(seat.run("--model", model, "-p", f"say-{model}"), upstream)
     check(subscribed)
     written = [file.read_text() for file in subscribed.user.run_folder().glob("settings/*")]
     key = subscribed.user.gateway_key()
@@ -203,40 +190,32 @@ def test_other_credentials_do_not_get_in_its_way(
     assert "oat01-wrong" not in "".join(written)
 
 
-@both
-def test_a_token_of_setup_token_is_a_login(
-    client: Fetch, subscribed: Mission, tmp_path: Path
-) -> None:
-    """Without a saved login, CLAUDE_CODE_OAUTH_TOKEN pays, as it does without llmswitch."""
-    seat = take_seat(subscribed, client(), tmp_path)
-    seat.more = {"CLAUDE_CODE_OAUTH_TOKEN": LOGIN}
-    done = seat.run("--model", "opus", "-p", "say")
-    assert (done.returncode, done.stdout.strip().split()[-1]) == (0, "anthropic"), done
-    check(subscribed)
-
-
-@both
-def test_what_an_editor_is_given(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
-    """The variables for VS Code, exported before a `claude` without the wrapper: the login pays,
-    and reaches Anthropic alone.
+def test_a_token_of_setup_token_is_a_login(newest_seat: Seat, subscribed: Mission) -> None:
+    """Without a saved login, CLAUDE_CODE_OAUTH_TOKEN pays, as it does without llmswitch; and `up`
+    says nothing of a login then.
     """
-    seat = take_seat(subscribed, client(), tmp_path)
-    log_in(seat)
-    (listed,) = json.loads(subscribed.user.run("env", "--format", "vscode").stdout).values()
-    given = {one["name"]: one["value"] for one in listed}
-    for model, upstream in (("opus", "anthropic"), ("glm-4.7", "zai")):
-        done = subprocess.run(
-            [seat.claude, "--model", model, "-p", "say"],
-            env={**seat.env, **given},
-            cwd=seat.project,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.returncode, done.stdout.split()[-1:]) == (0, [upstream]), done
+    newest_seat.more = {"CLAUDE_CODE_OAUTH_TOKEN": LOGIN}
+    answered_by(newest_seat.run("--model", "opus", "-p", "say"), "anthropic")
     check(subscribed)
+    home = {"HOME": str(newest_seat.home)}
+    assert "login" not in subscribed.user.run("up", env=home | newest_seat.more).stdout
+
+
+def test_without_a_login(newest_seat: Seat, subscribed: Mission) -> None:
+    """`up` says that there is none. Claude Code says itself that one is not logged in; nothing
+    reaches Anthropic, and with `-p` nobody waits for minutes.
+    """
+    home = {"HOME": str(newest_seat.home)}
+    assert subscribed.user.run("up", env=home).stdout.splitlines()[-1] == (
+        "note: no Claude login was found, and a subscription pays for models of the profile    "
+        "-> claude    (and in it: /login)"
+    )
+    done = newest_seat.run("--model", "opus", "-p", "say")
+    assert done.returncode == 1
+    assert "/login" in done.stdout + done.stderr
+    assert subscribed.anthropic.requests == []
+    log_in(newest_seat)
+    assert "login" not in subscribed.user.run("up", env=home).stdout
 
 
 HOSTS = ("api.anthropic.com", "platform.claude.com", "claude.ai", "downloads.claude.ai",
@@ -265,35 +244,24 @@ def check_hosts(mission: Mission, hosts: Mapping[str, FakeUpstream]) -> None:
             assert not secrets_in(whole, *keys), (name, request.path)
 
 
-@both
+@newest_and_oldest
 @pytest.mark.parametrize("way", ["headless", "terminal", "editor"])
 def test_no_key_of_ours_reaches_anthropic(
-    way: str, client: Fetch, subscribed: Mission, tmp_path: Path
+    way: str, seat: Seat, subscribed: Mission, tmp_path: Path
 ) -> None:
     """What the client asks Anthropic for itself, beside the conversation and at every start,
-    carries its login and not the gateway's key, though that travels in a header of its own.
+    carries its login and not the gateway's key, though that travels in a header of its own: behind
+    the wrapper, and in an editor that has the variables of `env --format vscode`.
     """
-    seat = take_seat(subscribed, client(), tmp_path)
-    log_in(seat)
     with receivers(tmp_path) as (exported, hosts):
         seat.more = exported
         if way == "headless":
-            done = seat.run("--model", "opus", "-p", "say")
-            assert (done.returncode, done.stdout.split()[-1:]) == (0, ["anthropic"]), done
+            answered_by(seat.run("--model", "opus", "-p", "say"), "anthropic")
         elif way == "editor":
             (listed,) = json.loads(subscribed.user.run("env", "-f", "vscode").stdout).values()
             given = {one["name"]: one["value"] for one in listed}
-            done = subprocess.run(
-                [seat.claude, "--model", "opus", "-p", "say"],
-                env={**seat.env, **given},
-                cwd=seat.project,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert (done.returncode, done.stdout.split()[-1:]) == (0, ["anthropic"]), done
+            for model, upstream in (("opus", "anthropic"), ("glm-4.7", "zai")):
+                answered_by(seat.run_plain(given, "--model", model, "-p", "say"), upstream)
         else:
             with seat.open("--model", "opus") as terminal:
                 terminal.wait_for(INPUT_BOX)
@@ -306,29 +274,11 @@ def test_no_key_of_ours_reaches_anthropic(
     check(subscribed)
 
 
-def test_up_says_that_there_is_no_login(subscribed: Mission, tmp_path: Path) -> None:
-    """Where none is saved and none exported; else it says nothing."""
-    seat = take_seat(subscribed, clients.newest(), tmp_path)
-    home = {"HOME": str(seat.home)}
-    told = (
-        "note: no Claude login was found, and a subscription pays for models of the profile    "
-        "-> claude    (and in it: /login)"
-    )
-    assert subscribed.user.run("up", env=home).stdout.splitlines()[-1] == told
-    assert (
-        "login"
-        not in subscribed.user.run("up", env={**home, "CLAUDE_CODE_OAUTH_TOKEN": LOGIN}).stdout
-    )
-    log_in(seat)
-    assert "login" not in subscribed.user.run("up", env=home).stdout
-
-
-def test_live_checks_leave_it_to_the_client(subscribed: Mission, tmp_path: Path) -> None:
+def test_live_checks_leave_it_to_the_client(newest_seat: Seat, subscribed: Mission) -> None:
     """Nothing is asked of a model that the login pays for, and it is no error; with `--client` the
     real client asks it by the token of `claude setup-token`.
     """
-    seat = take_seat(subscribed, clients.newest(), tmp_path)
-    path = f"{seat.claude.parent}:{subscribed.user.env['PATH']}"
+    path = f"{newest_seat.claude.parent}:{subscribed.user.env['PATH']}"
     live = ("doctor", "--live", "opus", "--yes")
     done = subscribed.user.run(*live)
     assert done.returncode == 0, done.stderr
@@ -336,7 +286,6 @@ def test_live_checks_leave_it_to_the_client(subscribed: Mission, tmp_path: Path)
         "opus, answer: your Claude login pays for it, which only Claude Code has; try: "
         "claude-multi --model opus -p hi"
     )
-    assert subscribed.anthropic.requests == []
     (found,) = subscribed.user.json(*live, "--client", env={"PATH": path})
     assert found["checks"][-1]["level"] == "skipped"
     assert subscribed.anthropic.requests == []
@@ -344,15 +293,3 @@ def test_live_checks_leave_it_to_the_client(subscribed: Mission, tmp_path: Path)
     subscribed.user.run(*live, "--client", env=given)
     assert subscribed.anthropic.requests
     check(subscribed)
-
-
-@both
-def test_without_a_login(client: Fetch, subscribed: Mission, tmp_path: Path) -> None:
-    """Claude Code says itself that one is not logged in; nothing reaches Anthropic, and with `-p`
-    nobody waits for minutes.
-    """
-    seat = take_seat(subscribed, client(), tmp_path)
-    done = seat.run("--model", "opus", "-p", "say")
-    assert done.returncode == 1
-    assert "/login" in done.stdout + done.stderr
-    assert subscribed.anthropic.requests == []

@@ -203,11 +203,10 @@ def test_render_as_json_has_each_file_by_its_name(user: User) -> None:
 @pytest.mark.parametrize(
     ("version", "present", "absent"),
     [
-        ("2.1.330", "modelPicker", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"),
-        ("2.1.242", "modelPicker", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"),
-        ("2.1.197", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY", "modelPicker"),
-        ("2.1.100", "ANTHROPIC_CUSTOM_MODEL_OPTION_NAME", "modelPicker"),
-        (None, "modelPicker", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"),
+        ("2.1.330", "modelPicker", "ANTHROPIC_CUSTOM_MODEL_OPTION_NAME"),
+        ("2.1.242", "modelPicker", "ANTHROPIC_CUSTOM_MODEL_OPTION_NAME"),
+        ("2.1.241", "ANTHROPIC_CUSTOM_MODEL_OPTION_NAME", "modelPicker"),
+        (None, "modelPicker", "ANTHROPIC_CUSTOM_MODEL_OPTION_NAME"),
     ],
 )
 def test_render_shows_the_settings_for_the_client_that_is_there(

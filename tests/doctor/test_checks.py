@@ -268,12 +268,12 @@ def test_a_proxy_is_told(idle_scene: Scene) -> None:
     assert idle_scene.doctor()["proxy"]["level"] == "ok"
 
 
-def test_a_client_of_the_second_rung(idle_scene: Scene) -> None:
-    """A client that lists the models without prices is worth knowing, and no fault."""
+def test_an_older_client(idle_scene: Scene) -> None:
+    """A client that lists some of the models is told of, with the command that updates it."""
     install(idle_scene.shell.claude, "2.1.197 (Claude Code)")
     row = idle_scene.doctor()["claude"]
-    assert (row["level"], row["hint"]) == ("info", "claude update")
-    assert row["message"].endswith("/model lists the models without prices; 2.1.242 and newer with")
+    assert (row["level"], row["hint"]) == ("warning", "claude update")
+    assert row["message"].endswith("/model shows five models at most; 2.1.242 and newer show all")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def reads(folder: Path) -> Behaviour:
 
 @pytest.mark.parametrize(
     ("client", "rung"),
-    [(clients.newest, "picker"), (clients.oldest, "discovery")],
+    [(clients.newest, "picker"), (clients.oldest, "rows")],
     ids=["newest", "oldest"],
 )
 def test_a_healthy_model_reads_the_note(

@@ -15,7 +15,7 @@ import pytest
 
 from llmswitch.render.claude_settings import plain_name
 from tests import clients
-from tests.claude.test_client_tools import PROVIDERS
+from tests.claude.test_client_sessions import PROVIDERS
 from tests.engine import mcp_server
 from tests.engine.gate_scene import Scene, open_scene
 from tests.pass_through import Passed

@@ -39,7 +39,6 @@ def told(change):
 print(json.dumps([told(change) for change in json.loads(sys.argv[1])]))
 """
 MAPPING = "from litellm.litellm_core_utils.exception_mapping_utils import ExceptionCheckers\n"
-LISTING = "from litellm.proxy.common_utils import model_listing_utils as listing\n"
 AUTH = "from litellm.proxy.auth import user_api_key_auth as auth\n"
 WRITER = "writer = patches._cache_writer()\n"
 SEND_TWICE = """
@@ -58,16 +57,6 @@ CHANGES = {
         "import httpx; httpx.Response.aiter_bytes = lambda self, size, more: None",
         "bound answers",
         "httpx.Response.aiter_bytes has other parameters",
-    ),
-    "the names are no pattern": (
-        LISTING + "listing.CLAUDE_CODE_PICKER_PATTERN = ('claude', 'anthropic')",
-        "list names for Claude Code",
-        "the pattern is gone",
-    ),
-    "the pattern is not looked at": (
-        LISTING + "listing.claude_code_model_id = lambda name, *_: name",
-        "list names for Claude Code",
-        "a name is listed as no-claude",
     ),
     "hooks are listed elsewhere": (
         "import litellm.proxy.utils as utils; utils.PROXY_HOOKS = {**utils.PROXY_HOOKS}",
@@ -215,12 +204,14 @@ import importlib.machinery, sys
 
 class Other:
     def find_spec(self, name, path=None, target=None):
-        if name == "litellm.proxy.common_utils.model_listing_utils":
+        if name == "litellm.litellm_core_utils.exception_mapping_utils":
             spec = importlib.machinery.PathFinder.find_spec(name, path)
             run = spec.loader.exec_module
             def changed(module):
                 run(module)
-                module.PICKER = module.__dict__.pop("CLAUDE_CODE_PICKER_PATTERN")
+                checkers = module.ExceptionCheckers
+                checkers.is_too_long = checkers.is_error_str_context_window_exceeded
+                del checkers.is_error_str_context_window_exceeded
             spec.loader.exec_module = changed
             return spec
 
@@ -247,10 +238,9 @@ def test_up_and_doctor_say_which_patch_does_not_fit(
     monkeypatch.setattr(sys, "executable", str(another_litellm(user.root / "environment")))
     done = user.run("up")
     told = (
-        f"LiteLLM {version('litellm')} does not fit this llmswitch: its patch `list names for "
-        "Claude Code`, made for LiteLLM 1.108.0 to 1.110.2, does not work: module "
-        "'litellm.proxy.common_utils.model_listing_utils' has no attribute "
-        "'CLAUDE_CODE_PICKER_PATTERN'"
+        f"LiteLLM {version('litellm')} does not fit this llmswitch: its patch `know a long "
+        "prompt`, made for LiteLLM 1.108.0 to 1.108.7, does not work: type object "
+        "'ExceptionCheckers' has no attribute 'is_error_str_context_window_exceeded'"
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

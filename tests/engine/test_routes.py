@@ -304,8 +304,8 @@ def test_counted_by_the_provider_or_here(gateway: Gateway, lab: Lab) -> None:
 
 
 def test_discovery_names(gateway: Gateway, lab: Lab) -> None:
-    """An older Claude Code that discovers models gets names that it accepts, and LiteLLM takes them
-    back for the models that they stand for.
+    """Claude Code that discovers models, as in an editor, gets names that it accepts, and LiteLLM
+    takes them back for the models that they stand for.
     """
     headers = {
         "authorization": f"Bearer {gateway.key}",

@@ -464,6 +464,6 @@ def test_foreground_can_be_stopped_from_elsewhere(mission: Mission) -> None:
 def test_state_has_what_the_wrapper_reads(shell: Mission) -> None:
     """What the wrapper reads on every start is there: settings and ids for each kind of client."""
     state = json.loads((shell.user.run_folder() / "state.json").read_text())
-    assert set(state["clients"]) == {"picker", "discovery", "rows"}
+    assert set(state["clients"]) == {"picker", "rows"}
     assert all(set(client) == {"settings", "ids", "login"} for client in state["clients"].values())
     assert len(state["keys"]) == 4

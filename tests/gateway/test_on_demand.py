@@ -21,7 +21,6 @@ import pytest
 from llmswitch.engine.idle import Use
 from llmswitch.gateway import lease
 from tests.conftest import CHECKOUT, Mission
-from tests.fake_claude import install
 from tests.gateways import Gateway, running_below, wait_for, worker_pids
 from tests.shell import Shell, take_shell
 from tests.upstream import Behaviour
@@ -302,10 +301,6 @@ def test_the_next_start_is_not_waited_for(shell: Shell, mission: Mission) -> Non
     assert not (shell.user.run_folder() / "workers" / "served").exists(), "it was not waited for"
     assert Gateway(mission.url, shell.user.gateway_key()).ask("glm-4.7").status == 200
     wait_for(lambda: is_gone(shell), 20)
-    install(shell.claude, "2.1.197 (Claude Code)")
-    assert shell.run().stderr == f"started on 127.0.0.1:{mission.port}, pid {master(shell)}\n"
-    wait_for(lambda: is_gone(shell), 20)
-    install(shell.claude)
     grace(mission, 1)
     assert shell.run().stderr.startswith("started on ")
 
