@@ -443,7 +443,7 @@ RUNNING = [
           "npm install -g @anthropic-ai/claude-code    (or set LLMSWITCH_CLAUDE)",
           lambda scene: scene.shell.claude.unlink(), new_claude),
     Fault("a claude that does not run", "claude", "error",
-          "{folder}/bin/claude --version tells no version",
+          "{folder}/bin/claude --version printed no version",
           "reinstall Claude Code, or point LLMSWITCH_CLAUDE at the right program",
           claude_of(""), new_claude),
     Fault("an old claude", "claude", "warning",

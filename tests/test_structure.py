@@ -122,7 +122,6 @@ def needed_at_start(name: str) -> set[str]:
         "claude.direct",
         "claude.key_helper",
         "paths",
-        "render.claude_settings",
         "claude.statusline",
     ],
 )

@@ -115,7 +115,7 @@ def split_settings(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
     except (OSError, ValueError) as error:
         raise _unreadable(given, str(error)) from error
     if not isinstance(data, dict):
-        raise _unreadable(given, "it is no JSON object")
+        raise _unreadable(given, "it is not a JSON object")
     return data, rest
 
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from llmswitch.render.claude_settings import cannot_run
+from llmswitch.claude.program import cannot_run
 
 
-def run_in_our_place(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
+def run_as_child(claude: Path, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run the client: its terminal, its signals, its stops; returns its exit code, negative for a
     signal.
     """

@@ -14,7 +14,7 @@ from llmswitch.profile.load import load_profile
 from llmswitch.profile.prices import price_map_file
 from llmswitch.profile.providers import CATALOGUE, DIRECT, Provider, api_base, catalogue_data
 from llmswitch.profile.schema import Model, Profile, Roles
-from llmswitch.render.claude_settings import RUNGS, Rung, make_settings, wants_login, wire_ids
+from llmswitch.render.claude_settings import make_client
 from llmswitch.render.menu import Menu, make_menu
 from llmswitch.render.plan import shown_path
 
@@ -29,7 +29,7 @@ def wrapper_name(provider: str, ref: ProfileRef | None) -> str:
     return _named(_load(ref), provider).wrapper or f"claude-{provider}"
 
 
-def draw(provider: str, ref: ProfileRef | None) -> dict[str, Any]:
+def render(provider: str, ref: ProfileRef | None) -> dict[str, Any]:
     """Everything that a session needs of a provider, as it is kept for the next one: the models of
     the profile on that provider, else those that the catalogue knows.
 
@@ -43,7 +43,7 @@ def draw(provider: str, ref: ProfileRef | None) -> dict[str, Any]:
     own = _own(profile, provider, one)
     menu = make_menu(own, own.key_names)
     by_id = _by_id(menu)
-    menus: dict[Rung, Menu] = {"picker": by_id, "rows": _spread(by_id, own)}
+    url = api_base(one) or ""
     keys = own.key_names
     page = f"    (from {one.key_page})" if one.key_page else ""
     return {
@@ -51,16 +51,12 @@ def draw(provider: str, ref: ProfileRef | None) -> dict[str, Any]:
         "profile": str(ref.file) if ref else None,
         "parts": stamps,
         "clients": {
-            rung: {
-                "settings": make_settings(menus[rung], rung, api_base(one) or ""),
-                "ids": wire_ids(menus[rung], rung),
-            }
-            for rung in RUNGS
+            "picker": make_client(by_id, "picker", url),
+            "rows": make_client(_spread(by_id, own), "rows", url),
         },
         "roles": by_id.roles,
         "aliases": {row.name: row.model.id for row in menu.served},
         "keys": keys,
-        "login": wants_login(by_id),
         "cure": f"llmswitch key set {provider if provider in catalogue_data() else keys[0]}{page}"
         if keys
         else None,

@@ -46,8 +46,8 @@ def ensure(ref: ProfileRef, run: Path, key: str, known: Keys) -> Used:
     held = lease.hold(run)
     state = _current(ref, run, key, known)
     if state is None:
-        command = [sys.executable, "-E", "-P", "-m", "llmswitch", "up", "--quiet", "--on-demand"]
-        command += ["--profile", ref.argument]
+        command = [sys.executable, "-E", "-P", "-m", "llmswitch", "up", "--quiet", "--on-demand",
+                   "--profile", ref.argument]  # fmt: skip
         # What `up` says belongs on the terminal, never into the output of `claude -p`.
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
         if done.returncode:

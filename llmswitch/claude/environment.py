@@ -1,4 +1,4 @@
-"""The way to the gateway for what `claude-multi` does not start: editors, CI, SDKs, containers."""
+"""The environment for what `claude-multi` does not start: editors, CI, SDKs, containers."""
 
 from __future__ import annotations
 
@@ -17,23 +17,30 @@ from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import gateway_key, known_keys
 from llmswitch.render.claude_settings import make_settings
-from llmswitch.render.menu import Menu
+from llmswitch.render.menu import Menu, make_menu
 from llmswitch.render.plan import draw
 
 # Formats for a program on the machine where the user is logged in.
 EDITORS = ("vscode",)
 
 
-class Way(NamedTuple):
+class ClientEnvironment(NamedTuple):
     """The variables by which a client reaches a gateway, and the models that it cannot have so."""
 
     variables: dict[str, str]
     without: list[str]
 
+    @property
+    def note(self) -> str:
+        """What is said of those models; empty if there are none."""
+        names = ", ".join(self.without)
+        said = "left out; only Claude Code with your Claude login can use such a model"
+        return f"note: {names}: {said}\n" if names else ""
 
-def way(
+
+def client_environment(
     ref: ProfileRef, home: Home, environ: Mapping[str, str], *, with_login: bool = False
-) -> Way:
+) -> ClientEnvironment:
     """The address and key of a profile's gateway, and the models that stand for Claude's names.
 
     `with_login` is for where the user's Claude login is, and so for editors alone: elsewhere the
@@ -43,44 +50,36 @@ def way(
     known = known_keys(environ, home)
     held = state.keys if is_ours(state) and state else {}
     drawing = draw(ref, known.values, {*known.hidden, *held})
-    listens = drawing.profile.gateway
     menu, without = drawing.menu, [row.name for row in drawing.menu.served if row.needs_login]
-    if without and not with_login:
-        menu = _without(drawing.profile, menu, without)
-    settings = make_settings(menu, "rows", url_of(listens.host, listens.port))
-    told = {name: value for name, value in settings["env"].items() if value}
     login = with_login and bool(without)
-    access = gateway_access(gateway_key(home), {}, with_login=login)
-    found = {
-        "ANTHROPIC_BASE_URL": told.pop("ANTHROPIC_BASE_URL"),
-        **access,
-        "ANTHROPIC_MODEL": settings["model"],
-        # One custom row is all that variables can name; this lists every model.
-        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
-        **{name: value for name, value in told.items() if "CUSTOM_MODEL_OPTION" not in name},
+    if without and not login:
+        menu = _without_login(drawing.profile, menu)
+    gateway = drawing.profile.gateway
+    settings = make_settings(menu, "rows", url_of(gateway.host, gateway.port))
+    told = {
+        name: value
+        for name, value in settings["env"].items()
+        if value and "CUSTOM_MODEL_OPTION" not in name
     }
-    return Way(found, [] if login else without)
+    variables = told | gateway_access(gateway_key(home), {}, with_login=login)
+    variables["ANTHROPIC_MODEL"] = settings["model"]
+    # One custom row is all that variables can describe; this lists every model.
+    variables["CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"] = "1"
+    first = ("ANTHROPIC_BASE_URL", TOKEN)
+    ordered = {name: variables[name] for name in first if name in variables} | variables
+    return ClientEnvironment(ordered, [] if login else without)
 
 
-def _without(profile: Profile, menu: Menu, names: Sequence[str]) -> Menu:
-    """A menu without some of its models; their roles go to the default, or to the first left."""
-    rows = tuple(row for row in menu.served if row.name not in names)
-    if not rows:
+def _without_login(profile: Profile, menu: Menu) -> Menu:
+    """The menu of the models that need no login; the roles of the others go to its default."""
+    left = {row.name: row.model for row in menu.served if not row.needs_login}
+    if not left:
         raise LlmswitchError(
             "every model of the profile needs your Claude login, which only Claude Code can send",
             "claude-multi    (or in VS Code: llmswitch code)",
         )
-    left = {row.name for row in rows}
-    wanted = profile.role("default")
-    default = wanted if wanted in left else rows[0].name
-    return Menu(rows, {role: n if n in left else default for role, n in menu.roles.items()})
-
-
-def left_out(way: Way) -> str:
-    """What is said of the models that variables cannot reach; nothing where there are none."""
-    names = ", ".join(way.without)
-    said = "left out; only Claude Code with your Claude login can use such a model"
-    return f"note: {names}: {said}\n" if names else ""
+    keys = {key for row in menu.rows for key in row.keys}
+    return make_menu(profile.model_copy(update={"models": left}), keys)
 
 
 def run_code(
@@ -93,30 +92,29 @@ def run_code(
             "there is no `code` on PATH",
             "llmswitch env --format vscode    (what belongs into VS Code's settings.json)",
         )
-    told = {name: value for name, value in environ.items() if name != "ANTHROPIC_API_KEY"}
-    os.execve(program, [program, *arguments], told | dict(values))  # noqa: S606 - no shell wanted
+    clean = {name: value for name, value in environ.items() if name != _NO_OTHER_KEY}
+    os.execve(program, [program, *arguments], {**clean, **values})  # noqa: S606 - no shell wanted
+
+
+_NO_OTHER_KEY = "ANTHROPIC_API_KEY"  # would be sent beside ours
 
 
 def _sh(values: Mapping[str, str]) -> list[str]:
-    # A key of Anthropic's beside ours would be sent along.
-    return ["unset ANTHROPIC_API_KEY", *(f"export {k}={shlex.quote(v)}" for k, v in values.items())]
+    return [f"unset {_NO_OTHER_KEY}", *(f"export {k}={shlex.quote(v)}" for k, v in values.items())]
 
 
 def _fish(values: Mapping[str, str]) -> list[str]:
-    def quoted(value: str) -> str:
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-    return ["set -e ANTHROPIC_API_KEY", *(f"set -gx {k} {quoted(v)}" for k, v in values.items())]
+    escaped = {n: v.replace("\\", "\\\\").replace("'", "\\'") for n, v in values.items()}
+    return [f"set -e {_NO_OTHER_KEY}", *(f"set -gx {n} '{v}'" for n, v in escaped.items())]
 
 
-def _json(values: Mapping[str, str]) -> list[str]:
-    return [json.dumps(values, indent=2, ensure_ascii=False)]
+def _json(value: object) -> list[str]:
+    return [json.dumps(value, indent=2, ensure_ascii=False)]
 
 
 def _vscode(values: Mapping[str, str]) -> list[str]:
     listed = [{"name": name, "value": value} for name, value in values.items()]
-    setting = {"claudeCode.environmentVariables": listed}
-    return [json.dumps(setting, indent=2, ensure_ascii=False)]
+    return _json({"claudeCode.environmentVariables": listed})
 
 
 def _github_actions(values: Mapping[str, str]) -> list[str]:
@@ -124,8 +122,7 @@ def _github_actions(values: Mapping[str, str]) -> list[str]:
     of an emoji for two halves.
     """
     shown = {**values, TOKEN: f"${{{{ secrets.{TOKEN} }}}}"}
-    quoted = {name: json.dumps(value, ensure_ascii=False) for name, value in shown.items()}
-    return ["env:", *(f"  {name}: {value}" for name, value in quoted.items())]
+    return ["env:", *(f"  {n}: {json.dumps(v, ensure_ascii=False)}" for n, v in shown.items())]
 
 
 def _docker(values: Mapping[str, str]) -> list[str]:

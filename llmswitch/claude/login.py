@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from llmswitch.claude.saved_default import settings_file
+from llmswitch.claude.settings_files import user_settings
 
 TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - the name of a variable
 HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
@@ -63,7 +63,7 @@ def has_login(environ: Mapping[str, str]) -> bool | None:
     """
     if environ.get(OWN_LOGIN):
         return True
-    file = settings_file(environ).with_name(".credentials.json")
+    file = user_settings(environ).with_name(".credentials.json")
     with suppress(OSError, ValueError, KeyError, TypeError):
         if json.loads(file.read_bytes())["claudeAiOauth"]:
             return True

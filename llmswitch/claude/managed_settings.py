@@ -1,5 +1,5 @@
-"""What an organization has settled for Claude Code on this machine. It goes before everything that
-a session is told (2.1.197 and 2.1.330), so it can lead a credential to another host.
+"""An organization's settings for Claude Code on this machine. They override everything that a
+session is told (2.1.197 and 2.1.330), so they can lead a credential to another host.
 
 Standard library only: the wrapper imports this on every start.
 """
@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from llmswitch.claude.settings_files import env_in, settings_in
 from llmswitch.errors import LlmswitchError
-from llmswitch.render.claude_settings import HIJACKING, settings_in
+from llmswitch.render.claude_settings import HIJACKING
 
 FOLDERS = (Path("/etc/claude-code"), Path("/Library/Application Support/ClaudeCode"))
 # What says where requests go and what opens it.
@@ -23,11 +24,6 @@ _LEADING = {
 }
 
 
-def there() -> bool:
-    """Whether an organization has settled anything."""
-    return any(folder.exists() for folder in FOLDERS)
-
-
 def check() -> None:
     """Raise LlmswitchError for a setting that would send a session's credential to another host, or
     another credential along to its host.
@@ -35,9 +31,9 @@ def check() -> None:
     for file in _files():
         for name in _leading(settings_in(file)):
             raise LlmswitchError(
-                f"{file} sets {name}, which goes before what llmswitch tells Claude Code, so a "
+                f"{file} sets {name}, which overrides what llmswitch tells Claude Code, so a "
                 "credential would reach a host that it does not belong to",
-                "ask whoever manages this machine to take it out; plain `claude` is as they wish",
+                "ask whoever manages this machine to remove it; plain `claude` works as they want",
             )
 
 
@@ -50,7 +46,6 @@ def _files() -> Iterator[Path]:
 def _leading(settings: dict[str, Any]) -> Iterator[str]:
     if settings.get("apiKeyHelper"):
         yield "apiKeyHelper"
-    env = settings.get("env")
-    for name, value in env.items() if isinstance(env, dict) else ():
+    for name, value in env_in(settings).items():
         if name in _LEADING and value:
             yield f"env.{name}"

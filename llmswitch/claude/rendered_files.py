@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 
+from llmswitch.claude.program import ask_version, find_claude, menu_support
 from llmswitch.errors import LlmswitchError
 from llmswitch.health import url_of
 from llmswitch.paths import ProfileRef, find_home
 from llmswitch.profile.secrets import known_keys
-from llmswitch.render.claude_settings import (
-    ask_version,
-    find_claude,
-    make_settings,
-    rung_of,
-)
+from llmswitch.render.claude_settings import MenuSupport, make_settings
 from llmswitch.render.plan import draw
 from llmswitch.run_files import CONFIG, GUNICORN
 
@@ -25,13 +22,11 @@ def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:
     """
     known = known_keys(environ, find_home(environ))
     drawing = draw(ref, known.values, known.hidden)
-    try:
-        version = ask_version(find_claude(environ))
-        rung = rung_of(version)
-    except LlmswitchError:  # no client here: as for the newest
-        rung = "picker"
+    support: MenuSupport = "picker"  # of the newest client, if there is none here
+    with suppress(LlmswitchError):
+        support = menu_support(ask_version(find_claude(environ)))
     gateway = drawing.profile.gateway
-    settings = make_settings(drawing.menu, rung, url_of(gateway.host, gateway.port))
+    settings = make_settings(drawing.menu, support, url_of(gateway.host, gateway.port))
     return {
         str(CONFIG): drawing.config,
         str(GUNICORN): drawing.conf,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,12 +54,6 @@ class Before(NamedTuple):
     names: frozenset[str]
     record: Path
     left: After = After(None, None)
-
-
-def settings_file(environ: Mapping[str, str]) -> Path:
-    """Claude Code's own settings of the user."""
-    folder = environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME") or Path.home(), ".claude")
-    return Path(folder) / "settings.json"
 
 
 def note(file: Path, records: Path, names: Collection[str]) -> Before:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from llmswitch.errors import LlmswitchError
+from llmswitch.generated import is_generated
 from llmswitch.paths import ProfileRef, expanded, write_private
-from llmswitch.render.claude_settings import is_wrapper
-from llmswitch.render.litellm_config import render_wrapper
+from llmswitch.render.templates import render
 
 # What moves our files or names the client: the wrapper carries it, so that it does not matter which
 # shell it is started from.
@@ -70,30 +70,22 @@ def install(
 
 
 def wanted_text(of: ProfileRef | Direct, name: str, environ: Mapping[str, str]) -> str:
-    """What the wrapper `name` holds when it is installed from this shell."""
-    exports = {
-        variable: str(expanded(environ[variable])) for variable in _CARRIED if environ.get(variable)
-    }
+    """What the wrapper `name` holds when it is installed from this shell: everything that it needs,
+    so that it runs from any other.
+    """
     if isinstance(of, Direct):
-        what, module, arguments = (
-            f"{of.provider}, with no gateway",
-            "llmswitch.claude.direct",
-            [*of],
-        )
+        what, module, arguments = f"{of.provider}, with no gateway", "direct", [*of]
     else:
-        what, module, arguments = (
-            f"the profile {of.name}",
-            "llmswitch.claude.session",
-            [of.argument],
-        )
-    return render_wrapper(
-        name=name,
-        of_what=what,
-        module=module,
+        what, module, arguments = f"the profile {of.name}", "session", [of.argument]
+    return render(
+        "claude-multi.sh.j2",
+        what=what,
+        module=f"llmswitch.claude.{module}",
         arguments=arguments,
         install_option=f" --direct {of.provider}" if isinstance(of, Direct) else "",
+        uninstall_name="" if name == "claude-multi" else f" --name {shlex.quote(name)}",
         python=sys.executable,
-        exports=exports,
+        exports={name: str(expanded(environ[name])) for name in _CARRIED if environ.get(name)},
     )
 
 
@@ -144,7 +136,7 @@ def list_installed(folder: Path, environ: Mapping[str, str]) -> list[Path]:
         file
         for place in dict.fromkeys(folders)
         for file in _files_in(place)
-        if os.access(file, os.X_OK) and is_wrapper(file)
+        if os.access(file, os.X_OK) and is_generated(file)
     ]
 
 
@@ -166,13 +158,13 @@ def _files_in(folder: Path) -> list[Path]:
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise LlmswitchError(
-            f"{name!r} is no name for a command",
+            f"{name!r} is not a valid command name",
             "use letters, digits and . _ -, such as claude-multi",
         )
 
 
 def _check_ours(file: Path) -> None:
-    if file.is_symlink() or not file.is_file() or not is_wrapper(file):
+    if file.is_symlink() or not file.is_file() or not is_generated(file):
         raise LlmswitchError(
             f"{file} was not written by llmswitch, so it is left alone",
             "choose another --name or --dir, or move that file away",

@@ -244,9 +244,11 @@ def env(
     from llmswitch.claude import environment
 
     home, ref = chosen(profile)
-    way = environment.way(ref, home, os.environ, with_login=form in environment.EDITORS)
-    show(environment.FORMATS[form](way.variables), None, as_json=False)
-    sys.stderr.write(environment.left_out(way))
+    found = environment.client_environment(
+        ref, home, os.environ, with_login=form in environment.EDITORS
+    )
+    show(environment.FORMATS[form](found.variables), None, as_json=False)
+    sys.stderr.write(found.note)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -260,8 +262,8 @@ def code(
     from llmswitch.claude import environment
 
     home, ref = chosen(profile)
-    way = environment.way(ref, home, os.environ, with_login=True)
-    environment.run_code(arguments or [], way.variables, os.environ)
+    found = environment.client_environment(ref, home, os.environ, with_login=True)
+    environment.run_code(arguments or [], found.variables, os.environ)
 
 
 @app.command()

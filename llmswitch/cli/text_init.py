@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from llmswitch.claude.program import shown
 from llmswitch.claude.wrapper import Installed
 from llmswitch.cli import text
 from llmswitch.columns import columns
@@ -15,7 +16,6 @@ from llmswitch.profile.keys import KEYRING, Place
 from llmswitch.profile.model_lists import Answer
 from llmswitch.profile.providers import DIRECT, Provider
 from llmswitch.redact import with_tilde
-from llmswitch.render.claude_settings import shown
 from llmswitch.render.menu import Row, format_context, format_price
 from llmswitch.setup.compose import Candidate
 from llmswitch.setup.detect import Found

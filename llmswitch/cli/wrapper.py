@@ -98,7 +98,7 @@ def _install_direct(
 
     home = own_home()
     ref = find_profile_if_any(home, profile, os.environ)
-    drawn = direct_menu.draw(provider, ref)
+    drawn = direct_menu.render(provider, ref)
     # The default profile is looked for at each start: it may come later, or be another then.
     named = ref.argument if ref and (profile or os.environ.get("LLMSWITCH_PROFILE")) else ""
     called = direct_menu.wrapper_name(provider, ref) if name is None else name

@@ -11,22 +11,15 @@ from typing import Any
 
 from llmswitch.claude import managed_settings, saved_default
 from llmswitch.claude.login import LOG_IN, NO_LOGIN, has_login
+from llmswitch.claude.program import PICKER_FROM, ask_version, find_claude, menu_support, shown
+from llmswitch.claude.settings_files import user_settings
 from llmswitch.claude.wrapper import Direct, direct_of, is_for, is_of, list_installed, wanted_text
 from llmswitch.doctor.checks_profile import has_subscription
 from llmswitch.doctor.facts import Facts, Verdict
 from llmswitch.errors import LlmswitchError
 from llmswitch.health import connect_host
 from llmswitch.paths import find_profile_if_any
-from llmswitch.render.claude_settings import (
-    ALIASES,
-    HIJACKING,
-    PICKER_FROM,
-    ask_version,
-    find_claude,
-    plain_name,
-    rung_of,
-    shown,
-)
+from llmswitch.render.claude_settings import ALIASES, HIJACKING, plain_name
 
 _OFF = (None, "", "0", "false")
 _SECONDS = 5.0  # it takes a tenth
@@ -51,9 +44,9 @@ def check_client(facts: Facts) -> Verdict:
             f"names, and a model is picked by /model NAME; {shown(PICKER_FROM)} and newer list all"
         )
         return Verdict("info", said, "claude update")
-    rung = rung_of(version)
-    said = f"Claude Code {shown(version)}, {claude}: {_MENUS[rung]}"
-    if rung == "picker":
+    support = menu_support(version)
+    said = f"Claude Code {shown(version)}, {claude}: {_MENUS[support]}"
+    if support == "picker":
         return Verdict("ok", said)
     return Verdict("warning", said, "claude update")
 
@@ -132,7 +125,7 @@ def _is_current(facts: Facts, file: Path) -> bool:
 
 def check_plain_claude(facts: Facts) -> Verdict:
     """What would send a plain `claude` elsewhere; claude-multi puts all of it out of force."""
-    file = saved_default.settings_file(facts.environ)
+    file = user_settings(facts.environ)
     settings = _settings(facts)
     if settings is None:
         return Verdict("warning", f"{file} is no JSON object", f"correct {file}")
@@ -149,7 +142,7 @@ def check_plain_claude(facts: Facts) -> Verdict:
 
 def check_saved_default(facts: Facts) -> Verdict:
     """The model that a plain `claude` begins with is one that it knows."""
-    file = saved_default.settings_file(facts.environ)
+    file = user_settings(facts.environ)
     model = (_settings(facts) or {}).get("model")
     name = plain_name(model) if isinstance(model, str) else ""
     records = facts.home.state / "sessions"
@@ -186,7 +179,7 @@ def check_proxy(facts: Facts) -> Verdict:
 
 def _settings(facts: Facts) -> dict[str, Any] | None:
     """The user's settings of Claude Code; None where they are no JSON object."""
-    file = saved_default.settings_file(facts.environ)
+    file = user_settings(facts.environ)
     try:
         data = json.loads(file.read_bytes() or b"{}")
     except FileNotFoundError:

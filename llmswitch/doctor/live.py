@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from llmswitch.claude.login import OWN_LOGIN
+from llmswitch.claude.program import ask_version, find_claude, menu_support
 from llmswitch.doctor.facts import Facts, NotAskedError
 from llmswitch.doctor.messages_api import Door
 from llmswitch.doctor.probe import PROBES, Cell, Result, Target, other_of, run
@@ -18,7 +19,6 @@ from llmswitch.doctor.requests import estimate
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway.state import State
 from llmswitch.profile.keys import kept_keys
-from llmswitch.render.claude_settings import ask_version, find_claude, rung_of
 from llmswitch.render.menu import Row
 
 CLIENT = "claude -p"
@@ -81,7 +81,7 @@ def ask(live: Live, progress: Callable[[str], None]) -> list[Result]:
     results = sorted(asked, key=lambda result: order.index(result.model))
     if live.claude is None:
         return results
-    client = live.state.clients[rung_of(ask_version(live.claude))]
+    client = live.state.clients[menu_support(ask_version(live.claude))]
     for result in results:
         progress(f"{result.model}: {CLIENT}")
         is_paid_so = result.model in live.logins

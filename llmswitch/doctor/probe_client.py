@@ -35,8 +35,8 @@ def drive(
 ) -> Cell:
     """Have the client answer a question that takes one call of a tool.
 
-    `client` are the settings and model ids of its rung as the gateway's state has them, and whether
-    this model is paid by a login (that of CLAUDE_CODE_OAUTH_TOKEN), `key` is the gateway's,
+    `client` are the settings and model ids for its version as the gateway's state has them, and
+    whether this model is paid by a login (that of CLAUDE_CODE_OAUTH_TOKEN), `key` is the gateway's,
     `folder` is empty and becomes the client's home. `timeout` is in seconds: by itself the client
     tries ten times, which takes three minutes.
     """

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from llmswitch.errors import LlmswitchError
+from llmswitch.generated import is_generated
 from llmswitch.paths import Home, ProfileRef
-from llmswitch.render.claude_settings import is_wrapper
 from llmswitch.run_files import LOG
 
 _SECONDS = 120.0  # stopping may take as long as open requests are given
@@ -59,7 +59,7 @@ class Service(NamedTuple):
         mark = f"# files: {self.home.state}\n"
         if self.by_launchd:
             mark = f"<string>{escape(str(self.log))}</string>"
-        return is_wrapper(self.file) and mark in self.file.read_text(errors="replace")
+        return is_generated(self.file) and mark in self.file.read_text(errors="replace")
 
     @property
     def log(self) -> Path:

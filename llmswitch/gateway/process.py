@@ -12,7 +12,6 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from llmswitch import health
 from llmswitch.errors import LlmswitchError
@@ -26,7 +25,7 @@ from llmswitch.gateway.state import (
     write_state,
 )
 from llmswitch.paths import make_private_folder, write_private
-from llmswitch.render.claude_settings import RUNGS, make_settings, wants_login, wire_ids
+from llmswitch.render.claude_settings import MENU_SUPPORTS, make_client
 from llmswitch.render.menu import row_data
 from llmswitch.render.plan import Plan, environment, identity
 from llmswitch.run_files import (
@@ -69,14 +68,7 @@ def state_of(plan: Plan, pid: int, keys: dict[str, str]) -> State:
         clients={},
         keys=keys,
     )
-    clients: dict[str, dict[str, Any]] = {
-        rung: {
-            "settings": make_settings(plan.drawing.menu, rung, state.url),
-            "ids": wire_ids(plan.drawing.menu, rung),
-            "login": wants_login(plan.drawing.menu),
-        }
-        for rung in RUNGS
-    }
+    clients = {str(one): make_client(plan.drawing.menu, one, state.url) for one in MENU_SUPPORTS}
     return state._replace(clients=clients)
 
 

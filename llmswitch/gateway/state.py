@@ -28,8 +28,8 @@ class State(NamedTuple):
 
     `started` identifies the process together with `pid` (see process_start). `models` are the rows
     of the menu as `status --json` shows them, each with the `keys` that it needs, `clients` the
-    settings and the model ids for each rung of clients, and whether they want a Claude login,
-    `keys` a fingerprint of each key that the gateway holds.
+    settings and the model ids for each menu support of a client, and whether they want a Claude
+    login, `keys` a fingerprint of each key that the gateway holds.
     """
 
     pid: int | None

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import copy
 import json
-import shlex
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
-from xml.sax.saxutils import escape
 
-import jinja2
 import yaml
 
-from llmswitch import __version__
-from llmswitch.errors import LlmswitchError
-from llmswitch.paths import data_folder
 from llmswitch.profile.litellm_rules import ENVIRON, FALLBACKS, fallback_name
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import inside_name
-from llmswitch.render.claude_settings import MARK
 from llmswitch.render.deployments import deployments_of, menu_row
 from llmswitch.render.menu import Menu
+from llmswitch.render.templates import as_unit_word, render
 from llmswitch.run_files import EXIT_SECONDS, GRACEFUL_SECONDS
 
 GATEWAY_KEY = "LLMSWITCH_GATEWAY_KEY"
@@ -40,53 +33,6 @@ _CALLBACKS = (
 )
 _LOGIN = "llmswitch.engine.subscription.logins"
 _ADDED_TO = ("model_list", "callbacks", "custom_provider_map")
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(data_folder("templates")),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - no HTML here; each value goes through a filter that quotes
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["yaml"] = _flow_yaml
-    environment.filters["py"] = repr
-    environment.filters["unit"] = _unit
-    environment.filters["xml"] = lambda value: escape(_one_line(value))
-    environment.filters["sh"] = lambda value: shlex.quote(str(value))
-    return environment
-
-
-class _OneLine(yaml.SafeDumper):
-    """Writes text that holds an end of a line with an escape in its place."""
-
-
-_OneLine.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
-    ),
-)
-
-
-def _flow_yaml(value: Any) -> str:
-    """A value as YAML on one line. JSON would not do: YAML reads its 6e-07 as text."""
-    text: str = yaml.dump(
-        value,
-        Dumper=_OneLine,
-        default_flow_style=True,
-        sort_keys=False,
-        allow_unicode=True,
-        width=2**31,
-    )
-    return text.removesuffix("\n").removesuffix("\n...")
-
-
-def _render(template: str, **values: Any) -> str:
-    return _templates().get_template(template).render(mark=MARK, version=__version__, **values)
 
 
 def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
@@ -201,7 +147,7 @@ def render_litellm_config(profile: Profile, menu: Menu, name: str) -> str:
     """litellm_config.yaml for a profile called `name`."""
     config = engine_config(profile, menu)
     sections = {key: value for key, value in config.items() if key != "model_list"}
-    text = _render(
+    text = render(
         "litellm_config.yaml.j2",
         profile=name,
         deployments=config["model_list"],
@@ -215,7 +161,7 @@ def render_litellm_config(profile: Profile, menu: Menu, name: str) -> str:
 
 def render_gunicorn_conf(profile: Profile, name: str) -> str:
     """gunicorn.conf.py for a profile called `name`."""
-    text = _render(
+    text = render(
         "gunicorn.conf.py.j2",
         profile=name,
         bind=profile.gateway.address,
@@ -226,37 +172,12 @@ def render_gunicorn_conf(profile: Profile, name: str) -> str:
     return text
 
 
-def render_wrapper(
-    *,
-    name: str,
-    of_what: str,
-    module: str,
-    arguments: Sequence[str],
-    python: str,
-    exports: Mapping[str, str],
-    install_option: str = "",
-) -> str:
-    """The shell wrapper: everything that it needs is written in it, so it runs from any shell. It
-    starts a module of ours with these arguments and its own.
-    """
-    return _render(
-        "claude-multi.sh.j2",
-        of_what=of_what,
-        module=module,
-        arguments=arguments,
-        install_option=install_option,
-        python=python,
-        exports=exports,
-        uninstall_name="" if name == "claude-multi" else f" --name {shlex.quote(name)}",
-    )
-
-
 def render_unit(name: str, command: Sequence[str], exports: Mapping[str, str], state: str) -> str:
     """The systemd unit of the gateway of profile `name`. `command` starts it, `exports` is the
     environment that it needs, `state` the folder that it writes to.
     """
-    _unit(state)  # it stands in a comment too
-    return _render(
+    as_unit_word(state)  # it stands in a comment too
+    return render(
         "llmswitch.service.j2",
         profile=name,
         command=command,
@@ -268,7 +189,7 @@ def render_unit(name: str, command: Sequence[str], exports: Mapping[str, str], s
 
 def render_agent(name: str, command: Sequence[str], exports: Mapping[str, str], log: str) -> str:
     """The launchd agent `name`; `log` is the file that takes the gateway's output."""
-    return _render(
+    return render(
         "llmswitch.plist.j2",
         name=name,
         command=command,
@@ -276,20 +197,6 @@ def render_agent(name: str, command: Sequence[str], exports: Mapping[str, str], 
         log=log,
         stop_seconds=EXIT_SECONDS,
     )
-
-
-def _unit(value: Any) -> str:
-    """A value as one word of a systemd unit, where `%` would name something of systemd's."""
-    text = _one_line(value)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
-
-
-def _one_line(value: Any) -> str:
-    text = str(value)
-    if not text.isprintable():
-        said = f"{text!r} cannot stand in the file of a service"
-        raise LlmswitchError(said, "rename that folder")
-    return text
 
 
 def named_variables(profile: Profile, menu: Menu) -> set[str]:

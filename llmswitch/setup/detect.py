@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmswitch.claude.login import has_login
+from llmswitch.claude.program import Version, ask_version, find_claude
 from llmswitch.claude.wrapper import list_installed
 from llmswitch.doctor.checks_client import check_plain_claude
 from llmswitch.doctor.facts import Facts
@@ -18,7 +19,6 @@ from llmswitch.profile import catalogue, model_lists
 from llmswitch.profile.providers import Provider, is_local
 from llmswitch.profile.schema import Gateway, Profile
 from llmswitch.profile.secrets import known_keys
-from llmswitch.render.claude_settings import Version, ask_version, find_claude
 
 _LOCAL_SECONDS = 0.3  # a server on this machine answers in a hundredth
 _CLIENT_SECONDS = 5.0

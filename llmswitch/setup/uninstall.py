@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmswitch.claude import saved_default
+from llmswitch.claude.settings_files import user_settings
 from llmswitch.claude.wrapper import is_of, list_installed
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import lifecycle, service
@@ -53,7 +54,7 @@ def look(home: Home, folder: Path, environ: Mapping[str, str]) -> Found:
 
     Raises LlmswitchError while a session is open: what it changes has to be put back first.
     """
-    settings = saved_default.settings_file(environ)
+    settings = user_settings(environ)
     if any(saved_default.sessions(settings, home.state / "sessions")):
         raise LlmswitchError("a session that a wrapper started is open", "end it, then try again")
     wrappers = [file for file in list_installed(folder, environ) if is_of(file, environ)]
@@ -76,9 +77,7 @@ def take_away(
 ) -> Gone:
     """Stop what runs, then remove it all, but for what the choice keeps."""
     # What a session that was killed has left in the user's settings is put back.
-    before = saved_default.note(
-        saved_default.settings_file(environ), home.state / "sessions", frozenset()
-    )
+    before = saved_default.note(user_settings(environ), home.state / "sessions", frozenset())
     after = saved_default.put_back(before)
     left = [told for told in (before.left.warning, after.warning) if told]
     for one in found.services:

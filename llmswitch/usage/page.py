@@ -11,8 +11,8 @@ import jinja2
 from llmswitch import __version__
 from llmswitch.budgets import dollars
 from llmswitch.errors import LlmswitchError
+from llmswitch.generated import MARK
 from llmswitch.paths import data_folder, write_private
-from llmswitch.render.claude_settings import MARK
 from llmswitch.usage import tables
 from llmswitch.usage.summary import Group, Usage
 from llmswitch.usage.what_if import WhatIf

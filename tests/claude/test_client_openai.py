@@ -23,6 +23,13 @@ from tests.upstream import Behaviour, Json, Tool
 
 pytestmark = [pytest.mark.xdist_group("client-openai"), pytest.mark.timeout(300)]
 
+
+def some(*names: str) -> pytest.MarkDecorator:
+    """A model of each dialect; those that are not named take their turn in `make soak`."""
+    marks = {name: () if name in names else pytest.mark.soak for name in DIALECTS}
+    return pytest.mark.parametrize("model", [pytest.param(n, marks=m) for n, m in marks.items()])
+
+
 # What a user of these programs has in the shell: keys of other vendors.
 OWN = {
     "OPENAI_API_KEY": "sk-proj-of-the-user",
@@ -90,7 +97,7 @@ def run(command: list[Any], home: Path, house: House) -> str:
 COMMAND = "echo by the tool > made; echo the tool was here"
 
 
-@pytest.mark.parametrize("model", DIALECTS)
+@some("messages", "chat")
 def test_codex(house: House, tmp_path: Path, model: str) -> None:
     """Codex, as the manual says it is set up, by /v1/responses."""
     (tmp_path / ".codex").mkdir()
@@ -112,7 +119,7 @@ wire_api = "responses"
     check_all(house, model)
 
 
-@pytest.mark.parametrize("model", DIALECTS)
+@some("messages")
 def test_opencode(house: House, tmp_path: Path, model: str) -> None:
     """opencode, by /v1/chat/completions."""
     folder = tmp_path / ".config" / "opencode"
@@ -152,7 +159,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("shell")
-@pytest.mark.parametrize("model", DIALECTS)
+@some("anthropic", "messages")
 def test_openai_sdk_chat_completions(house: House, model: str) -> None:
     """OpenAI's SDK, streamed, with a tool."""
     calling(house, model, BASH)
@@ -178,7 +185,7 @@ def test_openai_sdk_chat_completions(house: House, model: str) -> None:
 
 
 @pytest.mark.usefixtures("shell")
-@pytest.mark.parametrize("model", DIALECTS)
+@some("messages", "responses")
 def test_openai_sdk_responses(house: House, model: str) -> None:
     """The same by the Responses API."""
     calling(house, model, BASH)
@@ -201,7 +208,7 @@ def test_openai_sdk_responses(house: House, model: str) -> None:
 
 
 @pytest.mark.usefixtures("shell")
-@pytest.mark.parametrize("model", DIALECTS)
+@some("chat", "litellm")
 def test_anthropic_sdk(house: House, model: str) -> None:
     """Anthropic's SDK, streamed, with a tool, by /v1/messages."""
     calling(house, model, BASH)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from llmswitch.profile.providers import DIRECT, catalogue_data
 from llmswitch.profile.rules import TEST_HOST
 from tests import clients
+from tests.clients import newest_and_oldest
 from tests.conftest import User, make_user
 from tests.fake_claude import Seen, install
 from tests.gateways import AUTHENTICATION, wait_for
@@ -30,7 +32,6 @@ from tests.upstream import Behaviour, FakeUpstream, Request, Tool
 pytestmark = [pytest.mark.xdist_group("direct"), pytest.mark.timeout(600)]
 
 Fetch = Callable[[], Path]
-both = pytest.mark.parametrize("client", [clients.newest, clients.oldest], ids=["newest", "oldest"])
 PROVIDERS = [name for name, data in catalogue_data().items() if data["dialect"] in DIRECT]
 LOGIN = {
     "accessToken": "sk-ant-oat01-saved-login",
@@ -38,6 +39,10 @@ LOGIN = {
     "scopes": ["user:inference", "user:profile"],
     "subscriptionType": "max",
 }
+EVERY = [
+    pytest.param(name, marks=() if name in {"zai", "anthropic"} else pytest.mark.soak)
+    for name in PROVIDERS
+]
 GLM = [  # id, label, description
     ("glm-5.3", "GLM-5.3", "Z.ai · 1M · $1.40/$4.40 per Mtok"),
     ("glm-5.3-flash", "GLM-5.3 Flash", "Z.ai · 1M · $0.15/$0.50 per Mtok"),
@@ -119,6 +124,16 @@ def open_it(seat: Seat, command: str, *arguments: str) -> Terminal:
     return Terminal([seat.user.root / "bin" / command, *arguments], seat.env, seat.project)
 
 
+@contextmanager
+def hostile(seat: Seat) -> Iterator[dict[str, bytes]]:
+    """A home and a shell that would lead the session astray, and fail to; what is in the home."""
+    with elsewhere() as (url, received):
+        called = make_hostile(seat, url, "users-model")
+        yield files_below(seat.home / ".claude")
+    assert not called.exists(), "the user's own apiKeyHelper was run"
+    assert [said for said in received if not said.startswith(b"CONNECT ")] == []
+
+
 def credentials(request: Request) -> dict[str, str]:
     """Every header of a request that can carry one."""
     return {name: value for name, value in request.headers.items() if name in AUTHENTICATION}
@@ -141,8 +156,8 @@ def ask(terminal: Terminal, upstream: FakeUpstream, text: str) -> str:
 # ------------------------------------------------------------------ what a provider receives
 
 
-@both
-@pytest.mark.parametrize("provider", PROVIDERS)
+@newest_and_oldest
+@pytest.mark.parametrize("provider", EVERY)
 def test_each_provider_gets_its_own_path_and_key_and_nothing_else(
     provider: str, client: Fetch, someone: User, upstream: FakeUpstream
 ) -> None:
@@ -156,17 +171,14 @@ def test_each_provider_gets_its_own_path_and_key_and_nothing_else(
     if key:
         keep_keys(someone, **{catalogue_data()[provider]["key"]: key})
     command = Path(add_wrapper(someone, provider)["file"]).name
-    with elsewhere() as (url, received):
-        called = make_hostile(seat, url, "users-model")
+    with hostile(seat) as before:
         if provider == "anthropic":
             del seat.more["ANTHROPIC_API_KEY"]  # it would be the one to use
-        before = files_below(seat.home / ".claude")
         done = run(seat, command, "-p", "hi")
-    assert (done.returncode, done.stdout) == (0, f"I am {model_of(provider)} at it\n"), done.stderr
-    assert not called.exists(), "the user's own apiKeyHelper was run"
-    assert [said for said in received if not said.startswith(b"CONNECT ")] == []
-    after = files_below(seat.home / ".claude")
-    assert {name: after.get(name) for name in before} == before
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"I am {model_of(provider)} at it\n"
+        after = files_below(seat.home / ".claude")
+        assert {name: after.get(name) for name in before} == before
     (request,) = upstream.requests
     assert request.path == path_of(provider) + "/v1/messages"
     sent = {"authorization": f"Bearer {key}", "x-api-key": key} if key else {
@@ -176,7 +188,7 @@ def test_each_provider_gets_its_own_path_and_key_and_nothing_else(
     assert not [secret for secret in (*SECRETS.values(), "saved-login") if secret in everything]
 
 
-@both
+@newest_and_oldest
 def test_the_key_is_in_no_file_argument_or_environment(
     client: Fetch, someone: User, upstream: FakeUpstream
 ) -> None:
@@ -203,36 +215,28 @@ def test_the_key_is_in_no_file_argument_or_environment(
     assert {stat.S_IMODE(file.stat().st_mode) for file in written} == {0o600}
 
 
-@both
-@pytest.mark.parametrize("profile", ["its own models", "other models"])
+@newest_and_oldest
 def test_a_subscription_sends_the_login_alone_and_to_anthropic_alone(
-    profile: str, client: Fetch, someone: User, upstream: FakeUpstream
+    client: Fetch, someone: User, upstream: FakeUpstream
 ) -> None:
     """`auth: subscription`: with every key and token exported, `claude-opus` sends the client's own
     login and nothing else; `claude-glm` of the same profile sends its key and no login.
     """
     seat = sit_down(someone, client())
-    own = "claude-opus-4-5-20251101"
-    models = {
-        "its own models": f"{{o: anthropic/{own}, x: demo/parrot}}",
-        "other models": "{x: demo/parrot}",
-    }
     someone.keys = {**someone.keys, TEST_HOST: upstream.url.removeprefix("http://")}
     someone.write_profile(
-        f"models: {models[profile]}\n"
+        "models: {o: anthropic/claude-opus-4-5-20251101, x: demo/parrot}\n"
         f"providers:\n  anthropic: {{auth: subscription, base_url: '{upstream.url}'}}\n"
         f"  zai: {{base_url: '{upstream.url}/api/anthropic'}}\n"
     )
     keep_keys(someone, ANTHROPIC_API_KEY="kept-key", ZAI_API_KEY="zai-own")
     for provider in ("anthropic", "zai"):
         add_wrapper(someone, provider)
-    with elsewhere() as (url, received):
-        make_hostile(seat, url, "users-model")
+    with hostile(seat):
         del seat.more["CLAUDE_CODE_OAUTH_TOKEN"]  # a login too, which would be the one to use
         done = run(seat, "claude-opus", "-p", "hi")
         other = run(seat, "claude-glm", "-p", "hi")
-    assert (done.returncode, other.returncode) == (0, 0), done.stderr + other.stderr
-    assert [said for said in received if not said.startswith(b"CONNECT ")] == []
+        assert (done.returncode, other.returncode) == (0, 0), done.stderr + other.stderr
     ours, theirs = upstream.requests
     assert ours.path == "/v1/messages"
     assert credentials(ours) == {"authorization": "Bearer sk-ant-oat01-saved-login"}
@@ -243,7 +247,7 @@ def test_a_subscription_sends_the_login_alone_and_to_anthropic_alone(
     assert not [secret for secret in SECRETS.values() if secret in everything]
 
 
-@both
+@newest_and_oldest
 def test_a_key_of_this_shell_comes_before_one_that_is_kept(
     client: Fetch, someone: User, upstream: FakeUpstream
 ) -> None:
@@ -305,63 +309,10 @@ def test_a_key_of_the_systems_keyring(someone: User, upstream: FakeUpstream) -> 
 
 def test_newest_menu(someone: User, upstream: FakeUpstream) -> None:
     """On 2.1.332: Default and every model of the catalogue; A, B, and A again go to the provider
-    under its own names; nothing is said of an unknown model or of two credentials.
+    under its own names; nothing is said of an unknown model or of two credentials. A pick is
+    remembered for this wrapper alone, and the user's own default put back.
     """
     seat = sit_down(someone, clients.newest())
-    point(someone, "zai", upstream)
-    keep_keys(someone, ZAI_API_KEY="own-zai")
-    add_wrapper(someone, "zai")
-    with open_it(seat, "claude-glm") as terminal:
-        terminal.wait_for(INPUT_BOX)
-        assert "⚠" not in terminal.wait_idle(1)
-        assert ask(terminal, upstream, "word-one") == "glm-5.3"
-        rows = open_menu(terminal)
-        assert [(row.label, row.description) for row in rows[1:]] == MENU
-        assert rows[0].label == "Default (recommended)"
-        choose(terminal, str(rows[4].number))
-        assert ask(terminal, upstream, "word-two") == "glm-5.1"
-        switch(terminal, "glm-5.3")
-        assert ask(terminal, upstream, "word-three") == "glm-5.3"
-        assert leave(terminal) == 0
-    titles = {(r.body or {})["model"] for r in upstream.requests} - {"glm-5.3", "glm-5.1"}
-    assert titles <= {"glm-5.3-flash"}, "what the client asks by itself is for the small one"
-    assert {credentials(r)["authorization"] for r in upstream.requests} == {"Bearer own-zai"}
-
-
-def test_oldest_menu(someone: User, upstream: FakeUpstream) -> None:
-    """2.1.197 has a row for each role and one more: five models, and a word of the sixth and how to
-    start with it; the provider is never asked for a list.
-    """
-    seat = sit_down(someone, clients.oldest())
-    point(someone, "zai", upstream)
-    keep_keys(someone, ZAI_API_KEY="own-zai")
-    add_wrapper(someone, "zai")
-    with open_it(seat, "claude-glm") as terminal:
-        assert (
-            "llmswitch: Claude Code 2.1.197 cannot list glm-4.5-air in /model (2.1.242 and newer "
-            "can); start with one: --model glm-4.5-air"
-        ) in " ".join(terminal.wait_for(INPUT_BOX).split("\n"))
-        assert ask(terminal, upstream, "word-one") == "glm-5.3"
-        rows = open_menu(terminal)
-        found = {row.label: row.description for row in rows}
-        assert {label: found.get(label) for label, _ in MENU[:-1]} == dict(MENU[:-1])
-        choose(terminal, next(str(row.number) for row in rows if row.label == "GLM-5.2"))
-        assert ask(terminal, upstream, "word-two") == "glm-5.2"
-        switch(terminal, "glm-5.3")
-        assert ask(terminal, upstream, "word-three") == "glm-5.3"
-        assert leave(terminal) == 0
-    assert {request.method for request in upstream.requests} == {"POST"}
-    assert run(seat, "claude-glm", "--model", "glm-4.5-air", "-p", "x").stdout == (
-        "I am glm-4.5-air at it\n"
-    )
-
-
-@both
-def test_a_pick_is_remembered_and_the_users_own_default_put_back(
-    client: Fetch, someone: User, upstream: FakeUpstream
-) -> None:
-    """As with claude-multi, for each direct wrapper by itself."""
-    seat = sit_down(someone, client())
     seat.settings.write_text('{"model": "opus",   "x": 1}')
     url = upstream.url
     someone.write_profile(
@@ -372,16 +323,56 @@ def test_a_pick_is_remembered_and_the_users_own_default_put_back(
     add_wrapper(someone, "zai")
     add_wrapper(someone, "moonshot")
     with open_it(seat, "claude-glm") as terminal:
+        terminal.wait_for(INPUT_BOX)
+        assert "⚠" not in terminal.wait_idle(1)
+        assert ask(terminal, upstream, "word-one") == "glm-5.3"
         rows = open_menu(terminal)
-        choose(terminal, next(str(row.number) for row in rows if row.label == "GLM-4.7"))
+        assert [(row.label, row.description) for row in rows[1:]] == MENU
+        assert rows[0].label == "Default (recommended)"
+        choose(terminal, str(rows[4].number))
         assert json.loads(seat.settings.read_text())["model"] != "opus", "no pick was saved"
+        assert ask(terminal, upstream, "word-two") == "glm-5.1"
+        switch(terminal, "glm-5.3")
+        assert ask(terminal, upstream, "word-three") == "glm-5.3"
         assert leave(terminal) == 0
+    titles = {(r.body or {})["model"] for r in upstream.requests} - {"glm-5.3", "glm-5.1"}
+    assert titles <= {"glm-5.3-flash"}, "what the client asks by itself is for the small one"
+    assert {credentials(r)["authorization"] for r in upstream.requests} == {"Bearer own-zai"}
     assert seat.settings.read_text() == '{"model": "opus",   "x": 1}'
-    assert run(seat, "claude-glm", "-p", "x").stdout == "I am glm-4.7 at it\n"
+    pick = someone.state / "direct"
+    assert [json.loads(file.read_text()) for file in pick.rglob("pick.json")] == [
+        {"model": "glm-5.3"}
+    ]
     assert run(seat, "claude-kimi", "-p", "x").stdout == "I am kimi-k3 at it\n"
 
 
-@both
+@pytest.mark.soak
+def test_oldest_menu(someone: User, upstream: FakeUpstream) -> None:
+    """2.1.197 has a row for each role and one more: five models, and a word of the sixth and how to
+    reach it; the provider is never asked for a list.
+    """
+    seat = sit_down(someone, clients.oldest())
+    point(someone, "zai", upstream)
+    keep_keys(someone, ZAI_API_KEY="own-zai")
+    add_wrapper(someone, "zai")
+    with open_it(seat, "claude-glm") as terminal:
+        assert (
+            "llmswitch: Claude Code 2.1.197 does not list glm-4.5-air in /model; type /model "
+            "glm-4.5-air, or get 2.1.242 or newer, which lists them: claude update"
+        ) in " ".join(terminal.wait_for(INPUT_BOX).split("\n"))
+        assert ask(terminal, upstream, "word-one") == "glm-5.3"
+        rows = open_menu(terminal)
+        found = {row.label: row.description for row in rows}
+        assert {label: found.get(label) for label, _ in MENU[:-1]} == dict(MENU[:-1])
+        choose(terminal, next(str(row.number) for row in rows if row.label == "GLM-5.2"))
+        assert ask(terminal, upstream, "word-two") == "glm-5.2"
+        switch(terminal, "glm-4.5-air")
+        assert ask(terminal, upstream, "word-three") == "glm-4.5-air"
+        assert leave(terminal) == 0
+    assert {request.method for request in upstream.requests} == {"POST"}
+
+
+@newest_and_oldest
 def test_a_hostile_home_in_a_terminal(client: Fetch, someone: User, upstream: FakeUpstream) -> None:
     """The client asks nothing and warns of nothing, the menu is the provider's, and every request
     of the session, those of its own accord too, carries the provider's key alone.
@@ -390,9 +381,7 @@ def test_a_hostile_home_in_a_terminal(client: Fetch, someone: User, upstream: Fa
     point(someone, "moonshot", upstream)
     keep_keys(someone, MOONSHOT_API_KEY="own-kimi")
     add_wrapper(someone, "moonshot")
-    with elsewhere() as (url, received):
-        called = make_hostile(seat, url, "users-model")
-        before = files_below(seat.home / ".claude")
+    with hostile(seat) as before:
         with open_it(seat, "claude-kimi") as terminal:
             terminal.wait_for(INPUT_BOX)
             assert "⚠" not in terminal.wait_idle(1)
@@ -405,9 +394,7 @@ def test_a_hostile_home_in_a_terminal(client: Fetch, someone: User, upstream: Fa
             assert ask(terminal, upstream, "word-two") == "kimi-k2.7-code"
             assert leave(terminal) == 0
         after = files_below(seat.home / ".claude")
-    assert {name: after.get(name) for name in before} == before
-    assert not called.exists(), "the user's own apiKeyHelper was run"
-    assert [said for said in received if not said.startswith(b"CONNECT ")] == []
+        assert {name: after.get(name) for name in before} == before
     sent = {tuple(sorted(credentials(request).items())) for request in upstream.requests}
     assert sent == {(("authorization", "Bearer own-kimi"), ("x-api-key", "own-kimi"))}
     everything = json.dumps([[r.headers, r.body] for r in upstream.requests])
@@ -500,25 +487,15 @@ def test_a_profile_gives_labels_windows_prices_and_roles(shell: User) -> None:
     assert rows_of(start(shell, "claude-glm"))[0] == ("glm-4.7", "Another")
 
 
-def test_the_menu_is_drawn_only_when_something_has_changed(shell: User) -> None:
-    """Not on the second start; again for a damaged file, also where it is valid JSON of another
-    shape, and when the default profile comes.
-    """
+def test_the_menu_is_rendered_only_when_something_has_changed(shell: User) -> None:
+    """Not on the second start; again for a damaged file, and when the default profile comes."""
     add_wrapper(shell, "zai")
     start(shell, "claude-glm")
     file = shell.state / "direct" / "zai" / "menu.json"
     first = file.stat().st_mtime_ns
     start(shell, "claude-glm")
     assert file.stat().st_mtime_ns == first
-    whole = json.loads(file.read_text())
-    shapes = [
-        whole | {"clients": []},
-        whole | {"clients": {"rows": {}}},
-        whole | {"keys": None},
-        {name: value for name, value in whole.items() if name != "login"},
-        {name: value for name, value in whole.items() if name != "aliases"},
-    ]
-    for damaged in ("{", "[]", '{"version": 1}', *map(json.dumps, shapes)):
+    for damaged in ("{", "[]", '{"version": 1}'):
         file.write_text(damaged)
         assert len(rows_of(start(shell, "claude-glm"))) == len(GLM)
         assert json.loads(file.read_text())["roles"]["haiku"] == "glm-5.3-flash"

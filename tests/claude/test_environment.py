@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests import clients
+from tests.clients import client_env, newest_and_oldest
 from tests.conftest import Mission, User, free_port
-from tests.seat import PATIENCE, take_seat, wait_for_request
+from tests.seat import Seat, wait_for_request
 
-pytestmark = [pytest.mark.xdist_group("outside"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("environment"), pytest.mark.timeout(300)]
 
 PROFILE = """
 models:
@@ -41,11 +40,12 @@ def lines(user: User, form: str) -> list[str]:
 
 
 def test_the_address_the_key_and_the_models(user: User, told: dict[str, str]) -> None:
-    """What a client needs, and the names that it asks for by itself; no key of a provider."""
-    port = yaml.safe_load((user.root / "llmswitch/profiles/work.yaml").read_text())["gateway"][
-        "port"
-    ]
-    assert told["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{port}"
+    """What a client needs, and the names that it asks for by itself; no key of a provider. Each
+    format says the same in the form of what reads it; a workflow, which others read, names a secret
+    for the key. A shell takes every value as it is, and then has no key of Anthropic beside ours.
+    """
+    profile = yaml.safe_load((user.root / "llmswitch/profiles/work.yaml").read_text())
+    assert told["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{profile['gateway']['port']}"
     assert told["ANTHROPIC_AUTH_TOKEN"] == user.gateway_key()
     assert told["ANTHROPIC_MODEL"] == "glm-4.7"
     assert told["ANTHROPIC_DEFAULT_OPUS_MODEL"] == "opus"
@@ -53,12 +53,17 @@ def test_the_address_the_key_and_the_models(user: User, told: dict[str, str]) ->
     assert told["ANTHROPIC_DEFAULT_HAIKU_MODEL_NAME"] == 'It\'s GLM; $(touch x) \\ "4.7"'
     assert not [value for value in told.values() if value in user.keys.values() or not value]
 
-
-def test_a_shell_takes_them_as_they_are(user: User, told: dict[str, str]) -> None:
-    """`eval "$(llmswitch env)"`; and a key of Anthropic's is not sent beside ours."""
-    script = "\n".join([*lines(user, "sh"), "env -0"])
+    listed = json.loads("\n".join(lines(user, "vscode")))["claudeCode.environmentVariables"]
+    assert {item["name"]: item["value"] for item in listed} == told
+    assert dict(line.split("=", 1) for line in lines(user, "docker")) == told
+    workflow = yaml.safe_load("\n".join(lines(user, "github-actions")))["env"]
+    assert workflow == {**told, "ANTHROPIC_AUTH_TOKEN": "${{ secrets.ANTHROPIC_AUTH_TOKEN }}"}
+    first, *others = lines(user, "fish")
+    assert first == "set -e ANTHROPIC_API_KEY"
+    words = [shlex.split(line.replace("\\'", "'\"'\"'").replace("\\\\", "\\")) for line in others]
+    assert {word[2]: word[3] for word in words} == told
     done = subprocess.run(
-        ["sh", "-c", script],
+        ["sh", "-c", "\n".join([*lines(user, "sh"), "env -0"])],
         env={"PATH": "/usr/bin:/bin", "ANTHROPIC_API_KEY": "x"},
         cwd=user.home,
         capture_output=True,
@@ -71,27 +76,14 @@ def test_a_shell_takes_them_as_they_are(user: User, told: dict[str, str]) -> Non
     assert not (user.home / "x").exists()
 
 
-def test_each_format_says_the_same(user: User, told: dict[str, str]) -> None:
-    """In the form of what reads it; a workflow, which others read, names a secret for the key."""
-    listed = json.loads("\n".join(lines(user, "vscode")))["claudeCode.environmentVariables"]
-    assert {item["name"]: item["value"] for item in listed} == told
-    assert dict(line.split("=", 1) for line in lines(user, "docker")) == told
-    workflow = yaml.safe_load("\n".join(lines(user, "github-actions")))["env"]
-    assert workflow == {**told, "ANTHROPIC_AUTH_TOKEN": "${{ secrets.ANTHROPIC_AUTH_TOKEN }}"}
-    first, *others = lines(user, "fish")
-    assert first == "set -e ANTHROPIC_API_KEY"
-    words = [shlex.split(line.replace("\\'", "'\"'\"'").replace("\\\\", "\\")) for line in others]
-    assert {word[2]: word[3] for word in words} == told
-
-
-def test_a_gateway_that_runs_knows_its_keys(mission: Mission) -> None:
-    """A shell without them is told the same; without a gateway it is told what to set."""
-    assert mission.user.run("up").returncode == 0
-    before = mission.user.run("env").stdout
-    mission.user.keys = {}
-    assert mission.user.run("env").stdout == before
-    assert mission.user.run("down").returncode == 0
-    done = mission.user.run("env")
+def test_keys_that_this_shell_does_not_have(user: User, running_mission: Mission) -> None:
+    """A gateway that runs knows its keys; without one it is told what to set."""
+    before = running_mission.user.run("env").stdout
+    running_mission.user.keys = {}
+    assert running_mission.user.run("env").stdout == before
+    user.write_profile(PROFILE.format(port=free_port()))
+    user.keys = {}
+    done = user.run("env")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("no model of the profile can be used: ")
 
@@ -118,27 +110,21 @@ def test_code_is_started_with_them(user: User, told: dict[str, str]) -> None:
     assert "ANTHROPIC_API_KEY" not in done.stdout
 
 
-@pytest.mark.parametrize("client", [clients.newest, clients.oldest], ids=["newest", "oldest"])
+@newest_and_oldest
 def test_the_real_client_reaches_every_model_with_them(
-    running_mission: Mission, tmp_path: Path, client: Callable[[], Path]
+    seat: Seat, running_mission: Mission, tmp_path: Path
 ) -> None:
     """A plain `claude` that is given these variables and nothing else of llmswitch."""
-    seat = take_seat(running_mission, client(), tmp_path)
     told = json.loads(running_mission.user.run("env", "-f", "json").stdout)
+    told |= client_env(seat.home)
+    seat.user = User(tmp_path / "nobody", {})
     for arguments, upstream in (
         ([], "zai"),
         (["--model", "qwen"], "mine"),
         (["--model", "opus"], "anthropic"),
     ):
-        word = f"word-{upstream}"
-        done = subprocess.run(
-            [seat.claude, "-p", word, *arguments],
-            env={**clients.client_env(seat.home), **told},
-            cwd=seat.project,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
+        done = seat.run_plain(
+            {**client_env(seat.home), **told}, "-p", f"word-{upstream}", *arguments
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert wait_for_request(running_mission, word).upstream == upstream
+        assert wait_for_request(running_mission, f"word-{upstream}").upstream == upstream

@@ -22,6 +22,10 @@ from llmswitch.claude import managed_settings, session
 managed_settings.FOLDERS = (Path(sys.argv[1]),)
 session.main(sys.argv[2:])
 """
+OVERRIDES = (
+    "{} sets {}, which overrides what llmswitch tells Claude Code, so a credential would reach a "
+    "host that it does not belong to"
+)
 
 
 @pytest.fixture
@@ -45,23 +49,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"env": {"CLAUDE_CODE_USE_BEDROCK": "1"}}, "env.CLAUDE_CODE_USE_BEDROCK"),
     ],
 )
-def test_what_leads_a_credential_astray_is_told(
+def test_what_would_send_a_credential_elsewhere_is_told(
     folder: Path, name: str, settings: dict[str, Any], setting: str
 ) -> None:
     """Each such setting, in each file that the client reads, by its name and never its value."""
     (folder / name).write_text(json.dumps(settings))
     with pytest.raises(LlmswitchError) as caught:
         managed_settings.check()
-    assert caught.value.message == (
-        f"{folder / name} sets {setting}, which goes before what llmswitch tells Claude Code, so a "
-        "credential would reach a host that it does not belong to"
-    )
+    assert caught.value.message == OVERRIDES.format(folder / name, setting)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "{}",
         '{"env": {"ANTHROPIC_MODEL": "opus", "HTTPS_PROXY": "http://corp"}}',
         '{"env": {"ANTHROPIC_BASE_URL": ""}, "apiKeyHelper": ""}',
         '{"env": ["ANTHROPIC_BASE_URL"]}',
@@ -77,7 +77,8 @@ def test_what_does_not_is_the_organizations_own_affair(folder: Path, text: str) 
 
 def test_a_session_is_refused_before_anything_starts(user: User, folder: Path) -> None:
     """One sentence and what to do; neither the gateway nor the client is started."""
-    (folder / "managed-settings.json").write_text('{"env": {"ANTHROPIC_BASE_URL": "http://c"}}')
+    file = folder / "managed-settings.json"
+    file.write_text('{"env": {"ANTHROPIC_BASE_URL": "http://c"}}')
     claude = user.root / "bin" / "claude"
     install(claude)
     done = subprocess.run(
@@ -89,9 +90,6 @@ def test_a_session_is_refused_before_anything_starts(user: User, folder: Path) -
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"{folder}/managed-settings.json sets env.ANTHROPIC_BASE_URL, which goes before what "
-        "llmswitch tells Claude Code, so a credential would reach a host that it does not belong "
-        "to\n-> ask whoever manages this machine to take it out; plain `claude` is as they wish\n"
-    )
+    cure = "ask whoever manages this machine to remove it; plain `claude` works as they want"
+    assert done.stderr == f"{OVERRIDES.format(file, 'env.ANTHROPIC_BASE_URL')}\n-> {cure}\n"
     assert not user.state.exists() or not list(user.state.rglob("state.json"))

@@ -16,6 +16,7 @@ import pytest
 
 from llmswitch.claude import saved_default
 from llmswitch.claude.saved_default import After, Before
+from llmswitch.claude.settings_files import user_settings
 from tests.conftest import CHECKOUT
 
 NAMES = {"opus", "sonnet", "glm-4.7"}
@@ -404,7 +405,7 @@ def test_records_that_are_damaged_or_of_a_recycled_pid_are_dropped(
 
 def test_where_the_settings_are() -> None:
     """In ~/.claude, or where CLAUDE_CONFIG_DIR says."""
-    there = saved_default.settings_file({"HOME": "/home/ann"})
+    there = user_settings({"HOME": "/home/ann"})
     assert there == Path("/home/ann/.claude/settings.json")
-    moved = saved_default.settings_file({"HOME": "/home/ann", "CLAUDE_CONFIG_DIR": "/etc/c"})
+    moved = user_settings({"HOME": "/home/ann", "CLAUDE_CONFIG_DIR": "/etc/c"})
     assert moved == Path("/etc/c/settings.json")

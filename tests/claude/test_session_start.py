@@ -9,15 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
-from llmswitch.claude.arguments import WITHOUT_MODEL
+from llmswitch.claude import program
+from llmswitch.claude.arguments import WITHOUT_MODEL, command_of, split_settings
 from llmswitch.errors import LlmswitchError
-from llmswitch.render import claude_settings
 from tests.conftest import CHECKOUT, Mission, make_user
 from tests.fake_claude import install
-from tests.seat import files_below
+from tests.gateways import Gateway
 from tests.shell import Shell, take_shell
 
 pytestmark = [pytest.mark.xdist_group("session-start"), pytest.mark.timeout(300)]
@@ -27,9 +26,6 @@ pytestmark = [pytest.mark.xdist_group("session-start"), pytest.mark.timeout(300)
 def shell(running_mission: Mission, tmp_path: Path) -> Shell:
     """A shell whose gateway runs."""
     return take_shell(running_mission, tmp_path)
-
-
-# ------------------------------------------------------------------ what needs no gateway
 
 
 @pytest.fixture(scope="module")
@@ -45,39 +41,59 @@ def idle_shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return shell
 
 
-@pytest.mark.parametrize("command", sorted(WITHOUT_MODEL - {"--version"}))
-def test_subcommands_are_run_untouched(idle_shell: Shell, command: str) -> None:
+# ------------------------------------------------------------------ what needs no gateway
+
+
+def test_subcommands_are_run_untouched(idle_shell: Shell) -> None:
     """What needs no model is the client's alone: it gets exactly what was typed, nothing is
     started and nothing written.
     """
-    arguments = [command, "list", "--settings", "x", "--", "-y"]
-    done = idle_shell.run(*arguments)
-    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "", 0)
+    arguments = ["--verbose", "mcp", "list", "--settings", "x", "--", "-y"]
+    done = idle_shell.run(*arguments, env={"FAKE_DO": "exit 5"})
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "", 5)
     assert idle_shell.seen.argv[1:] == [argument.encode() for argument in arguments]
+    done = idle_shell.run("--version")
+    assert (done.stdout, done.stderr) == ("2.1.332 (Claude Code)\n", "")
     assert not idle_shell.user.state.exists()
 
 
 @pytest.mark.parametrize(
     "before",
     [
+        [],
         ["--dangerously-skip-permissions"],
         ["--verbose", "--model", "opus"],
         ["--settings", "mine.json", "--permission-mode=plan"],
     ],
 )
-def test_options_before_a_subcommand(idle_shell: Shell, before: list[str]) -> None:
-    """An alias may put options before the subcommand, which is known all the same."""
-    done = idle_shell.run(*before, "mcp", "list", env={"FAKE_DO": "exit 5"})
-    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "", 5)
-    assert idle_shell.seen.argv[1:] == [arg.encode() for arg in (*before, "mcp", "list")]
-    assert not idle_shell.user.state.exists()
+def test_a_subcommand_is_known_behind_options(before: list[str]) -> None:
+    """An alias may put options before it; a prompt of the same word is none."""
+    for command in WITHOUT_MODEL:
+        assert command_of([*before, command, "list"]) == command
+    assert command_of([*before, "-p", "doctor"]) not in WITHOUT_MODEL
 
 
-def test_version_is_the_clients(idle_shell: Shell) -> None:
-    """`claude-multi --version` is `claude --version`."""
-    done = idle_shell.run("--version")
-    assert (done.stdout, done.stderr) == ("2.1.332 (Claude Code)\n", "")
-    assert not idle_shell.user.state.exists()
+NO_NAME = "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("nowhere.json", "[Errno 2] No such file or directory: 'nowhere.json'"),
+        ("{broken", NO_NAME),
+        ("list.json", "it is not a JSON object"),
+    ],
+)
+def test_settings_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, said: str
+) -> None:
+    """A `--settings` that is neither a JSON file nor JSON is told, with the cure."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(LlmswitchError) as caught:
+        split_settings(["-p", "--settings", given])
+    assert caught.value.message == f"--settings {given} cannot be read: {said}"
+    assert caught.value.hint == "give a JSON file or a JSON object"
 
 
 # ------------------------------------------------------------------ where the client is
@@ -95,38 +111,35 @@ def test_no_claude(idle_shell: Shell, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "not executable"])
-def test_llmswitch_claude_that_is_wrong(idle_shell: Shell, tmp_path: Path, kind: str) -> None:
+def test_llmswitch_claude_that_is_wrong(tmp_path: Path, kind: str) -> None:
     """LLMSWITCH_CLAUDE must name a program: what it names is said, and PATH is not searched."""
     named = tmp_path / "claude"
     if kind == "folder":
         named.mkdir()
     elif kind == "not executable":
         named.write_text("#!/bin/sh\n")
-    done = idle_shell.run("-p", "x", env={"LLMSWITCH_CLAUDE": str(named)})
-    assert (done.stdout, done.returncode) == ("", 1)
-    assert done.stderr == (
-        f"LLMSWITCH_CLAUDE names {named}, which is no program that can be run\n"
-        "-> point it at the claude program, or unset it to search PATH\n"
+    with pytest.raises(LlmswitchError) as caught:
+        program.find_claude({"LLMSWITCH_CLAUDE": str(named), "PATH": "/usr/bin"})
+    assert caught.value.message == (
+        f"LLMSWITCH_CLAUDE is {named}, which is not a program that can be run"
     )
+    assert caught.value.hint == "point it at the claude program, or unset it to search PATH"
 
 
-def test_llmswitch_claude_comes_before_path(shell: Shell, tmp_path: Path) -> None:
-    """LLMSWITCH_CLAUDE wins over PATH, spaces and all."""
+def test_which_claude_is_run(shell: Shell, tmp_path: Path) -> None:
+    """LLMSWITCH_CLAUDE wins over PATH, spaces and all; a wrapper that is itself called `claude` and
+    stands first on PATH runs the real one.
+    """
     other = tmp_path / "a folder" / "my claude"
     install(other)
     assert shell.run(env={"LLMSWITCH_CLAUDE": str(other)}).returncode == 0
     assert shell.seen.argv[0] == str(other).encode()
-
-
-def test_a_wrapper_named_claude_does_not_find_itself(shell: Shell) -> None:
-    """A wrapper that is itself called `claude` and stands first on PATH runs the real one."""
     first = shell.folder / "first"
     done = shell.user.run("wrapper", "install", "--name", "claude", "--dir", str(first))
     assert done.returncode == 0, done.stderr
-    path = f"{first}:{shell.env['PATH']}"
     done = subprocess.run(
         ["claude", "-p", "x"],
-        env={**shell.env, "PATH": path},
+        env={**shell.env, "PATH": f"{first}:{shell.env['PATH']}"},
         cwd=shell.folder,
         capture_output=True,
         text=True,
@@ -137,47 +150,42 @@ def test_a_wrapper_named_claude_does_not_find_itself(shell: Shell) -> None:
     assert shell.seen.argv[0] == str(shell.claude).encode()
 
 
-REINSTALL = "-> reinstall Claude Code, or point LLMSWITCH_CLAUDE at the right program\n"
+REINSTALL = "reinstall Claude Code, or point LLMSWITCH_CLAUDE at the right program"
 
 
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("#!/bin/sh\necho garbage\n", "{} --version tells no version: garbage\n"),
-        ("#!/bin/sh\nprintf '\\377\\376'\n", "{} --version tells no version: \ufffd\ufffd\n"),
-        ("#!/bin/sh\nexit 0\n", "{} --version tells no version\n"),
-        ("#!/bin/sh\necho broken >&2; exit 1\n", "{} --version tells no version: broken\n"),
-        ("#!/nowhere/interpreter\n", "{} cannot be run: No such file or directory\n"),
-        ("\x7fELF garbage", "{} cannot be run: Exec format error\n"),
+        ("#!/bin/sh\necho garbage\n", "{} --version printed no version: garbage"),
+        ("#!/bin/sh\nprintf '\\377\\376'\n", "{} --version printed no version: \ufffd\ufffd"),
+        ("#!/bin/sh\nexit 0\n", "{} --version printed no version"),
+        ("#!/bin/sh\necho broken >&2; exit 1\n", "{} --version printed no version: broken"),
+        ("#!/bin/sh\nexec sleep 60\n", "{} --version did not answer within 1 s"),
+        ("#!/nowhere/interpreter\n", "{} cannot be run: No such file or directory"),
+        ("\x7fELF garbage", "{} cannot be run: Exec format error"),
     ],
 )
-def test_a_claude_that_does_not_work(idle_shell: Shell, script: str, said: str) -> None:
-    """A `claude` that tells no version or cannot be run gives a sentence and a cure, and nothing is
-    started.
-    """
-    broken = idle_shell.folder / "broken" / "claude"
-    broken.parent.mkdir(exist_ok=True)
+def test_a_claude_that_does_not_work(tmp_path: Path, script: str, said: str) -> None:
+    """A `claude` that tells no version or cannot be run gives a sentence and a cure."""
+    broken = tmp_path / "claude"
     broken.write_text(script)
     broken.chmod(0o755)
-    done = idle_shell.run("-p", "x", env={"LLMSWITCH_CLAUDE": str(broken)}, stdin=b"prompt")
-    assert (done.stdout, done.stderr, done.returncode) == ("", said.format(broken) + REINSTALL, 1)
+    with pytest.raises(LlmswitchError) as caught:
+        program.ask_version(broken, 1.0 if "sleep" in script else 60.0)
+    assert (caught.value.message, caught.value.hint) == (said.format(broken), REINSTALL)
+
+
+def test_nothing_is_started_for_a_claude_that_does_not_work(idle_shell: Shell) -> None:
+    """Neither a session nor a command without a model; the gateway is not started either."""
+    broken = idle_shell.folder / "broken" / "claude"
+    broken.parent.mkdir()
+    broken.write_text("#!/nowhere/interpreter\n")
+    broken.chmod(0o755)
+    for arguments in (["-p", "x"], ["mcp", "list"]):
+        done = idle_shell.run(*arguments, env={"LLMSWITCH_CLAUDE": str(broken)}, stdin=b"prompt")
+        said = f"{broken} cannot be run: No such file or directory\n-> {REINSTALL}\n"
+        assert (done.stdout, done.stderr, done.returncode) == ("", said, 1)
     assert not (idle_shell.user.state / "run").exists()
-    if "cannot be run" in said:
-        done = idle_shell.run("mcp", "list", env={"LLMSWITCH_CLAUDE": str(broken)})
-        assert done.stderr == said.format(broken) + REINSTALL
-        assert done.returncode == 1
-
-
-def test_a_claude_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`claude --version` is not waited for for ever."""
-    monkeypatch.setattr(claude_settings, "_VERSION_SECONDS", 0.3)
-    slow = tmp_path / "claude"
-    slow.write_text("#!/bin/sh\nexec sleep 60\n")
-    slow.chmod(0o755)
-    with pytest.raises(LlmswitchError) as raised:
-        claude_settings.version_of(slow, tmp_path / "cache.json")
-    assert raised.value.message == f"{slow} --version has not answered in 0.3 seconds"
-    assert not (tmp_path / "cache.json").exists()
 
 
 # ------------------------------------------------------------------ the gateway
@@ -185,8 +193,8 @@ def test_a_claude_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_gateway_is_started_and_kept_up_to_date(mission: Mission, tmp_path: Path) -> None:
     """The wrapper starts the gateway when it does not run, uses one that runs, and brings it up to
-    date when the profile changed, when a missing key is set, or another key; what it says of that
-    goes to stderr, and stdout is the client's.
+    date when the profile changed, when a missing key is set, or another key, which the provider
+    then sees; what it says of that goes to stderr, and stdout is the client's.
     """
     mission.user.keys = {"ZAI_API_KEY": "zai-own", "ANTHROPIC_API_KEY": "sk-ant-api03-own"}
     shell = take_shell(mission, tmp_path / "shell")
@@ -216,6 +224,8 @@ def test_the_gateway_is_started_and_kept_up_to_date(mission: Mission, tmp_path: 
     assert shell.seen.settings["modelPicker"]["options"][-1]["label"] == "Renamed"
     assert "reloaded on" in done.stderr
     assert mission.user.gateway_state()["pid"] == started["pid"]
+    assert Gateway(mission.url, mission.user.gateway_key()).ask("glm-4.7").status == 200
+    assert mission.zai.requests[-1].headers["authorization"] == "Bearer zai-new"
 
     profile.write_text(profile.read_text().replace("label: Renamed", "lable: x"))
     (shell.folder / "seen").unlink()
@@ -224,23 +234,6 @@ def test_the_gateway_is_started_and_kept_up_to_date(mission: Mission, tmp_path: 
     assert "models.qwen.lable is not a field; did you mean `label`?" in done.stderr
     assert not shell.ran
     assert "zai-new" not in (mission.user.run_folder() / "gateway.log").read_text()
-
-
-def test_another_key_is_used_at_once(running_mission: Mission, tmp_path: Path) -> None:
-    """A key that was replaced in the shell is the one that the provider sees in the session."""
-    shell = take_shell(running_mission, tmp_path)
-    done = shell.run("-p", "x", env={"ZAI_API_KEY": "zai-replaced"})
-    assert "reloaded on" in done.stderr
-    running_mission.zai.clear()
-    httpx.post(
-        f"{running_mission.url}/v1/messages",
-        headers={"authorization": f"Bearer {running_mission.user.gateway_key()}"},
-        json={"model": "glm-4.7", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]},
-        timeout=60,
-    ).raise_for_status()
-    (asked,) = running_mission.zai.of("/v1/messages")
-    assert asked.headers["authorization"] == "Bearer zai-replaced"
-    assert "reloaded on" in shell.run("-p", "x").stderr, "and back again"
 
 
 def test_a_state_folder_that_cannot_be_written(idle_shell: Shell, tmp_path: Path) -> None:
@@ -284,14 +277,8 @@ def test_only_light_modules_are_imported() -> None:
     ours = {name for name in modules if name.startswith("llmswitch.")}
     light = (
         "claude claude.arguments claude.child claude.ensure claude.login claude.managed_settings "
-        "claude.saved_default claude.session errors gateway gateway.lease gateway.state health "
-        "paths profile profile.secrets render render.claude_settings run_files"
+        "claude.pick claude.program claude.run claude.saved_default claude.session "
+        "claude.settings_files errors gateway gateway.lease gateway.state generated health paths "
+        "profile profile.secrets render render.claude_settings run_files"
     )
     assert ours == {f"llmswitch.{name}" for name in light.split()}
-
-
-def test_nothing_below_the_home_is_written(shell: Shell) -> None:
-    """`claude-multi` itself writes nothing into the home folder."""
-    before = files_below(shell.folder / "home")
-    assert shell.run().returncode == 0
-    assert files_below(shell.folder / "home") == before

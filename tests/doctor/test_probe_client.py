@@ -29,10 +29,10 @@ def mission(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
 
 
 def driven(
-    mission: Mission, folder: Path, behaviour: Behaviour, *, rung: str = "picker", **more: Any
+    mission: Mission, folder: Path, behaviour: Behaviour, *, support: str = "picker", **more: Any
 ) -> Cell:
     """What a client makes of glm-4.7 when it behaves like this."""
-    client = mission.user.gateway_state()["clients"][rung]
+    client = mission.user.gateway_state()["clients"][support]
     stray = {"ANTHROPIC_API_KEY": "stray", "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
     environ = {"PATH": os.environ["PATH"], "HOME": "/nowhere", **stray}
     claude = more.pop("claude", None) or clients.newest()
@@ -50,15 +50,17 @@ def reads(folder: Path) -> Behaviour:
 
 
 @pytest.mark.parametrize(
-    ("client", "rung"),
+    ("client", "support"),
     [(clients.newest, "picker"), (clients.oldest, "rows")],
     ids=["newest", "oldest"],
 )
 def test_a_healthy_model_reads_the_note(
-    mission: Mission, client: Callable[[], Path], rung: str, tmp_path: Path
+    mission: Mission, client: Callable[[], Path], support: str, tmp_path: Path
 ) -> None:
     """One call of a tool, its result, an answer; and nothing of the shell's gets in the way."""
-    assert driven(mission, tmp_path, reads(tmp_path), rung=rung, claude=client()) == Cell("ok")
+    assert driven(mission, tmp_path, reads(tmp_path), support=support, claude=client()) == Cell(
+        "ok"
+    )
     with_tools = [one for one in mission.zai.requests if (one.body or {}).get("tools")]
     assert len(with_tools) >= 2
     assert "stray" not in str(mission.zai.requests)

@@ -34,15 +34,15 @@ from llmswitch.paths import Home, ProfileRef, data_folder
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.providers import api_base
 from llmswitch.profile.schema import Profile
-from llmswitch.render.claude_settings import RUNGS, make_settings
+from llmswitch.render.claude_settings import MENU_SUPPORTS, make_settings
 from llmswitch.render.litellm_config import (
     engine_config,
     render_gunicorn_conf,
     render_litellm_config,
     render_unit,
-    render_wrapper,
 )
 from llmswitch.render.menu import Menu, make_menu
+from llmswitch.render.templates import render
 from tests.clients import unavailable
 
 Made = TypeVar("Made")
@@ -121,8 +121,8 @@ def check(content: str | bytes, folder: Path) -> bool:
     menu = make_menu(found, all_keys(found))
     check_engine(found, menu)
     check_gunicorn(render_gunicorn_conf(found, "p"), found)
-    for rung in RUNGS:
-        made = make_settings(menu, rung, "http://127.0.0.1:4000")
+    for support in MENU_SUPPORTS:
+        made = make_settings(menu, support, "http://127.0.0.1:4000")
         assert json.loads(json.dumps(made)) == made
         values = {name: value for name, value in made["env"].items() if value}
         assert all(value.isprintable() for value in values.values())
@@ -413,11 +413,13 @@ def test_no_path_or_profile_injects_into_the_wrapper(
     interpreter = folder / ("p" + python.replace("/", "-"))
     interpreter.write_text(FAKE, encoding="utf-8")
     interpreter.chmod(0o755)
-    text = render_wrapper(
-        name="claude-multi",
-        of_what="the profile work",
+    text = render(
+        "claude-multi.sh.j2",
+        what="the profile work",
         module="llmswitch.claude.session",
         arguments=[argument],
+        install_option="",
+        uninstall_name="",
         python=str(interpreter),
         exports={"LLMSWITCH_HOME": home},
     )

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,19 +18,17 @@ import pytest
 import yaml
 
 from llmswitch import __version__
-from llmswitch.errors import LlmswitchError
 from llmswitch.health import url_of
 from llmswitch.paths import Home, data_folder, find_profile
 from llmswitch.profile.load import load_profile, parse_profile
 from llmswitch.profile.schema import Profile
-from llmswitch.render.claude_settings import RUNGS, make_settings
+from llmswitch.render.claude_settings import MENU_SUPPORTS, make_settings
 from llmswitch.render.litellm_config import (
     engine_config,
     named_in_engine,
     named_variables,
     render_gunicorn_conf,
     render_litellm_config,
-    render_wrapper,
 )
 from llmswitch.render.menu import make_menu
 from llmswitch.render.plan import draw
@@ -89,9 +85,9 @@ def generated(name: str) -> dict[str, str]:
     drawing = draw(ref, VALUES)
     url = url_of(drawing.profile.gateway.host, drawing.profile.gateway.port)
     files = {"litellm_config.yaml": drawing.config, "gunicorn.conf.py": drawing.conf}
-    for rung in RUNGS:
-        text = json.dumps(make_settings(drawing.menu, rung, url), indent=2, ensure_ascii=False)
-        files[f"claude-settings.{rung}.json"] = text + "\n"
+    for support in MENU_SUPPORTS:
+        text = json.dumps(make_settings(drawing.menu, support, url), indent=2, ensure_ascii=False)
+        files[f"claude-settings.{support}.json"] = text + "\n"
     return {
         file: text.replace(f"llmswitch {__version__} ", "llmswitch VERSION ")
         for file, text in files.items()
@@ -361,12 +357,6 @@ providers: {{mine: {{dialect: chat, base_url: "http://h/v1"}}}}
     assert dropped == [["context_management", "metadata"]] * 2 + [None]
 
 
-def test_a_model_without_its_key_is_in_no_deployment() -> None:
-    """LiteLLM would take an unset os.environ/X in silence."""
-    text = "models: {a: zai/x, b: anthropic/y}\n"
-    assert [name for name, _ in deployments(text, {"ZAI_API_KEY"})] == ["a"]
-
-
 def test_fallbacks_to_models_that_are_left_out_are_dropped() -> None:
     """Those of `fallbacks:` and those of `litellm:`, whole rules where nothing is left of them."""
     text = """\
@@ -527,119 +517,14 @@ def test_gunicorn_listens_where_the_profile_says() -> None:
     assert settings_of["wsgi_app"] == "litellm.proxy.proxy_server:app"
 
 
-# ------------------------------------------------------------------ the wrapper
-
-FAKE = f"""#!{sys.executable}
-import json, os, sys
-json.dump([sys.argv[1:], dict(os.environ)], sys.stdout)
-"""
-HOSTILE = 'it\'s $HOME `id` "$(touch pwned)"\n;touch pwned #\\ %s é'
-
-
-def run_wrapper(
-    folder: Path,
-    python: str,
-    profile_argument: str,
-    exports: dict[str, str],
-    *arguments: str,
-    profile: str = "work",
-) -> tuple[list[str], dict[str, str]]:
-    """What an interpreter of this name is started with, and the environment that it finds."""
-    interpreter = folder / python
-    interpreter.parent.mkdir(parents=True, exist_ok=True)
-    interpreter.write_text(FAKE, encoding="utf-8")
-    interpreter.chmod(0o755)
-    text = render_wrapper(
-        name="claude-multi",
-        of_what=f"the profile {profile}",
-        module="llmswitch.claude.session",
-        arguments=[profile_argument],
-        python=str(interpreter),
-        exports=exports,
-    )
-    wrapper = folder / "claude-multi"
-    wrapper.write_text(text, encoding="utf-8")
-    subprocess.run(["sh", "-n", str(wrapper)], check=True)
-    done = subprocess.run(
-        ["sh", str(wrapper), *arguments],
-        env={"PATH": "/usr/bin:/bin", "KEPT": "1"},
-        cwd=folder,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert not list(folder.rglob("pwned"))
-    argv, environ = json.loads(done.stdout)
-    return argv, environ
-
-
-def test_the_wrapper_runs_its_interpreter_with_everything_passed_through(tmp_path: Path) -> None:
-    """Arguments with spaces, quotes and ends of lines, empty ones too; what it carries is set."""
-    exports = {"LLMSWITCH_HOME": f"/home/{HOSTILE}", "XDG_STATE_HOME": "/plain"}
-    arguments = ["-p", "two words", "", HOSTILE, "*", "--", "$1"]
-    argv, environ = run_wrapper(tmp_path, HOSTILE, f"/a/{HOSTILE}.yaml", exports, *arguments)
-    assert argv == ["-E", "-P", "-m", "llmswitch.claude.session", f"/a/{HOSTILE}.yaml", *arguments]
-    assert {name: environ[name] for name in exports} == exports
-    assert environ["KEPT"] == "1"
-
-
 def test_a_profile_file_of_any_name_gives_files_that_do_nothing_else(tmp_path: Path) -> None:
     """The profile's name stands in comments, which an end of a line would end."""
     file = tmp_path / "a\nimport os; os.mkdir('pwned')\n#$(mkdir pwned)\nx: y.yaml"
     file.write_text("models: {a: ollama/x}\n")
-    ref = find_profile(Home(tmp_path, tmp_path), str(file), {})
-    drawing = draw(ref, {})
+    drawing = draw(find_profile(Home(tmp_path, tmp_path), str(file), {}), {})
     assert yaml.safe_load(drawing.config) == engine_config(drawing.profile, drawing.menu)
     exec(compile(drawing.conf, "c", "exec"), {})  # noqa: S102 - as gunicorn does
-    argv, _ = run_wrapper(tmp_path, "python", str(ref.file), {}, profile=ref.name)
-    assert argv == ["-E", "-P", "-m", "llmswitch.claude.session", str(file)]
-
-
-def test_the_wrapper_says_when_its_llmswitch_is_gone(tmp_path: Path) -> None:
-    """And how to get it back; it does not run another Python instead."""
-    wrapper = tmp_path / "claude-x"
-    wrapper.write_text(
-        render_wrapper(
-            name="claude-x",
-            of_what="the profile work",
-            module="llmswitch.claude.session",
-            arguments=["work"],
-            python="/gone/python",
-            exports={},
-        )
-    )
-    done = subprocess.run(
-        ["sh", str(wrapper)], capture_output=True, text=True, check=False, env={"PATH": "/bin"}
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"{wrapper}: llmswitch is no longer installed at /gone/python\n"
-        "-> install llmswitch again, then: llmswitch wrapper install\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "command"),
-    [("claude-multi", "uninstall"), ("claude-x", "uninstall --name claude-x")],
-)
-def test_the_wrapper_says_what_it_is_and_how_to_remove_it(name: str, command: str) -> None:
-    """In its first lines, where our mark is looked for."""
-    text = render_wrapper(
-        name=name,
-        of_what="the profile work",
-        module="llmswitch.claude.session",
-        arguments=["work"],
-        python="/p",
-        exports={},
-    )
-    assert text.splitlines()[:3] == [
-        "#!/bin/sh",
-        (
-            f"# Generated by llmswitch {__version__}: "
-            "Claude Code with every model of the profile work."
-        ),
-        f"# Remove it with: llmswitch wrapper {command}",
-    ]
+    assert not list(tmp_path.rglob("pwned"))
 
 
 def test_a_rendering_that_does_not_survive_is_an_error_here_and_not_in_the_engine(
@@ -653,9 +538,3 @@ def test_a_rendering_that_does_not_survive_is_an_error_here_and_not_in_the_engin
     )
     with pytest.raises(AssertionError, match="does not say what it was made from"):
         render_litellm_config(found, menu, "p")
-
-
-def test_no_usable_model_renders_nothing() -> None:
-    """There is no empty configuration."""
-    with pytest.raises(LlmswitchError, match=r"^no model of the profile can be used: "):
-        config("models: {a: zai/x}\n", ())

@@ -11,6 +11,7 @@ import pexpect
 import pytest
 
 from llmswitch.claude import saved_default
+from llmswitch.claude.settings_files import user_settings
 from tests.conftest import Mission, User, free_port
 from tests.gateways import running_below
 from tests.shell import Shell, take_shell
@@ -133,7 +134,7 @@ def test_another_installation_is_left_alone(mission: Mission, tmp_path: Path) ->
 
 def test_a_session_that_is_open_comes_first(mission: Mission) -> None:
     """What it changes in the user's settings could not be put back any more."""
-    settings = saved_default.settings_file(mission.user.env)
+    settings = user_settings(mission.user.env)
     record = saved_default.note(settings, mission.user.state / "sessions", {"glm-4.7"}).record
     assert json.loads(record.read_text())
     done = mission.user.run("uninstall", "--yes")
