@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         python = _python(release)
         done = _run(
             [python, "-m", "pytest", "-m", "engine", "-q", "--no-cov", "-p", "no:cacheprovider",
-             "--numprocesses", os.environ.get("WORKERS", "2"), "--dist", "loadgroup", *arguments],
+             "--numprocesses", os.environ.get("WORKERS", "2"), "--dist", "loadfile", *arguments],
             check=False,
         )  # fmt: skip
         said = "passes" if done == 0 else "fails"

@@ -5,24 +5,15 @@ dialect promises, and answer 404 at any other.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmswitch.profile.rules import TEST_HOST
-from tests.conftest import free_port, make_user
-from tests.gateways import AUTHENTICATION, NO_WAY_OUT, STRAYS, wait_for
-from tests.ledgers import House
-from tests.upstream import FakeUpstream, Request
+from tests import gateways
+from tests.gateways import AUTHENTICATION
+from tests.ledgers import HAS, House, open_house
+from tests.upstream import Request
 
-KEYS = {
-    "AN_KEY": "sk-ant-api03-own-anthropic",
-    "ZAI_API_KEY": "own-zai-key",
-    "SECOND_KEY": "own-zai-second",
-    "MINE_KEY": "own-mine-key",
-    "OAI_KEY": "own-oai-key",
-    "GROK_KEY": "own-grok-key",
-}
+KEYS = {**gateways.KEYS, "SECOND_KEY": "second-of-zai"}
 PROFILE = """
 models:
   anthropic: an/claude-opus-4-5-20251101
@@ -46,19 +37,8 @@ providers:
   lr: {{dialect: responses, base_url: "{lr}/v1", key: null}}
 gateway: {{port: {port}}}
 """
-_MESSAGES, _CHAT, _RESPONSES = "/v1/messages", "/chat/completions", "/responses"
-_PATHS = {
-    "an": ("", [_MESSAGES]),
-    "max": ("", [_MESSAGES]),
-    "zai": ("/api/anthropic", [_MESSAGES]),
-    "mine": ("/v1", [_CHAT]),
-    "oai": ("/v1", [_RESPONSES]),
-    "grok": ("/v1", [_CHAT, _RESPONSES]),
-    "lm": ("", [_MESSAGES]),
-    "local": ("/v1", [_CHAT]),
-    "lr": ("/v1", [_RESPONSES]),
-}
-"""What each upstream's base URL ends in, and the paths that it has below."""
+_BELOW = {"zai": "/api/anthropic", **dict.fromkeys(("mine", "oai", "grok", "local", "lr"), "/v1")}
+"""What the base URL of an upstream ends in."""
 
 
 @dataclass
@@ -90,27 +70,9 @@ DIALECTS = [name for name, model in MODELS.items() if model.variable]
 
 def open_dialects(root: Path, more: str = "") -> Iterator[House]:
     """The gateway, with `more` models, started from a shell full of other keys and an address."""
-    user = make_user(root)
-    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS, "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
-    with ExitStack() as stack:
-        upstreams = {
-            name: stack.enter_context(FakeUpstream(name, dialects=has))
-            for name, (_, has) in _PATHS.items()
-        }
-        house = House(user, upstreams, free_port())
-        urls = {name: upstream.url for name, upstream in upstreams.items()}
-        user.keys = {**user.keys, TEST_HOST: urls["max"].removeprefix("http://")}
-        user.write_profile(PROFILE.format(port=house.port, more=more, **urls))
-        try:
-            done = user.run("up")
-            assert done.returncode == 0, done.stderr
-            assert house.gateway.ask("chat").status == 200  # so that there is a ledger
-            wait_for(lambda: [*user.state.rglob("*.db")])
-            house.rows(1)
-            yield house
-            user.run("down")
-        finally:
-            user.stop_everything()
+    for house in open_house(root):
+        yield house.bring(PROFILE, KEYS, more=more)
+        house.user.run("down")
 
 
 def received(house: House) -> dict[str, list[Request]]:
@@ -123,5 +85,5 @@ def check(request: Request, model: str) -> None:
     expected = MODELS[model]
     sent = {name: value for name, value in request.headers.items() if name in AUTHENTICATION}
     assert sent == dict([expected.credential])
-    prefix, paths = _PATHS[expected.upstream]
-    assert request.path in [prefix + path for path in paths]
+    below = _BELOW.get(expected.upstream, "")
+    assert request.path in [below + path for path in HAS[expected.upstream]]

@@ -150,6 +150,29 @@ class Gateway:
             response.headers,
         )
 
+    @contextmanager
+    def streaming(self, model: str) -> Iterator[Iterator[str]]:
+        """The lines of a stream, whose client leaves when the block ends."""
+        body = {"model": model, "max_tokens": 9, "stream": True}
+        with httpx.stream(
+            "POST",
+            f"{self.url}/v1/messages",
+            json={**body, "messages": [{"role": "user", "content": "hi"}]},
+            headers={"x-api-key": self.key},
+            trust_env=False,
+            timeout=60,
+        ) as response:
+            assert response.status_code == 200
+            yield response.iter_lines()
+
+    def leave(self, model: str, deltas: int = 1) -> None:
+        """Hang up in the middle of a stream, after so many parts of its text."""
+        with self.streaming(model) as lines:
+            for line in lines:
+                deltas -= "text_delta" in line
+                if not deltas:
+                    return
+
     def count(self, model: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """A question for the number of tokens."""
         body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
@@ -206,6 +229,10 @@ KEYS = {
     "MINE_KEY": "own-mine",
     "OAI_KEY": "own-oai",
     "GROK_KEY": "own-grok",
+    "ZAI_KEY": "value-of-zai",
+    "KEY_A": "value-a",
+    "KEY_B": "value-b",
+    "KEY_C": "value-c",
 }
 SERVED = [
     *MODELS,

@@ -8,11 +8,11 @@ import sys
 from typing import Any
 
 
-def look(code: str, *arguments: str) -> Any:
-    """What the code prints last, as JSON."""
+def look(code: str, *arguments: str, **env: str) -> Any:
+    """What the code prints last, as JSON; `env` is more of its environment."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"},
+        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION", **env},
         capture_output=True,
         text=True,
         check=True,

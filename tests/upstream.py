@@ -627,6 +627,7 @@ class FakeUpstream:
         self.name = name
         self.models = models
         self.requests: list[Request] = []
+        self.asked = 0
         self._record = record
         self._dialects = {suffix: DIALECTS[suffix] for suffix in dialects}
         self._lock = threading.Lock()
@@ -719,6 +720,7 @@ class FakeUpstream:
             headers=_joined(scope["headers"]),
             body=_parsed(raw),
         )
+        self.asked += 1
         if self._record:
             self.requests.append(request)
         await self._route(_Exchange(request, receive, send))

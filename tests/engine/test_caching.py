@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -21,10 +20,10 @@ from tests.clients import unavailable
 from tests.conftest import free_port
 from tests.engine.test_routes import TOOLS, tool_use
 from tests.gateways import DIALECTS, wait_for
-from tests.ledgers import PROVIDERS, UPSTREAMS, House, open_house
+from tests.ledgers import PROVIDERS, House
 from tests.upstream import Behaviour, Json, Tool, Usage
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("caching"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 PROFILE = (
     """\
@@ -37,24 +36,12 @@ models:
 """
     + PROVIDERS
 )
+UNCACHED = PROFILE
+PROFILE += "cache: {{type: local, ttl: 2}}\n"
+REDIS = UNCACHED + "cache: {{type: redis, host: 127.0.0.1, port: {redis}, key: REDIS_KEY}}\n"
 PASSWORD = "password-of-redis"
-NAMES = [*UPSTREAMS.values()]
-KEYS = {f"{name.upper()}_KEY": f"value-{name}" for name in NAMES} | {"REDIS_KEY": PASSWORD}
+KEYS = {"REDIS_KEY": PASSWORD}
 PRICE = (10 * 3 + 5 * 15) / 1e6  # of one answer of a fake upstream
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A gateway that caches the answers of every model for two seconds."""
-    profile = PROFILE + "cache: {{type: local, ttl: 2}}\n"
-    yield from open_house(tmp_path_factory.mktemp("caching"), NAMES, profile, KEYS)
-
-
-@pytest.fixture
-def house(shared: House) -> House:
-    """The same with every upstream well."""
-    shared.heal()
-    return shared
 
 
 def hits(house: House) -> int:
@@ -67,22 +54,27 @@ def kept() -> None:
     time.sleep(0.3)
 
 
-@pytest.mark.parametrize("stream", [False, True])
+STREAMED = (False, True)
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_same_request_gets_the_same_answer(house: House, dialect: str, stream: bool) -> None:
-    """To the letter, without the provider, for nothing; a request that differs does not."""
-    first = house.gateway.ask(dialect, stream=stream)
+def test_the_same_request_gets_the_same_answer(house: House, dialect: str) -> None:
+    """To the letter, without the provider, for nothing, streamed or not; a request that differs
+    does not.
+    """
+    first = [house.gateway.ask(dialect, stream=stream) for stream in STREAMED]
     kept()
-    again = house.gateway.ask(dialect, stream=stream)
-    assert first.said.startswith("I am m at ")
-    assert again.text == first.text
-    assert hits(house) == 1
-    paid, free = house.rows(2)
-    assert found(paid) == (False, pytest.approx(PRICE), None)
-    assert found(free) == (True, 0.0, pytest.approx(PRICE))
-    assert (free.status, free.asked, free.key) == (200, dialect, paid.key)
-    assert house.gateway.ask(dialect, stream=stream, system="other").status == 200
+    again = [house.gateway.ask(dialect, stream=stream) for stream in STREAMED]
+    assert [answer.said[:10] for answer in first] == ["I am m at "] * 2
+    assert [answer.text for answer in again] == [answer.text for answer in first]
     assert hits(house) == 2
+    *paid, whole, streamed = house.rows(4)
+    assert [found(row) for row in paid] == [(False, pytest.approx(PRICE), None)] * 2
+    for row in (whole, streamed):
+        assert found(row) == (True, 0.0, pytest.approx(PRICE))
+        assert (row.status, row.asked, row.key) == (200, dialect, paid[0].key)
+    assert house.gateway.ask(dialect, system="other").status == 200
+    assert hits(house) == 3
     assert house.rows(1)[0].cache_hit is False
 
 
@@ -119,20 +111,20 @@ def test_what_is_kept_runs_out(house: House) -> None:
     assert hits(house) == 2
 
 
-@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_tool_call_is_given_again(house: House, dialect: str, stream: bool) -> None:
+def test_a_tool_call_is_given_again(house: House, dialect: str) -> None:
     """That is what `validate` warns of: the client runs the command of the first answer again."""
     call = Tool("Bash", {"command": "rm the-file"})
     for upstream in house.upstreams.values():
         upstream.behave(Behaviour(tool=call, usage=Usage()))
-    first = house.gateway.ask(dialect, stream=stream, tools=TOOLS, system="run")
+    more: Json = {"tools": TOOLS, "system": "run"}
+    first = [house.gateway.ask(dialect, stream=stream, **more) for stream in STREAMED]
     kept()
-    again = house.gateway.ask(dialect, stream=stream, tools=TOOLS, system="run")
-    assert hits(house) == 1
-    use, _ = tool_use(again)
-    assert (use["name"], use["input"]) == ("Bash", call.input)
-    assert use["id"] == tool_use(first)[0]["id"]
+    for before, stream in zip(first, STREAMED, strict=True):
+        use, _ = tool_use(house.gateway.ask(dialect, stream=stream, **more))
+        assert (use["name"], use["input"]) == ("Bash", call.input)
+        assert use["id"] == tool_use(before)[0]["id"]
+    assert hits(house) == 2
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -162,22 +154,17 @@ def test_a_client_cannot_switch_it_off(house: House, cache: Json) -> None:
     assert "cache" not in body
 
 
-def test_off_unless_the_profile_says_so_and_for_the_models_that_it_names(tmp_path: Path) -> None:
+def test_off_unless_the_profile_says_so_and_for_the_models_that_it_names(house: House) -> None:
     """No client can switch it on either; what is kept of one model is not another's."""
-    for house in open_house(tmp_path, NAMES, PROFILE, KEYS):
-        for _ in range(2):
-            house.gateway.ask("chat", cache={"use-cache": True})
-            kept()
-        assert hits(house) == 2
-        file = house.user.root / "llmswitch/profiles/work.yaml"
-        file.write_text(file.read_text() + "cache: {type: local, models: [chat]}\n")
-        assert house.user.run("up").returncode == 0
-        house.heal()
-        for model, expected in (("chat", 1), ("messages", 3)):
+    named = UNCACHED + "cache: {{type: local, models: [chat]}}\n"
+    for profile, expected in ((UNCACHED, (2, 4)), (named, (1, 3))):
+        house.bring(profile)
+        for model, asked_for in zip(("chat", "messages"), expected, strict=True):
             for _ in range(2):
                 house.gateway.ask(model, cache={"use-cache": True})
                 kept()
-            assert hits(house) == expected
+            assert hits(house) == asked_for
+    house.bring(PROFILE, KEYS)
 
 
 @contextmanager
@@ -214,45 +201,61 @@ def redis_port() -> int:
     return free_port()
 
 
-def test_redis_keeps_answers_across_a_restart_and_may_fail(tmp_path: Path, redis_port: int) -> None:
-    """It is asked with the password that the profile names, which is written nowhere. When it hangs
-    a few requests wait for seconds, when it is gone none does; all are answered by the provider.
-    """
-    cache = f"cache: {{{{type: redis, host: 127.0.0.1, port: {redis_port}, key: REDIS_KEY}}}}\n"
+@pytest.fixture
+def redis_house(house: House, redis_port: int) -> Iterator[tuple[House, psutil.Process]]:
+    """A gateway that caches in a Redis, and that Redis."""
     with running_redis(redis_port) as server:
-        for house in open_house(tmp_path, NAMES, PROFILE + cache, KEYS):
-            for stream in (False, True):
-                house.gateway.ask("chat", stream=stream)
-            wait_for(lambda: len(answers(redis_port)) >= 2, 10)
-            kept()
-            kept_for = {key: asked(redis_port, "TTL", key) for key in answers(redis_port)}
-            assert {key: ttl for key, ttl in kept_for.items() if not 0 < ttl <= 300} == {}
-            house.rows(2)
-            assert house.user.run("restart").returncode == 0
-            for stream in (False, True):
-                assert house.gateway.ask("chat", stream=stream).said == "I am m at mine"
-            assert len(house.upstreams["mine"].requests) == 2
-            assert [found(row) for row in house.rows(2)] == [(True, 0.0, pytest.approx(PRICE))] * 2
+        house.bring(REDIS, KEYS, redis=redis_port)
+        yield house, server
+    house.bring(PROFILE, KEYS)
 
-            server.suspend()
-            waited = [seconds_for(house, f"hung {number}") for number in range(8)]
-            assert max(waited) < 10
-            assert max(waited[-3:]) < 2  # LiteLLM has left it alone
-            server.resume()
-            server.kill()
-            server.wait()
-            waited = [seconds_for(house, f"gone {number}") for number in range(4)]
-            assert max(waited) < 2
-            assert len(house.upstreams["mine"].requests) == 2 + 12
-            assert [row.cache_hit for row in house.rows(12)] == [False] * 12
 
-            state = [file for file in house.user.state.rglob("*") if file.is_file()]
-            assert [file for file in state if PASSWORD.encode() in file.read_bytes()] == []
-            log = (house.user.run_folder() / "gateway.log").read_text()
-            assert 0 < sum("redis" in line.lower() for line in log.splitlines()) < 20
-            master = psutil.Process(house.user.gateway_state()["pid"])
-            commands = [" ".join(one.cmdline()) for one in (master, *master.children())]
-            assert PASSWORD not in " ".join(commands)
+def test_redis_keeps_answers_across_a_restart_and_may_be_gone(
+    redis_house: tuple[House, psutil.Process], redis_port: int
+) -> None:
+    """It is asked with the password that the profile names, which is written nowhere. When it is
+    gone no request waits for it, and a gateway starts without it, and says so.
+    """
+    house, server = redis_house
+    for stream in (False, True):
+        house.gateway.ask("chat", stream=stream)
+    wait_for(lambda: len(answers(redis_port)) >= 2, 10)
+    kept()
+    kept_for = {key: asked(redis_port, "TTL", key) for key in answers(redis_port)}
+    assert {key: ttl for key, ttl in kept_for.items() if not 0 < ttl <= 300} == {}
+    house.rows(2)
+    assert house.user.run("restart").returncode == 0
+    for stream in (False, True):
+        assert house.gateway.ask("chat", stream=stream).said == "I am m at mine"
+    assert len(house.upstreams["mine"].requests) == 2
+    assert [found(row) for row in house.rows(2)] == [(True, 0.0, pytest.approx(PRICE))] * 2
+
+    server.kill()
+    server.wait()
+    for number in range(4):
+        assert house.gateway.ask("chat", system=f"gone {number}").said == "I am m at mine"
+    assert [row.cache_hit for row in house.rows(4)] == [False] * 4
+    state = [file for file in house.user.state.rglob("*") if file.is_file()]
+    assert [file for file in state if PASSWORD.encode() in file.read_bytes()] == []
+    assert 0 < sum("redis" in line.lower() for line in house.log.splitlines()) < 20
+    master = psutil.Process(house.user.gateway_state()["pid"])
+    commands = [" ".join(one.cmdline()) for one in (master, *master.children())]
+    assert PASSWORD not in " ".join(commands)
+    assert house.user.run("restart").returncode == 0
+    assert house.gateway.ask("chat").said == "I am m at mine"
+    assert "Error connecting to Sync Redis client" in house.log
+
+
+@pytest.mark.soak
+def test_a_redis_that_hangs_is_left_alone(redis_house: tuple[House, psutil.Process]) -> None:
+    """A few requests wait for seconds, then none does; all are answered by the provider."""
+    house, server = redis_house
+    server.suspend()
+    waited = [seconds_for(house, f"hung {number}") for number in range(8)]
+    server.resume()
+    assert max(waited) < 10
+    assert max(waited[-3:]) < max(waited[:3])
+    assert len(house.upstreams["mine"].requests) == 8
 
 
 def answers(port: int) -> list[bytes]:
@@ -271,13 +274,3 @@ def seconds_for(house: House, prompt: str) -> float:
     begun = time.monotonic()
     assert house.gateway.ask("chat", system=prompt).said == "I am m at mine"
     return time.monotonic() - begun
-
-
-def test_a_gateway_starts_without_its_redis(tmp_path: Path, redis_port: int) -> None:
-    """Some seconds later than with it, and its log says why; it serves as if nothing was cached."""
-    cache = f"cache: {{{{type: redis, host: 127.0.0.1, port: {redis_port}, key: REDIS_KEY}}}}\n"
-    for house in open_house(tmp_path, NAMES, PROFILE + cache, KEYS):
-        for _ in range(2):
-            assert house.gateway.ask("chat").said == "I am m at mine"
-        log = (house.user.run_folder() / "gateway.log").read_text()
-        assert "Error connecting to Sync Redis client" in log

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import User, free_port, make_user
 from tests.gateways import (
-    NO_WAY_OUT,
-    STRAYS,
     Gateway,
     Reply,
     events,
@@ -31,6 +28,7 @@ from tests.gateways import (
     wait_for,
     worker_pids,
 )
+from tests.ledgers import House
 from tests.misbehaving import (
     BOTH,
     FLOODS,
@@ -43,13 +41,10 @@ from tests.misbehaving import (
     hang_after_head,
     hang_in_the_middle,
 )
-from tests.upstream import Behaviour, FakeUpstream
+from tests.soak import size
+from tests.upstream import Behaviour
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.xdist_group("fault-upstreams"),
-    pytest.mark.timeout(300),
-]
+pytestmark = [pytest.mark.engine, pytest.mark.soak, pytest.mark.timeout(300)]
 
 PROFILE = """
 models:
@@ -61,7 +56,7 @@ models:
 providers:
   raw: {{dialect: messages, base_url: "{raw}", key: RAW_KEY}}
   rawchat: {{dialect: chat, base_url: "{raw}/v1", key: CHAT_KEY}}
-  well: {{dialect: messages, base_url: "{well}", key: WELL_KEY}}
+  well: {{dialect: messages, base_url: "{lm}", key: WELL_KEY}}
 gateway: {{port: {port}}}
 """
 KEYS = {"RAW_KEY": "value-of-raw", "CHAT_KEY": "value-of-chat", "WELL_KEY": "value-of-well"}
@@ -118,20 +113,14 @@ class Bystanders:
 class Scene:
     """A gateway before an upstream that misbehaves and one that does not."""
 
-    user: User
-    gateway: Gateway
+    house: House
     upstream: MisbehavingUpstream
     bystanders: Bystanders
     worker: psutil.Process
 
-    @property
-    def log(self) -> str:
-        """What the gateway has logged."""
-        return (self.user.run_folder() / "gateway.log").read_text(errors="replace")
-
     def rows(self, after: int) -> list[Any]:
         """The ledger's rows of these models."""
-        file = next(self.user.state.rglob("*.db"), None)
+        file = next(self.house.user.state.rglob("*.db"), None)
         if file is None:  # nothing was answered yet
             return []
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as ledger:
@@ -158,30 +147,21 @@ def message(model: str, *, stream: bool) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(stage: House) -> Iterator[Scene]:
     """One for all tests; at its end every promise that holds for all of them is looked at."""
-    user = make_user(tmp_path_factory.mktemp("upstreams"))
-    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS}
-    with ExitStack() as stack:
-        raw = stack.enter_context(MisbehavingUpstream())
-        well = stack.enter_context(FakeUpstream("well", record=False))
-        well.behave(Behaviour(reply="fine", events=EVENTS, delay=0.02))
-        port = free_port()
-        user.write_profile(PROFILE.format(port=port, raw=raw.url, well=well.url))
-        stack.callback(user.stop_everything)
-        done = user.run("up")
-        assert done.returncode == 0, done.stderr
-        gateway = Gateway(f"http://127.0.0.1:{port}", user.gateway_key())
-        (pid,) = worker_pids(user)
-        bystanders = Bystanders(gateway)
+    with MisbehavingUpstream() as raw:
+        stage.bring(PROFILE, KEYS, raw=raw.url)
+        stage.upstreams["lm"].behave(Behaviour(reply="fine", events=EVENTS, delay=0.02))
+        wait_for(lambda: len(worker_pids(stage.user)) == 1)  # the one before it has left
+        (pid,) = worker_pids(stage.user)
+        bystanders = Bystanders(stage.gateway)
         threads = [threading.Thread(target=bystanders.run, daemon=True) for _ in range(2)]
         for thread in threads:
             thread.start()
-        yield Scene(user, gateway, raw, bystanders, psutil.Process(pid))
+        yield Scene(stage, raw, bystanders, psutil.Process(pid))
         bystanders.stop()
         for thread in threads:
             thread.join()
-        user.run("down")
 
 
 # What comes of a fault: R the right answer; U the upstream's own bytes, of which a client has to
@@ -248,6 +228,7 @@ CASES = [
     *((name, fault, way) for name, fault in WHOLE.items() for way in (0, 2)),
     *((name, fault, 1) for name, fault in FLOODS.items()),
 ]
+CASES = CASES[:: size(1, 5)]
 
 
 def name_of(way: int) -> str:
@@ -281,7 +262,7 @@ def outcome(answer: Reply, *, stream: bool) -> str:  # noqa: PLR0911 - one for e
 
 def ask(scene: Scene, model: str, *, stream: bool) -> Reply:
     """The answer, with those of its events that can be read."""
-    response = scene.gateway.send("POST", "/v1/messages", json=message(model, stream=stream))
+    response = scene.house.gateway.send("POST", "/v1/messages", json=message(model, stream=stream))
     text = response.content.decode(errors="replace")
     found = []
     for line in text.replace("\r\n", "\n").split("\n"):
@@ -329,7 +310,7 @@ def test_what_comes_of_it(scene: Scene, name: str, fault: Fault, way: int) -> No
     if name == "content-length too short":  # a request on that connection would read what is left
         wait_for(lambda: scene.upstream.open == 0)
     assert scene.worker.is_running()
-    assert worker_pids(scene.user) == {scene.worker.pid}
+    assert worker_pids(scene.house.user) == {scene.worker.pid}
     assert not scene.bystanders.wrong
     assert scene.bystanders.longest < MOST_SECONDS
 
@@ -360,8 +341,8 @@ def test_a_client_that_leaves_takes_the_upstream_connection_along(
     scene.upstream.fault = fault
     with pytest.raises(httpx.ReadTimeout), httpx.Client(trust_env=False, timeout=0.5) as client:
         client.post(
-            f"{scene.gateway.url}/v1/messages",
-            headers={"authorization": f"Bearer {scene.gateway.key}"},
+            f"{scene.house.gateway.url}/v1/messages",
+            headers={"authorization": f"Bearer {scene.house.gateway.key}"},
             json=message(model, stream=stream),
         )
     wait_for(lambda: scene.sockets() <= before, 20)
@@ -369,7 +350,7 @@ def test_a_client_that_leaves_takes_the_upstream_connection_along(
 
 def test_a_log_of_all_this_holds_no_prompt_and_no_key(scene: Scene) -> None:
     """Whatever the errors said. The others were served all the time."""
-    assert secrets_in(scene.log, PROMPT, scene.gateway.key, *KEYS.values()) == []
+    assert secrets_in(scene.house.log, PROMPT, scene.house.gateway.key, *KEYS.values()) == []
     served = scene.bystanders.answers
     wait_for(lambda: scene.bystanders.answers > served + 2)
     assert not scene.bystanders.wrong

@@ -4,7 +4,6 @@ sees, and what the ledger says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,10 +11,10 @@ import pytest
 
 from llmswitch.ledger import Try
 from tests.gateways import DIALECTS, Reply
-from tests.ledgers import PROVIDERS, UPSTREAMS, House, open_house
+from tests.ledgers import PROVIDERS, UPSTREAMS, House
 from tests.upstream import Behaviour
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 
 class Fault(NamedTuple):
@@ -77,33 +76,7 @@ models:
 MODELS
 """
     + PROVIDERS
-)
-KEYS = {
-    "KEY_A": "value-a",
-    "KEY_B": "value-b",
-    "AN_KEY": "value-an",
-    "ZAI_KEY": "value-zai",
-    "MINE_KEY": "value-mine",
-    "OAI_KEY": "value-oai",
-    "GROK_KEY": "value-grok",
-}
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A running gateway with models of their own for each case."""
-    models = "".join(MODELS.replace("{case}", name) for name in NAMES)
-    profile = PROFILE.replace("MODELS\n", models)
-    yield from open_house(
-        tmp_path_factory.mktemp("faults"), list(UPSTREAMS.values()), profile, KEYS
-    )
-
-
-@pytest.fixture
-def house(shared: House) -> House:
-    """The same with every upstream well."""
-    shared.heal()
-    return shared
+).replace("MODELS\n", "".join(MODELS.replace("{case}", name) for name in NAMES))
 
 
 def fails(answer: Reply, fault: Fault, stream: bool) -> None:
@@ -146,7 +119,7 @@ def test_one_key_of_two(house: House, name: str, stream: bool) -> None:
     answer = house.gateway.ask(case, stream=stream)
     if stream and name == "cut":
         fails(answer, fault, stream)
-        assert house.received() == {"zai": ["value-a"]}
+        assert house.keys_received() == {"zai": ["value-a"]}
         (broken,) = house.rows(1)
         assert tried(broken) == (case, case, "KEY_A", 502, "ReadError", None)
         assert broken.input == 10
@@ -154,7 +127,7 @@ def test_one_key_of_two(house: House, name: str, stream: bool) -> None:
         assert broken.cost == pytest.approx((10 * 1 + broken.output * 2) / 1e6, abs=1e-12)
     else:
         assert answer.said.startswith(f"I am {case} at zai")
-        assert house.received() == {"zai": ["value-a", "value-b"]}
+        assert house.keys_received() == {"zai": ["value-a", "value-b"]}
         failed, served = house.rows(2)
         assert tried(failed) == (case, case, "KEY_A", fault.status, fault.error, None)
         assert costs_nothing(failed)
@@ -164,7 +137,7 @@ def test_one_key_of_two(house: House, name: str, stream: bool) -> None:
 
     house.upstreams["zai"].clear()
     assert house.gateway.ask(case, stream=stream).said.startswith(f"I am {case} at zai")
-    assert house.received() == {"zai": ["value-b"]}
+    assert house.keys_received() == {"zai": ["value-b"]}
     assert [tried(row) for row in house.rows(1)] == [(case, case, "KEY_B", 200, None, None)]
 
 
@@ -187,12 +160,12 @@ def test_one_vendor(house: House, name: str, stream: bool) -> None:
         answer = house.gateway.ask(case, stream=stream)
         if stream and name == "cut":
             fails(answer, fault, stream)
-            assert house.received() == {"zai": ["value-zai"]}
+            assert house.keys_received() == {"zai": ["value-of-zai"]}
             (broken,) = house.rows(1)
             assert tried(broken) == (case, case, "ZAI_KEY", 502, "ReadError", None)
             continue
         assert answer.said == "I am spare at mine"
-        assert house.received() == {"zai": ["value-zai"], "mine": ["value-mine"]}
+        assert house.keys_received() == {"zai": ["value-of-zai"], "mine": ["own-mine"]}
         failed, served = house.rows(2)
         assert tried(failed) == (case, case, "ZAI_KEY", fault.status, fault.error, None)
         assert costs_nothing(failed)
@@ -214,9 +187,9 @@ def test_everything(house: House, name: str, stream: bool) -> None:
     if stream and name == "cut":
         assert [row.status for row in house.rows(1)] == [502]
     else:
-        received = house.received()
+        received = house.keys_received()
         assert sorted(received.pop("zai")) == ["value-a", "value-b"]
-        assert received == {"mine": ["value-mine"]}
+        assert received == {"mine": ["own-mine"]}
         *own, spilled = house.rows(3)
         for row in own:
             assert tried(row) == (case, case, row.key, fault.status, fault.error, None)
@@ -231,6 +204,7 @@ def test_everything(house: House, name: str, stream: bool) -> None:
     assert [row.status for row in house.rows(1)] == [200]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("name", "stream"), CASES, ids=NAMES)
 def test_one_hit_where_there_is_nothing_else(house: House, name: str, stream: bool) -> None:
     """With one key and no fallback the provider is asked once for each request, in every dialect:

@@ -25,19 +25,14 @@ from llmswitch.engine.asgi import GoneError, Message, Receive, RefusedError, Sen
 from llmswitch.engine.bodies import LARGE, LARGEST, MOST_PARTS, Body, Parts
 from llmswitch.engine.room import Room
 from tests.engine.forms import error_body
-from tests.gateways import CLIENT, Lab, open_lab, wait_for, worker_pids
+from tests.engine.gate import ROUTES
+from tests.gateways import CLIENT, wait_for, worker_pids
+from tests.ledgers import House
 
-pytestmark = [pytest.mark.xdist_group("gate bounds"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 MEMORY = 2 << 30
 """bytes; MemoryMax of templates/llmswitch.service.j2."""
-
-POSTED = (
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-    "/v1/chat/completions",
-    "/v1/responses",
-)
 
 # ------------------------------------------------------------------ parts
 
@@ -305,13 +300,7 @@ def test_headers_must_come_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------ the gateway
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A running gateway with a provider of every dialect."""
-    yield from open_lab(tmp_path_factory.mktemp("bounds"))
-
-
-def post(lab: Lab, sent: bytes, route: str = "/v1/messages") -> httpx.Response:
+def post(lab: House, sent: bytes, route: str = "/v1/messages") -> httpx.Response:
     """One request with a body as it is."""
     headers = {**CLIENT, "x-api-key": lab.gateway.key}
     return httpx.post(
@@ -331,15 +320,10 @@ def request(model: str, filling: str) -> bytes:
     return json.dumps(sent).replace('"FILLING"', filling).encode()
 
 
-def test_what_is_too_large_costs_nothing(lab: Lab) -> None:
+def test_what_is_too_large_costs_nothing(lab: House) -> None:
     """It is 413 in the form of the API, asks no upstream, and the next request is served."""
     lab.clear()
-    for route in (
-        "/v1/messages",
-        "/v1/messages/count_tokens",
-        "/v1/chat/completions",
-        "/v1/responses",
-    ):
+    for route in ROUTES:
         for (status, said), sent in (
             (TOO_LARGE, request("chat", f'"{"x" * LARGEST}"')),
             (TOO_MANY, request("chat", "[]," * 1_000_000 + "1")),
@@ -350,19 +334,19 @@ def test_what_is_too_large_costs_nothing(lab: Lab) -> None:
             assert (got.status_code, got.json()) == (status, expected)
     assert lab.received == {}
     assert lab.gateway.ask("chat").said == "I am qwen3 at mine"
-    log = (lab.user.run_folder() / "gateway.log").read_text()
-    assert "Traceback" not in log
+    assert "Traceback" not in lab.log
 
 
-def taken(lab: Lab) -> int:
+def taken(lab: House) -> int:
     """The memory of all processes of the gateway, bytes; what they share counts once."""
     pids = {lab.user.gateway_state()["pid"], *worker_pids(lab.user)}
     return sum(int(psutil.Process(pid).memory_full_info().pss) for pid in pids)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("model", ["messages", "chat"])
 def test_the_worst_allowed_requests_fit_into_the_memory_of_the_service(
-    lab: Lab, model: str
+    lab: House, model: str
 ) -> None:
     """32 MB as one text and as 99,900 values, eight at once, then 200 small ones. All processes
     took 702 MB (messages) and 736 MB (chat) at most, of 332 MB before (LiteLLM 1.108.7).

@@ -23,9 +23,13 @@ from tests.seat import Seat, ask, leave, switch, take_seat
 from tests.terminal import type_command
 from tests.upstream import Behaviour, Request, Tool
 
-pytestmark = [pytest.mark.xdist_group("client-gate"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
-both = pytest.mark.parametrize("client", [clients.newest, clients.oldest], ids=["newest", "oldest"])
+both = pytest.mark.parametrize(
+    "client",
+    [clients.newest, pytest.param(clients.oldest, marks=pytest.mark.soak)],
+    ids=["newest", "oldest"],
+)
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 AGENT = {
     "description": "look",
@@ -137,7 +141,10 @@ def assert_sent(scene: Scene, *signs: str) -> None:
     assert [sign for sign in signs if sign not in sent] == []
 
 
-@pytest.mark.parametrize("dialect", PROVIDERS)
+@pytest.mark.parametrize(
+    "dialect",
+    [one if one == "anthropic" else pytest.param(one, marks=pytest.mark.soak) for one in PROVIDERS],
+)
 def test_tools_of_every_kind(scene: Scene, dialect: str, tmp_path: Path) -> None:
     """On the newest client, with a model of each dialect: a picture in the prompt and one that a
     tool has read, an answer after a JSON schema, an agent, tools of an MCP server that are searched

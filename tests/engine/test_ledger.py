@@ -20,7 +20,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
@@ -28,13 +27,15 @@ from llmswitch import ledger
 from llmswitch.engine import ledger_writer as writing
 from llmswitch.engine.ledger_writer import Writer
 from llmswitch.ledger import NewerError, Try, insert, open_to_read, open_to_write
-from tests.conftest import CHECKOUT, Mission, User
-from tests.gateways import CLIENT, Gateway, wait_for, worker_pids
+from tests.conftest import CHECKOUT
+from tests.gateways import wait_for, worker_pids
+from tests.ledgers import House
+from tests.ready_made import OPUS
+from tests.soak import size
 from tests.upstream import Behaviour, Usage
 
-pytestmark = [pytest.mark.xdist_group("ledger"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
-MESSAGES = [{"role": "user", "content": "hi"}]
 ROW = Try(
     ended=1_700_000_000.0,
     request="r",
@@ -72,14 +73,6 @@ def count(file: Path) -> int:
     with closing(connection):
         number: int = connection.execute("SELECT COUNT(*) FROM tries").fetchone()[0]
         return number
-
-
-def settled(file: Path) -> int:
-    """The rows, once no more come."""
-    found = -1
-    while found != (found := count(file)):
-        time.sleep(0.7)
-    return found
 
 
 def integrity(file: Path) -> str:
@@ -335,234 +328,153 @@ def test_a_full_disk_loses_no_row_that_is_kept(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------ the gateway
 
-
-@pytest.fixture(scope="module")
-def gateway(running_mission: Mission) -> Gateway:
-    """The mission's gateway."""
-    return Gateway(running_mission.url, running_mission.user.gateway_key())
-
-
-def file_of(user: User, profile: str = "work") -> Path:
-    """The ledger of a user's profile."""
-    return user.state / "ledger" / f"{profile}.db"
+PROFILE = f"""
+models: {{{{opus: {OPUS.model.model}, glm: zai/glm-4.7, qwen: mine/qwen3}}}}
+providers:
+  anthropic: {{{{base_url: "{{an}}"}}}}
+  zai: {{{{base_url: "{{zai}}/api/anthropic"}}}}
+  mine: {{{{dialect: chat, base_url: "{{mine}}/v1", key: MINE_KEY}}}}
+gateway: {{{{port: {{port}}}}}}
+"""
 
 
-def status_lines(user: User) -> list[str]:
-    """What `status` prints."""
-    done = user.run("status")
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def ledger_row(user: User) -> dict[str, Any]:
+def ledger_row(house: House) -> dict[str, Any]:
     """What the doctor says of the ledger."""
-    checks = json.loads(user.run("doctor", "--json").stdout)["checks"]
+    checks = json.loads(house.user.run("doctor", "--json").stdout)["checks"]
     found: dict[str, Any] = next(check for check in checks if check["name"] == "ledger")
     return found
 
 
-def test_requests_go_on_over_a_damaged_ledger(running_mission: Mission, gateway: Gateway) -> None:
-    """`status` and the doctor say it with the cure; with the cure done, all of it is written."""
-    user = running_mission.user
-    file = file_of(user)
-    assert gateway.ask("glm-4.7").status == 200
-    wait_for(lambda: count(file) > 0)
-    for part in file.parent.glob("work.db*"):
-        part.rename(part.with_name(f"before-{part.name}"))
+def test_requests_go_on_over_a_damaged_ledger(house: House) -> None:
+    """`status` and the doctor say it with the cure; with the cure done, all of it is written. So it
+    is where its folder cannot be written.
+    """
+    user = house.user
+    assert house.gateway.ask("glm").status == 200
+    house.rows(1)
+    file = house.ledger
+    kept = file.parent.rename(file.parent.with_name("kept"))
+    file.parent.mkdir(mode=0o700)
     file.write_bytes(b"damaged" * 1000)
     for stream in (False, True, False):
-        assert gateway.ask("glm-4.7", stream=stream).said == "I am glm-4.7 at zai"
+        assert house.gateway.ask("glm", stream=stream).said == "I am glm-4.7 at zai"
     wait_for(lambda: user.json("status")["ledger"]["trouble"])
-    assert user.json("status")["ledger"] == {
-        "trouble": "file is not a database",
-        "waiting": 3,
-        "lost": 0,
-    }
+    expected = {"trouble": "file is not a database", "waiting": 3, "lost": 0}
+    assert user.json("status")["ledger"] == expected
     assert (
         "the ledger cannot be written: file is not a database; requests go on, 3 rows wait, "
         "0 are lost    -> llmswitch doctor"
-    ) in status_lines(user)
-    found = ledger_row(user)
+    ) in user.run("status").stdout.splitlines()
+    found = ledger_row(house)
     assert found["level"] == "error"
     assert "file is not a database" in found["message"]
     file.unlink()
     wait_for(lambda: count(file) == 3)
     assert user.json("status")["ledger"]["trouble"] is None
-    assert ledger_row(user)["message"] == "3 tries are written down"
+    assert ledger_row(house)["message"] == "3 tries are written down"
 
-
-def test_requests_go_on_without_the_ledgers_folder(
-    running_mission: Mission, gateway: Gateway
-) -> None:
-    """It is made again; and a folder that cannot be written stops no request either."""
-    user = running_mission.user
-    file = file_of(user)
-    shutil.rmtree(file.parent)
-    assert gateway.ask("opus").status == 200
-    wait_for(lambda: count(file) == 1)
     shutil.rmtree(file.parent)
     file.parent.write_text("a file where the folder was")
-    assert gateway.ask("opus").status == 200
+    assert house.gateway.ask("opus").status == 200
     wait_for(lambda: user.json("status")["ledger"]["trouble"])
     file.parent.unlink()
     wait_for(lambda: count(file) == 1)
+    shutil.rmtree(file.parent)
+    kept.rename(file.parent)
 
 
-def test_rows_say_what_status_says(running_mission: Mission, gateway: Gateway) -> None:
-    """What each model has answered today, its cost, and by which key."""
-    running_mission.zai.behave(Behaviour(usage=Usage(input=1_000_000, output=0)))
-    before = settled(file_of(running_mission.user))
-    for _ in range(3):
-        gateway.ask("glm-4.7")
-    wait_for(lambda: count(file_of(running_mission.user)) == before + 3)
-    today = {row["model"]: row for row in running_mission.user.json("status")["today"]}
-    assert today["glm-4.7"]["keys"] == {"ZAI_API_KEY": today["glm-4.7"]["answers"]}
-    assert today["glm-4.7"]["cost_usd"] >= 3 * 0.6
-    assert any(line.startswith("TODAY") for line in status_lines(running_mission.user))
-    running_mission.zai.behave(Behaviour())
-
-
-@pytest.mark.parametrize("model", ["glm-4.7", "qwen"])
-def test_the_first_byte_is_when_the_client_has_it(
-    running_mission: Mission, gateway: Gateway, model: str
-) -> None:
+@pytest.mark.parametrize(("model", "name"), [("glm", "zai"), ("qwen", "mine")])
+def test_the_first_byte_is_when_the_client_has_it(house: House, model: str, name: str) -> None:
     """In a stream that goes on for long, native or translated; a try takes until its last byte."""
-    upstream = running_mission.zai if model == "glm-4.7" else running_mission.mine
-    upstream.behave(Behaviour(events=5, delay=0.4))
-    file = file_of(running_mission.user)
-    before = settled(file)
-    headers = {**CLIENT, "authorization": f"Bearer {gateway.key}"}
-    body = {"model": model, "max_tokens": 9, "stream": True, "messages": MESSAGES}
+    house.upstreams[name].behave(Behaviour(events=5, delay=0.4))
     began = time.monotonic()
-    with (
-        httpx.Client(trust_env=False, timeout=60) as client,
-        client.stream("POST", f"{gateway.url}/v1/messages", headers=headers, json=body) as answer,
-    ):
-        chunks = answer.iter_raw()
-        next(chunks)
+    with house.gateway.streaming(model) as lines:
+        next(lines)
         seen = time.monotonic() - began
-        for _ in chunks:
-            pass
-    upstream.behave(Behaviour())
-    wait_for(lambda: count(file) == before + 1)
-    with closing(sqlite3.connect(file)) as connection:
-        first_byte, seconds = connection.execute(
-            "SELECT first_byte, seconds FROM tries ORDER BY id DESC"
-        ).fetchone()
-    assert seen - 0.3 < first_byte <= seen
-    assert seconds >= 4 * 0.4
+        assert [line for line in lines if "message_stop" in line]
+    (row,) = house.rows(1)
+    assert row.first_byte is not None
+    assert row.first_byte <= seen
+    assert row.seconds - row.first_byte >= 4 * 0.4 - 0.1
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_is_cached_for_an_hour_has_its_own_price(
-    running_mission: Mission, gateway: Gateway, stream: bool
-) -> None:
+def test_what_is_cached_for_an_hour_has_its_own_price(house: House, stream: bool) -> None:
     """As LiteLLM's map has it: 8 USD per million tokens of Opus 5.5, where 5 are usual."""
-    running_mission.anthropic.behave(
+    house.upstreams["an"].behave(
         Behaviour(usage=Usage(input=0, output=1000, cache_write=300_000, hour=100_000))
     )
-    file = file_of(running_mission.user)
-    before = settled(file)
-    gateway.ask("opus", stream=stream)
-    running_mission.anthropic.behave(Behaviour())
-    wait_for(lambda: count(file) == before + 1)
-    with closing(sqlite3.connect(file)) as connection:
-        last = connection.execute("SELECT cache_write, cost FROM tries ORDER BY id DESC").fetchone()
-    assert last == (300_000, pytest.approx(0.2 * 5 + 0.1 * 8 + 0.001 * 20))
+    house.gateway.ask("opus", stream=stream)
+    (row,) = house.rows(1)
+    assert row.cache_write == 300_000
+    assert row.cost == pytest.approx(0.2 * 5 + 0.1 * 8 + 0.001 * 20)
 
 
-def test_a_killed_worker_loses_only_what_was_in_flight(
-    running_mission: Mission, gateway: Gateway
-) -> None:
+def test_a_gateway_that_stops_has_written_everything(house: House) -> None:
+    """Also the answers of its last moment."""
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: house.gateway.ask("glm", stream=True), range(40)))
+    assert [answer.status for answer in answers] == [200] * 40
+    assert house.user.run("down").returncode == 0
+    assert len(house.since()) == 40
+    assert integrity(house.ledger) == "ok"
+    assert house.user.run("up").returncode == 0
+
+
+@pytest.mark.soak
+def test_a_killed_worker_loses_only_what_was_in_flight(house: House) -> None:
     """Under load and ten readers, with kill -9 in the middle: every answer that was complete for a
     second is in the ledger, no reader is refused, and the file is sound.
     """
-    user = running_mission.user
-    file = file_of(user)
-    asked = threading.Event()
+    over = threading.Event()
     finished: list[float] = []
 
     def keep_asking(number: int) -> None:
-        while not asked.is_set():
+        while not over.is_set():
             try:
-                if gateway.ask("glm-4.7", stream=number % 2 == 0).status == 200:
+                if house.gateway.ask("glm", stream=number % 2 == 0).status == 200:
                     finished.append(time.monotonic())
             except Exception:  # noqa: BLE001 - what is in flight may break
                 time.sleep(0.05)
 
-    before = settled(file)
     with ThreadPoolExecutor(18) as pool:
         tasks = [pool.submit(keep_asking, number) for number in range(8)]
+        wait_for(lambda: finished)
         time.sleep(2)
-        readers = [pool.submit(user.run, "usage", "--json") for _ in range(10)]
+        readers = [pool.submit(house.user.run, "usage", "--json") for _ in range(10)]
         time.sleep(2)
-        [worker] = worker_pids(user)
+        [worker] = worker_pids(house.user)
         os.kill(worker, signal.SIGKILL)
         killed = time.monotonic()
         in_time = sum(1 for moment in finished if moment < killed - 1)
-        at_least = before + in_time
-        found = count(file)
-        time.sleep(3)
-        asked.set()
+        found = len(house.since())
+        wait_for(lambda: finished[-1] > killed + 0.5)
+        over.set()
         for task in tasks:
             task.result()
         read = [reader.result() for reader in readers]
     assert [done.returncode for done in read] == [0] * 10, read
     assert all(json.loads(done.stdout)["total"]["requests"] > 0 for done in read)
-    assert in_time > 20
-    assert found >= at_least
-    assert integrity(file) == "ok"
-    wait_for(lambda: count(file) >= found)
-    after = sum(1 for moment in finished if moment > killed + 0.5)
-    assert after > 0
+    assert 0 < in_time <= found
+    assert integrity(house.ledger) == "ok"
+    wait_for(lambda: len(house.since()) >= found)
 
 
-def test_a_gateway_that_stops_has_written_everything(
-    running_mission: Mission, gateway: Gateway
-) -> None:
-    """Also the answers of its last moment."""
-    user = running_mission.user
-    before = settled(file_of(user))
-    with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(lambda _: gateway.ask("glm-4.7", stream=True), range(40)))
-    assert [answer.status for answer in answers] == [200] * 40
-    assert user.run("down").returncode == 0
-    assert count(file_of(user)) == before + 40
-    assert integrity(file_of(user)) == "ok"
-    assert user.run("up").returncode == 0
-
-
-def test_two_thousand_streams_are_two_thousand_rows(
-    running_mission: Mission, gateway: Gateway
-) -> None:
+@pytest.mark.soak
+def test_thousands_of_streams_are_thousands_of_rows(house: House) -> None:
     """And the memory of the worker does not grow with them."""
-    user = running_mission.user
-    file = file_of(user)
+    number = size(2000, 400)
 
-    def ask(number: int) -> int:
-        headers = {
-            "authorization": f"Bearer {gateway.key}",
-            "x-claude-code-session-id": f"load-{number}",
-        }
-        return gateway.ask("glm-4.7", stream=True, headers=headers).status
+    def ask(_number: int) -> int:
+        return house.gateway.ask("glm", stream=True).status
 
     with ThreadPoolExecutor(50) as pool:
-        assert set(pool.map(ask, range(200))) == {200}  # warm
-        [worker] = worker_pids(user)
+        assert {*pool.map(ask, range(200))} == {200}  # warm
+        house.rows(200)
+        [worker] = worker_pids(house.user)
         at_first = psutil.Process(worker).memory_full_info().uss
-        assert set(pool.map(ask, range(1000, 3000))) == {200}
+        assert {*pool.map(ask, range(number))} == {200}
     grown = psutil.Process(worker).memory_full_info().uss - at_first
-    connection = open_to_read(file)
-    assert connection is not None
-    with closing(connection):
-
-        def rows() -> tuple[int, int]:
-            found: tuple[int, int] = connection.execute(
-                "SELECT COUNT(*), COUNT(DISTINCT session) FROM tries "
-                "WHERE session LIKE 'load-%' AND LENGTH(session) = 9"
-            ).fetchone()
-            return found
-
-        wait_for(lambda: rows()[0] >= 2000, 20)
-        assert rows() == (2000, 2000)
+    rows = house.rows(number)
+    assert len({row.request for row in rows}) == number
     assert grown < 40_000_000, f"{grown / 1e6:.0f} MB"

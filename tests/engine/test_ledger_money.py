@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from decimal import Decimal
@@ -13,11 +13,13 @@ import httpx
 import pytest
 
 from llmswitch.ledger import NO_CLIENT, Try
+from tests import gateways
+from tests.engine.gate import CHAT, MESSAGES, RESPONSES, body
 from tests.gateways import DIALECTS
-from tests.ledgers import PROVIDERS, UPSTREAMS, House, open_house
+from tests.ledgers import PROVIDERS, UPSTREAMS, House
 from tests.upstream import Behaviour, Json, Tool, Usage
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("money"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 Price = tuple[str, str, str, str]
 KINDS = ("input", "output", "cache_read", "cache_write")
@@ -54,32 +56,20 @@ cache: {{type: local, models: [kept]}}
 """
     + PROVIDERS
 )
-KEYS = {
-    "ZAI_KEY": "value-of-zai",
-    "ZAI_KEY_2": "value-of-zai-2",
-    "AN_KEY": "value-of-an",
-    "MINE_KEY": "value-of-mine",
-    "OAI_KEY": "value-of-oai",
-    "GROK_KEY": "value-of-grok",
-}
+for name, price in PRICES.items():
+    written = ", ".join(f"{kind}: {usd}" for kind, usd in zip(KINDS, price, strict=True))
+    PROFILE = PROFILE.replace(f"{{PRICE_{name}}}", f"{{{{{written}}}}}")
+KEYS = {"ZAI_KEY_2": "second-key-of-zai"}
 USED = Usage(input=1234, output=567, cache_read=8901, cache_write=234)
 NATIVE = ("anthropic", "messages")
 EXACT = Decimal("1e-9")  # USD
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A running gateway with a priced model of every dialect."""
-    profile = PROFILE
-    for name, price in PRICES.items():
-        written = ", ".join(f"{kind}: {usd}" for kind, usd in zip(KINDS, price, strict=True))
-        profile = profile.replace(f"{{PRICE_{name}}}", f"{{{{{written}}}}}")
-    yield from open_house(tmp_path_factory.mktemp("money"), list(UPSTREAMS.values()), profile, KEYS)
-
-
 @pytest.fixture
 def house(shared: House) -> House:
-    """The same with every upstream well, and using tokens of all four kinds."""
+    """A running gateway with a priced model of every dialect, whose upstreams use tokens of all
+    four kinds.
+    """
     shared.heal()
     for upstream in shared.upstreams.values():
         upstream.behave(Behaviour(usage=USED))
@@ -111,91 +101,71 @@ def same(cost: float | None, wanted: Decimal) -> bool:
     return cost is not None and abs(Decimal(cost) - wanted) < EXACT
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_tokens_and_money(house: House, dialect: str, stream: bool) -> None:
-    """Each of the four kinds once, at its own price, in every dialect, streamed or not."""
-    assert house.gateway.ask(dialect, stream=stream).status == 200
-    (row,) = house.rows(1)
-    assert tokens(row) == used(dialect)
-    assert same(row.cost, by_hand(used(dialect), PRICES[dialect]))
-    assert (row.status, row.error, row.cache_hit, row.streamed) == (200, None, False, stream)
-    assert not row.estimated
-    assert (row.provider, row.upstream) == (UPSTREAMS[dialect], "m")
-    assert row.key == f"{UPSTREAMS[dialect].upper()}_KEY"
-    assert (row.first_byte is not None) is stream
-    assert 0 < row.seconds < 30
+def both(house: House, model: str, path: str = MESSAGES) -> list[Try]:
+    """The rows of a request in one piece, and of one as a stream."""
+    for stream in (False, True):
+        sent = body(path, model, stream=stream)
+        assert house.gateway.send("POST", path, json=sent).status_code == 200
+    rows = sorted(house.rows(2), key=lambda row: row.streamed)
+    assert [row.streamed for row in rows] == [False, True]
+    return rows
 
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_tokens_and_money(house: House, dialect: str) -> None:
+    """Each of the four kinds once, at its own price, in every dialect, streamed or not."""
     fresh, out, read, write = used(dialect)
     uncached = by_hand((fresh + read + write, out, 0, 0), PRICES[dialect])
-    assert same(row.prompt_saved, uncached - by_hand(used(dialect), PRICES[dialect]))
+    for row in both(house, dialect):
+        assert tokens(row) == used(dialect)
+        assert same(row.cost, by_hand(used(dialect), PRICES[dialect]))
+        assert (row.status, row.error, row.cache_hit, row.estimated) == (200, None, False, False)
+        assert (row.provider, row.upstream) == (UPSTREAMS[dialect], "m")
+        assert row.key == f"{UPSTREAMS[dialect].upper()}_KEY"
+        assert (row.first_byte is not None) is row.streamed
+        assert 0 < row.seconds < 30
+        assert same(row.prompt_saved, uncached - by_hand(used(dialect), PRICES[dialect]))
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_clients_of_openai_are_counted_alike(house: House, dialect: str, stream: bool) -> None:
-    """A request for Chat Completions, whoever sends it and whatever serves it."""
-    body = {
-        "model": dialect,
-        "messages": [{"role": "user", "content": "hi"}],
-        "stream": stream,
-    }
-    answer = house.gateway.send("POST", "/v1/chat/completions", json=body)
-    assert answer.status_code == 200
-    (row,) = house.rows(1)
-    counted = used(dialect)
-    assert tokens(row) == counted
-    assert same(row.cost, by_hand(counted, PRICES[dialect]))
-    assert (row.session, row.agent, row.client) == (None, None, "gateway")
+def test_clients_of_openai_are_counted_alike(house: House, dialect: str, path: str) -> None:
+    """Whoever sends a request, by whichever route, and whatever serves it."""
+    for row in both(house, dialect, path):
+        assert tokens(row) == used(dialect)
+        assert same(row.cost, by_hand(used(dialect), PRICES[dialect]))
+        assert (row.session, row.agent, row.client) == (None, None, "gateway")
 
 
-def test_responses_are_counted_too(house: House) -> None:
-    """OpenAI's newest route."""
-    body = {"model": "responses", "input": "hi"}
-    assert house.gateway.send("POST", "/v1/responses", json=body).status_code == 200
-    (row,) = house.rows(1)
-    assert tokens(row) == used("responses")
-    assert same(row.cost, by_hand(used("responses"), PRICES["responses"]))
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_missing_price_of_the_cache_is_that_of_the_input(house: House, stream: bool) -> None:
+def test_a_missing_price_of_the_cache_is_that_of_the_input(house: House) -> None:
     """Never 0: LiteLLM would take it so."""
-    assert house.gateway.ask("partial", stream=stream).status == 200
-    (row,) = house.rows(1)
-    assert same(row.cost, by_hand(used("messages"), ("3", "15", "3", "3")))
-    assert row.prompt_saved == pytest.approx(0, abs=1e-12)
+    for row in both(house, "partial"):
+        assert same(row.cost, by_hand(used("messages"), ("3", "15", "3", "3")))
+        assert row.prompt_saved == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_an_unknown_price_is_unknown(house: House, dialect: str, stream: bool) -> None:
-    """The tokens are there, the cost is NULL, which is not 0."""
-    assert house.gateway.ask(f"unknown-{dialect}", stream=stream).status == 200
-    (row,) = house.rows(1)
-    assert tokens(row) == used(dialect)
-    assert (row.cost, row.prompt_saved, row.saved) == (None, None, None)
+def test_an_unknown_price_is_unknown(house: House, dialect: str) -> None:
+    """The tokens are there, the cost is NULL, which is not 0. LiteLLM would take Anthropic's for a
+    known id, at a host that asks for its own.
+    """
+    models = [f"unknown-{dialect}", *(["unknown-of-a-known-id"] if dialect == "anthropic" else [])]
+    for model in models:
+        for row in both(house, model):
+            assert tokens(row) == used(dialect)
+            assert (row.cost, row.prompt_saved, row.saved) == (None, None, None)
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_known_id_at_another_host_has_no_known_price(house: House, stream: bool) -> None:
-    """LiteLLM would take Anthropic's, for a host that asks for its own."""
-    assert house.gateway.ask("unknown-of-a-known-id", stream=stream).status == 200
-    (row,) = house.rows(1)
-    assert tokens(row) == used("anthropic")
-    assert row.cost is None
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_fallback_costs_what_the_model_costs_that_served(house: House, stream: bool) -> None:
+def test_a_fallback_costs_what_the_model_costs_that_served(house: House) -> None:
     """The failed try costs nothing, and the row that costs says what was asked for."""
-    assert house.gateway.ask("from-messages", stream=stream).status == 200
-    failed, served = house.rows(2)
-    assert (failed.model, failed.status, failed.cost) == ("from-messages", 500, 0.0)
-    assert tokens(failed) == (0, 0, 0, 0)
-    assert (served.asked, served.model) == ("from-messages", "chat")
-    assert served.fallback_from == "from-messages"
-    assert same(served.cost, by_hand(used("chat"), PRICES["chat"]))
+    for stream in (False, True):
+        assert house.gateway.ask("from-messages", stream=stream).status == 200
+        failed, served = house.rows(2)
+        assert (failed.model, failed.status, failed.cost) == ("from-messages", 500, 0.0)
+        assert tokens(failed) == (0, 0, 0, 0)
+        assert (served.asked, served.model) == ("from-messages", "chat")
+        assert served.fallback_from == "from-messages"
+        assert same(served.cost, by_hand(used("chat"), PRICES["chat"]))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -244,7 +214,7 @@ def test_a_stream_that_its_client_cuts(house: House, dialect: str) -> None:
     something is cached, of another model even, changes nothing of it.
     """
     house.upstreams[UPSTREAMS[dialect]].behave(Behaviour(usage=USED, events=40, delay=0.05))
-    leave_after(house, dialect, 3)
+    house.gateway.leave(dialect, 3)
     (row,) = house.rows(1)
     assert (row.status, row.error, row.estimated) == (499, "ClientLeft", True)
     if dialect in NATIVE:
@@ -253,23 +223,6 @@ def test_a_stream_that_its_client_cuts(house: House, dialect: str) -> None:
         assert 0 < row.input < 20
     assert 2 <= row.output < 40
     assert same(row.cost, by_hand(tokens(row), PRICES[dialect]))
-
-
-def leave_after(house: House, model: str, deltas: int) -> None:
-    """Hang up in the middle of a stream."""
-    body = {"model": model, "max_tokens": 9, "stream": True}
-    with httpx.stream(
-        "POST",
-        f"{house.gateway.url}/v1/messages",
-        json={**body, "messages": [{"role": "user", "content": "hi"}]},
-        headers={"x-api-key": house.gateway.key},
-        trust_env=False,
-    ) as response:
-        seen = 0
-        for line in response.iter_lines():
-            seen += "text_delta" in line
-            if seen == deltas:
-                return
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -425,6 +378,27 @@ def test_no_text_and_no_key_is_in_the_ledger(house: House) -> None:
     assert {file.name for file in files} >= {"work.db", "work.db-wal"}
     written = b"".join(file.read_bytes() for file in files)
     assert str(rows[0].request).encode() in written  # they are written there
-    secrets = [*KEYS.values(), house.gateway.key]
+    secrets = [*gateways.KEYS.values(), *KEYS.values(), house.gateway.key]
     assert [one for one in ("marker", *secrets) if one.encode() in written] == []
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(input=10**30, output=5),
+        Usage(input=5, output=-(10**30)),
+        Usage(input=-5, output=5, cache_read=-5000, cache_write=-5000),
+    ],
+    ids=["more than there is", "less than nothing", "negative"],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_figures_that_cannot_be_do_no_harm(house: House, usage: Usage, stream: bool) -> None:
+    """No upstream can end the ledger, or pay a budget back."""
+    house.upstreams["zai"].behave(Behaviour(usage=usage))
+    house.gateway.ask("messages", stream=stream)
+    (row,) = house.rows(1)
+    assert row.cost is None or row.cost >= 0
+    assert min(row.input, row.output, row.cache_read, row.cache_write) >= 0
+    said = house.gateway.send("GET", "/llmswitch/state").json()["ledger"]
+    assert said == {"trouble": None, "waiting": 0, "lost": 0}

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import http.server
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from llmswitch.profile.rules import TEST_HOST
-from tests.conftest import User, free_port
-from tests.gateways import CLIENT, NO_WAY_OUT, STRAYS, Gateway, worker_pids
-from tests.upstream import Behaviour, FakeUpstream
+from tests.engine.gate import COUNT, ROUTES, body
+from tests.gateways import CLIENT, worker_pids
+from tests.ledgers import House
+from tests.misbehaving import MB, MisbehavingUpstream, Wire, right, says
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("outgoing"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 KEYS = {
     "AN_KEY": "sk-ant-api03-own",
-    "ZAI_API_KEY": "own-zai-key",
+    "ZAI_API_KEY": "own-key-of-zai",
     "MINE_KEY": "own-mine-key",
     "OAI_KEY": "own-oai-key",
     "XAI_API_KEY": "own-xai-key",
@@ -47,169 +45,100 @@ providers:
 gateway: {{port: {port}}}
 """
 MODELS = ["login", "anthropic", "zai", "chat", "responses", "xai", "gemini"]
-OK = 200
-ANSWER = "I am "  # as the fake upstream begins
 CUT_BY = 90_000_000  # bytes: 64 MB, and what the system holds between the two
 LOGIN = "sk-ant-oat01-of-mine"
+Way = tuple[str, str, bool]
 
 
-class Thief(http.server.BaseHTTPRequestHandler):
-    """Another host; whoever gets here has followed a redirect."""
-
-    received: ClassVar[list[str]] = []
-
-    def do_POST(self) -> None:
-        """Note what came."""
-        self.rfile.read(int(self.headers["content-length"] or 0))
-        self.received.append(f"{self.path} {dict(self.headers)}")
-        self.send_response(500)
-        self.end_headers()
-
-    do_GET = do_POST  # noqa: N815 - as the library wants it
-
-    def log_message(self, *_: object) -> None:
-        """Stay quiet."""
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[MisbehavingUpstream]:
+    """The upstream of all models."""
+    with MisbehavingUpstream() as one:
+        yield one
 
 
-class Leading(Thief):
-    """Answers everything with a redirect."""
-
-    status: ClassVar[int] = 307
-    to: ClassVar[str] = ""
-    received: ClassVar[list[str]] = []
-
-    def do_POST(self) -> None:
-        """Lead elsewhere."""
-        self.rfile.read(int(self.headers["content-length"] or 0))
-        self.received.append(self.path)
-        self.send_response(self.status)
-        self.send_header("location", self.to + self.path)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    do_GET = do_POST  # noqa: N815 - as the library wants it
+@pytest.fixture(scope="module")
+def led(stage: House, upstream: MisbehavingUpstream) -> House:
+    """A gateway whose providers are all at one address."""
+    host = {TEST_HOST: upstream.url.removeprefix("http://")}
+    return stage.bring(PROFILE, {**KEYS, **host}, url=upstream.url)
 
 
-class Endless(Thief):
-    """Answers everything with more than anybody wants."""
-
-    sent: ClassVar[list[int]] = []
-
-    def do_POST(self) -> None:
-        """Begin as an answer of any dialect may, and go on until the other side has left."""
-        body = self.rfile.read(int(self.headers["content-length"] or 0))
-        streamed = b'"stream": true' in body or b'"stream":true' in body or "stream" in self.path
-        self.send_response(200)
-        kind = "text/event-stream" if streamed else "application/json"
-        self.send_header("content-type", kind)
-        self.end_headers()
-        piece = b"x" * 1_000_000
-        sent = 0
-        with suppress(OSError):
-            self.wfile.write(b"data: {" if streamed else b'{"id": "')
-            while sent < 4 * CUT_BY:
-                self.wfile.write(piece)
-                sent += len(piece)
-        self.sent.append(sent)
-        self.close_connection = True
-
-    do_GET = do_POST  # noqa: N815 - as the library wants it
-
-
-@contextmanager
-def serving(handler: type[Thief]) -> Iterator[int]:
-    """A server on a free port."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
-
-
-def start(user: User, url: str) -> Gateway:
-    """A gateway whose providers are all at one address, and which logs all that it can."""
-    port = free_port()
-    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS, TEST_HOST: url.removeprefix("http://")}
-    user.write_profile(PROFILE.format(url=url, port=port))
-    done = user.run("up", "-v")
-    assert done.returncode == 0, done.stderr
-    return Gateway(f"http://127.0.0.1:{port}", user.gateway_key())
-
-
-def with_login(gateway: Gateway) -> dict[str, str]:
-    """The headers of Claude Code with a Claude login."""
-    return {"x-litellm-api-key": f"Bearer {gateway.key}", "authorization": f"Bearer {LOGIN}"}
-
-
-def everywhere(gateway: Gateway, models: list[str]) -> Iterator[tuple[tuple[str, str, bool], int]]:
-    """Ask each model on each route of the gate, streamed or not: which way, and the status of its
-    answer; 0 for an answer that says nothing, and for a stream that ends in an error.
+def everywhere(house: House) -> Iterator[tuple[Way, bool]]:
+    """Ask each model on each route of the gate, streamed or not: which way, and whether something
+    was answered that is no error.
     """
-    said_hi = [{"role": "user", "content": "hi"}]
-    for model in models:
-        for path, body in (
-            ("/v1/messages", {"messages": said_hi, "max_tokens": 10}),
-            ("/v1/messages/count_tokens", {"messages": said_hi}),
-            ("/v1/chat/completions", {"messages": said_hi, "max_tokens": 10}),
-            ("/v1/responses", {"input": "hi"}),
-        ):
-            for stream in (False, True) if "count" not in path else (False,):
-                sent = {**body, "model": model, **({"stream": True} if stream else {})}
-                headers = {**CLIENT, **with_login(gateway)}
-                answer = gateway.send("POST", path, headers=headers, json=sent)
-                failed = stream and ('"error"' in answer.text or "failed" in answer.text)
-                said = ANSWER in answer.text or '"input_tokens"' in answer.text
-                yield (model, path, stream), 0 if failed or not said else answer.status_code
+    login = {"x-litellm-api-key": house.gateway.key, "authorization": f"Bearer {LOGIN}"}
+    for model in MODELS:
+        for path in ROUTES:
+            for stream in (False, True) if path != COUNT else (False,):
+                sent = body(path, model, **({"stream": True} if stream else {}))
+                answer = house.gateway.send("POST", path, headers={**CLIENT, **login}, json=sent)
+                failed = '"error"' in answer.text.replace('"error":null', "")
+                yield (model, path, stream), answer.status_code == 200 and not failed
 
 
-def test_no_redirect_is_followed(user: User) -> None:
+def test_no_redirect_is_followed(led: House, upstream: MisbehavingUpstream) -> None:
     """Neither the key nor the prompt goes where an upstream leads, be it the same host or another,
     whatever its dialect and whatever route asks it; the client is told that the upstream failed.
     """
-    with serving(Thief) as thief, serving(Leading) as leading:
-        gateway = start(user, f"http://127.0.0.1:{leading}")
-        for Leading.to in (f"http://localhost:{thief}", f"http://127.0.0.1:{leading}/elsewhere"):
-            for Leading.status in (301, 302, 307, 308):
-                Leading.received.clear()
-                answers = dict(everywhere(gateway, MODELS))
-                assert Thief.received == []
-                assert [one for one in Leading.received if "/elsewhere" in one] == []
-                counted = [way for way in answers if "count" in way[1]]
-                # An estimate needs no upstream.
-                assert {answers[way] for way in counted} <= {0, OK}
-                assert {answers[way] for way in answers if way not in counted} == {0}
-        user.run("down")
+    with MisbehavingUpstream() as thief:
+        thief.fault = right
+        for to in (f"http://localhost:{thief.port}", f"{upstream.url}/elsewhere"):
+            for status in (301, 302, 307, 308):
+                asked: list[str] = []
+
+                async def lead(wire: Wire, to: str = to, status: int = status) -> None:
+                    asked.append(wire.path)  # noqa: B023 - of this round
+                    headers = {"location": to + wire.path}
+                    await says(b"", status=f"{status} Elsewhere", headers=headers)(wire)
+
+                upstream.fault = lead
+                # An estimate of tokens needs no upstream.
+                answered = [way for way, is_answer in everywhere(led) if is_answer]
+                assert [way for way in answered if way[1] != COUNT] == []
+                assert len(asked) >= len(MODELS) * 6
+                assert [path for path in asked if "/elsewhere" in path] == []
+        assert thief.answered == 0
 
 
-def test_an_answer_without_end_is_cut(user: User) -> None:
-    """Whatever its dialect and whatever route asked for it; the worker's memory has an end too."""
-    with serving(Endless) as endless:
-        gateway = start(user, f"http://127.0.0.1:{endless}")
-        (worker,) = worker_pids(user)
-        answers = dict(everywhere(gateway, MODELS))
-        assert worker_pids(user) == {worker}
-        assert {status for (_, path, _), status in answers.items() if "count" not in path} == {0}
-        assert len(Endless.sent) >= len(MODELS) * 6
-        assert max(Endless.sent) < CUT_BY
-        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker}/status").read_text())
-        assert peak
-        assert int(peak[1]) < 1_500_000, "kB"
-        user.run("down")
-
-
-def test_a_key_that_an_upstream_repeats_is_not_in_the_log(user: User) -> None:
+def test_a_key_that_an_upstream_repeats_is_not_in_the_log(
+    led: House, upstream: MisbehavingUpstream
+) -> None:
     """An error of an upstream may quote the key that it was sent; the log does not have the key,
-    whatever the dialect and whatever route asked.
+    whatever the dialect and whatever route asked, also where it logs all that it can.
     """
-    with FakeUpstream("it") as upstream:
-        gateway = start(user, upstream.url)
-        quoted = " ".join([*KEYS.values(), gateway.key, LOGIN])
-        for status in (400, 401, 500):
-            upstream.behave(Behaviour(status=status, error=f"said {status} to {quoted}"))
-            assert all(answer != OK for (_, path, _), answer in everywhere(gateway, MODELS[:-1])
-                       if "count" not in path)  # fmt: skip
-        log = (user.run_folder() / "gateway.log").read_text()
-        assert "said 500 to" in log
-        assert [key for key in (*KEYS.values(), gateway.key) if key in log] == []
-        user.run("down")
+    assert led.user.run("restart", "-v").returncode == 0
+    quoted = " ".join([*KEYS.values(), led.gateway.key, LOGIN])
+    for status in (400, 401, 500):
+        upstream.fault = says(f"said {status} to {quoted}".encode(), status=f"{status} No")
+        assert [way for way, is_answer in everywhere(led) if is_answer and way[1] != COUNT] == []
+    assert "said 500 to" in led.log
+    assert [key for key in (*KEYS.values(), led.gateway.key) if key in led.log] == []
+    assert led.user.run("restart").returncode == 0
+
+
+@pytest.mark.soak
+def test_an_answer_without_end_is_cut(led: House, upstream: MisbehavingUpstream) -> None:
+    """Whatever its dialect and whatever route asked for it; the worker's memory has an end too."""
+    sizes: list[int] = []
+
+    async def endless(wire: Wire) -> None:
+        sent = 0
+        with suppress(OSError):
+            await wire.head(kind="text/event-stream" if wire.stream else "application/json")
+            await wire.send(b"data: {" if wire.stream else b'{"id": "')
+            while sent < 4 * CUT_BY:
+                await wire.send(b"x" * MB)
+                sent += MB
+        sizes.append(sent)
+
+    upstream.fault = endless
+    (worker,) = worker_pids(led.user)
+    assert [way for way, is_answer in everywhere(led) if is_answer and way[1] != COUNT] == []
+    assert worker_pids(led.user) == {worker}
+    assert len(sizes) >= len(MODELS) * 6
+    assert max(sizes) < CUT_BY
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker}/status").read_text())
+    assert peak
+    assert int(peak[1]) < 1_500_000, "kB"

@@ -7,6 +7,7 @@ import sys
 import venv
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +16,16 @@ from llmswitch.engine.patches import PATCHES, PatchError, tell_kills
 from tests.conftest import User, free_port
 from tests.imported_engine import look
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("patches"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
-# LiteLLM is imported once, and each change is made in a process of its own.
-_APPLY = """
+# LiteLLM is imported once; each change is made in a process of its own, then all is applied here.
+_LOOK = """
 import json, os, sys
-import litellm.proxy.proxy_server
-from llmswitch.engine import patches
+from importlib import import_module
+import litellm
+from litellm.proxy.auth import user_api_key_auth as auth
+from litellm.proxy.proxy_server import proxy_logging_obj
+from llmswitch.engine import master, patches
 
 def told(change):
     reading, writing = os.pipe()
@@ -36,7 +40,35 @@ def told(change):
     with open(reading) as stream:
         return stream.read()
 
-print(json.dumps([told(change) for change in json.loads(sys.argv[1])]))
+class Recorder:
+    names = []
+    def find_spec(self, name, path=None, target=None):
+        self.names.append(name)
+
+def hooks_added():
+    litellm.callbacks = []
+    proxy_logging_obj._add_proxy_hooks()
+    return [type(hook).__name__ for hook in litellm.callbacks]
+
+def looked_for():
+    Recorder.names = []
+    auth._seed_request_destinations(None, None)
+    return Recorder.names
+
+found = {"told": [told(change) for change in json.loads(sys.argv[1])]}
+found["imported"] = {name: name in sys.modules for name in master.SHARED}
+master.share()
+found["complete"] = [
+    getattr(import_module(name), model).__pydantic_complete__
+    for name, models in master.SHARED.items()
+    for model in models
+]
+sys.meta_path.insert(0, Recorder())
+looked_for()
+found["before"] = [hooks_added(), looked_for()]
+patches.apply()
+found["after"] = [hooks_added(), looked_for()]
+print(json.dumps(found))
 """
 MAPPING = "from litellm.litellm_core_utils.exception_mapping_utils import ExceptionCheckers\n"
 AUTH = "from litellm.proxy.auth import user_api_key_auth as auth\n"
@@ -88,105 +120,45 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, str]:
-    """What is said of the LiteLLM that is installed, and of it with each of the changes."""
-    changes = {"none": "", **{name: change for name, (change, *_) in CHANGES.items()}}
-    said = look(_APPLY, json.dumps([*changes.values()]))
-    return dict(zip(changes, said, strict=True))
+def found() -> dict[str, Any]:
+    """What is said of the LiteLLM that is installed and of it with each of the changes, and what it
+    does before the patches and after.
+    """
+    changes = ["", *(change for change, _, _ in CHANGES.values())]
+    seen: dict[str, Any] = look(_LOOK, json.dumps(changes))
+    return seen
 
 
-def test_every_patch_fits(told: dict[str, str]) -> None:
+def test_every_patch_fits(found: dict[str, Any]) -> None:
     """With the LiteLLM that is installed."""
-    assert told["none"] == ""
+    assert found["told"][0] == ""
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_patch_that_does_not_fit_names_itself(told: dict[str, str], change: str) -> None:
+def test_a_patch_that_does_not_fit_names_itself(found: dict[str, Any], change: str) -> None:
     """Whichever part of whichever package has changed below it."""
     _, patch, said = CHANGES[change]
-    made_for = next(found.seen for found in PATCHES if found.name == patch)
-    assert told[change] == (
+    made_for = next(one.seen for one in PATCHES if one.name == patch)
+    assert found["told"][1 + [*CHANGES].index(change)] == (
         f"LiteLLM {version('litellm')} does not fit this llmswitch: its patch `{patch}`, made for "
         f"{made_for}, does not work: {said}"
     )
 
 
-_HOOKS = """
-import json, litellm
-from litellm.proxy.proxy_server import proxy_logging_obj
-from llmswitch.engine import patches
-
-def added():
-    litellm.callbacks = []
-    proxy_logging_obj._add_proxy_hooks()
-    return [type(hook).__name__ for hook in litellm.callbacks]
-
-before = added()
-patches.apply()
-print(json.dumps([before, added()]))
-"""
+def test_what_litellm_does_for_itself_is_left_out(found: dict[str, Any]) -> None:
+    """It would run hooks of its own with each request, and look for a tenant in vain."""
+    hooks, looked_for = found["before"]
+    assert "SkillsInjectionHook" in hooks
+    assert "litellm.integrations.otel.logger" in looked_for
+    assert found["after"] == [[], []]
 
 
-def test_litellm_adds_no_hooks_of_its_own() -> None:
-    """To those of a request: it would, without the patch."""
-    before, after = look(_HOOKS)
-    assert "SkillsInjectionHook" in before
-    assert after == []
-
-
-_TENANTS = """
-import json, sys
-from litellm.proxy.auth import user_api_key_auth as auth
-from llmswitch.engine import patches
-
-class Recorder:
-    looked_for = []
-    def find_spec(self, name, path=None, target=None):
-        self.looked_for.append(name)
-
-def looked_for():
-    Recorder.looked_for = []
-    auth._seed_request_destinations(None, None)
-    return Recorder.looked_for
-
-sys.meta_path.insert(0, Recorder())
-before = [looked_for(), looked_for()]
-patches.apply()
-print(json.dumps([before, looked_for()]))
-"""
-
-
-def test_a_request_looks_for_no_tenants_telemetry() -> None:
-    """It would import a module in vain each time, without the patch."""
-    before, after = look(_TENANTS)
-    assert all("litellm.integrations.otel.logger" in names for names in before)
-    assert after == []
-
-
-_SHARED = """
-import json, sys
-from importlib import import_module
-import litellm.proxy.proxy_server
-from llmswitch.engine import master
-
-found = {name: name in sys.modules for name in master.SHARED}
-master.share()
-complete = [
-    getattr(import_module(name), model).__pydantic_complete__
-    for name, models in master.SHARED.items()
-    for model in models
-]
-print(json.dumps([found, complete]))
-"""
-
-
-def test_workers_share_what_they_would_make() -> None:
+def test_workers_share_what_they_would_make(found: dict[str, Any]) -> None:
     """Each module is one that LiteLLM has and does not import by itself until a worker serves, or
     has models that are built late; then they are there.
     """
-    found, complete = look(_SHARED)
-    assert found == {name: bool(models) for name, models in SHARED.items()}
-    assert complete == [True] * len(complete) != []
+    assert found["imported"] == {name: bool(models) for name, models in SHARED.items()}
+    assert found["complete"] == [True] * len(found["complete"]) != []
 
 
 def test_a_gunicorn_that_kills_otherwise() -> None:

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.gateways import wait_for
-from tests.ledgers import House, open_house
-from tests.upstream import Behaviour, Json, Usage
+from tests.ledgers import CALM, House
+from tests.upstream import Behaviour, Usage
 
-pytestmark = [pytest.mark.xdist_group("reservations"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 # Half a dollar an answer. Each test has a model of its own: what is spent stays spent.
 PROFILE = """
 models:
   forty: {{model: zai/forty, price: {{input: 1, output: 1}}, budget: {{usd: 2.5, per: day}}}}
   fails: {{model: zai/fails, price: {{input: 1, output: 1}}, budget: {{usd: 2, per: day}}}}
-  kept: {{model: zai/kept, price: {{input: 1, output: 1}}, budget: {{usd: 2, per: day}}}}
+  cached: {{model: zai/cached, price: {{input: 1, output: 1}}, budget: {{usd: 2, per: day}}}}
   alone: {{model: zai/alone, price: {{input: 1, output: 1}}, budget: {{usd: 0.6, per: day}}}}
   plenty: {{model: zai/plenty, price: {{input: 1, output: 1}}, budget: {{usd: 100, per: day}}}}
   falls: {{model: zai/falls, price: {{input: 1, output: 1}}, budget: {{usd: 2, per: day}},
           fallbacks: [caught]}}
   caught: {{model: zai/caught, price: {{input: 1, output: 1}}, budget: {{usd: 2, per: day}}}}
-cache: {{type: local, models: [kept]}}
+cache: {{type: local, models: [cached]}}
 providers:
   zai: {{base_url: "{zai}/api/anthropic", key: ZAI_KEY}}
 gateway: {{port: {port}}}
@@ -38,16 +37,9 @@ HALF = Usage(input=400_000, output=100_000)
 SLOW = Behaviour(usage=HALF, events=10, delay=0.2)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A running gateway."""
-    root = tmp_path_factory.mktemp("reservations")
-    yield from open_house(root, ["zai"], PROFILE, {"ZAI_KEY": "value-of-zai"})
-
-
 @pytest.fixture
 def house(shared: House) -> House:
-    """The same; every answer costs half a dollar."""
+    """A running gateway, of which every answer costs half a dollar."""
     shared.heal()
     shared.upstreams["zai"].behave(Behaviour(usage=HALF))
     return shared
@@ -79,24 +71,6 @@ def spent(house: House, model: str) -> float:
         row = connection.execute("SELECT TOTAL(cost) FROM tries WHERE model = ?", (model,))
         total: float = row.fetchone()[0]
         return total
-
-
-@contextmanager
-def streaming(house: House, model: str) -> Iterator[Iterator[str]]:
-    """A stream of which the first event has come."""
-    body: Json = {"model": model, "max_tokens": 9, "stream": True}
-    with httpx.stream(
-        "POST",
-        f"{house.gateway.url}/v1/messages",
-        json={**body, "messages": [{"role": "user", "content": "hi"}]},
-        headers={"x-api-key": house.gateway.key},
-        trust_env=False,
-        timeout=60,
-    ) as response:
-        assert response.status_code == 200
-        lines = response.iter_lines()
-        next(lines)
-        yield lines
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -164,7 +138,8 @@ def test_what_is_held_is_given_back(house: House) -> None:
     """
     zai = house.upstreams["zai"]
     zai.behave(Behaviour(usage=HALF, events=100, delay=0.1), "fails")
-    with streaming(house, "fails"):
+    with house.gateway.streaming("fails") as lines:
+        next(lines)
         assert reserved(house, "fails") > 0
     wait_for(lambda: reserved(house, "fails") == 0)
     (row,) = house.rows(1)
@@ -175,18 +150,19 @@ def test_what_is_held_is_given_back(house: House) -> None:
         assert house.gateway.ask("fails").status >= 500
         assert reserved(house, "fails") == 0
     for _ in range(2):
-        assert house.gateway.ask("kept").status == 200
-        wait_for(lambda: reserved(house, "kept") == 0)
-        house._calm()
-    assert asked(house, "kept") == 1
-    assert spent(house, "kept") == pytest.approx(0.5)
+        assert house.gateway.ask("cached").status == 200
+        wait_for(lambda: reserved(house, "cached") == 0)
+        time.sleep(CALM)  # an answer is kept a moment after it was given
+    assert asked(house, "cached") == 1
+    assert spent(house, "cached") == pytest.approx(0.5)
 
 
 def test_a_fallback_holds_of_its_own_budget(house: House) -> None:
     """And nothing of that of the model that has failed."""
     house.upstreams["zai"].behave(Behaviour(status=500), "falls")
     house.upstreams["zai"].behave(SLOW, "caught")
-    with streaming(house, "falls") as lines:
+    with house.gateway.streaming("falls") as lines:
+        next(lines)
         assert reserved(house, "falls") == 0
         assert reserved(house, "caught") == pytest.approx(0.001, abs=0.0001), "no history: a guess"
         assert "event: message_stop" in list(lines)

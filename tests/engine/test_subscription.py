@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,84 +17,42 @@ from llmswitch.profile.load import parse_profile
 from llmswitch.profile.rules import TEST_HOST
 from llmswitch.redact import redact
 from llmswitch.render.menu import format_context
-from tests.conftest import User, free_port, make_user
-from tests.gateways import (
-    AUTHENTICATION,
-    CLIENT_SECRETS,
-    NO_WAY_OUT,
-    STRAYS,
-    Lab,
-    Reply,
-    secrets_in,
-)
+from tests.conftest import User
+from tests.gateways import AUTHENTICATION, CLIENT_SECRETS, STRAYS, Reply, secrets_in
+from tests.ledgers import House
 from tests.ready_made import OPUS
-from tests.upstream import Behaviour, FakeUpstream
+from tests.upstream import Behaviour
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("subscription"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 LOGIN = "sk-ant-oat01-login-of-the-user_ABCDEF-0123456789"
 OTHER_LOGIN = "sk-ant-oat01-login-of-somebody-else"
 KINDS = ("subscription", "api", "messages", "chat")
 """The models of the lab; `api` is Anthropic too, at another host and paid with a key."""
-PROVIDERS = {"subscription": "max", "api": "work", "messages": "zai", "chat": "mine"}
-KEYS = {"WORK_KEY": "sk-ant-api03-work", "ZAI_API_KEY": "own-zai", "MINE_KEY": "own-mine"}
-OWN = {"work": "sk-ant-api03-work", "zai": "own-zai", "mine": "own-mine"}
+PROVIDERS = {"subscription": "max", "api": "an", "messages": "zai", "chat": "mine"}
+OWN = {"an": "sk-ant-api03-own-anthropic", "zai": "own-zai", "mine": "own-mine"}
 PAIRS = list(itertools.permutations(KINDS, 2))
-PROFILE = """
-models:
-{models}
+# A model of each kind, and one for each pair whose first try is made to fail.
+_MODELS = [
+    *(f"  {kind}: {PROVIDERS[kind]}/claude-opus-4-5-20251101" for kind in KINDS),
+    *(f"  {a}-to-{b}: {{{{model: {PROVIDERS[a]}/first, fallbacks: [{b}]}}}}" for a, b in PAIRS),
+]
+PROFILE = (
+    "models:\n"
+    + "\n".join(_MODELS)
+    + """
 providers:
   max: {{label: Anthropic, dialect: anthropic, base_url: "{max}", auth: subscription, prices: ""}}
-  work: {{dialect: anthropic, base_url: "{work}", key: WORK_KEY}}
+  an: {{dialect: anthropic, base_url: "{an}", key: AN_KEY}}
   zai: {{base_url: "{zai}/api/anthropic"}}
   mine: {{dialect: chat, base_url: "{mine}/v1", key: MINE_KEY}}
 clients: [laptop]
 gateway: {{port: {port}}}
 """
+)
 
 
-def profile_text(port: int, urls: dict[str, str]) -> str:
-    """A model of each kind, and one for each pair whose first try is made to fail."""
-    models = [f"  {kind}: {PROVIDERS[kind]}/claude-opus-4-5-20251101" for kind in KINDS]
-    models += [f"  {a}-to-{b}: {{model: {PROVIDERS[a]}/first, fallbacks: [{b}]}}" for a, b in PAIRS]
-    return PROFILE.format(models="\n".join(models), port=port, **urls)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A running gateway with four providers, started from a shell full of other keys."""
-    user = make_user(tmp_path_factory.mktemp("subscription"))
-    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS}
-    upstreams = {name: FakeUpstream(name) for name in PROVIDERS.values()}
-    try:
-        for upstream in upstreams.values():
-            upstream.__enter__()
-        lab = Lab(user, upstreams, free_port())
-        urls = {name: upstream.url for name, upstream in upstreams.items()}
-        user.keys = {**user.keys, TEST_HOST: urls["max"].removeprefix("http://")}
-        user.write_profile(profile_text(lab.port, urls))
-        done = user.run("up")
-        assert done.returncode == 0, done.stderr
-        yield lab
-        user.run("down")
-    finally:
-        user.stop_everything()
-        for upstream in upstreams.values():
-            upstream.__exit__()
-
-
-@pytest.fixture(autouse=True)
-def untouched(request: pytest.FixtureRequest) -> None:
-    """Upstreams that have received nothing yet and are all healthy."""
-    if "lab" in request.fixturenames:
-        lab = request.getfixturevalue("lab")
-        for upstream in lab.upstreams.values():
-            upstream.behave(Behaviour())
-            upstream.behave(Behaviour(), "first")
-        lab.clear()
-
-
-def bringing(lab: Lab, who: str) -> dict[str, str]:
+def bringing(lab: House, who: str) -> dict[str, str]:
     """The headers of a client: with the gateway's key, a login, both, or everything."""
     key = {"x-litellm-api-key": f"Bearer {lab.user.gateway_key()}"}
     login = {"authorization": f"Bearer {LOGIN}"}
@@ -117,11 +75,11 @@ def bringing(lab: Lab, who: str) -> dict[str, str]:
     )
 
 
-def check(lab: Lab, login: str | None = LOGIN) -> None:
+def check(lab: House, login: str | None = LOGIN) -> None:
     """Every upstream has received its own credential, once, and no other anywhere."""
     secrets = {LOGIN, OTHER_LOGIN, *OWN.values(), *STRAYS.values(), *CLIENT_SECRETS.values()}
     for name, upstream in lab.upstreams.items():
-        own = login if name == "max" else OWN[name]
+        own = login if name == "max" else OWN.get(name)
         for request in upstream.requests:
             sent = {n: v for n, v in request.headers.items() if n in AUTHENTICATION}
             assert sent in ({"authorization": f"Bearer {own}"}, {"x-api-key": own})
@@ -151,7 +109,7 @@ def refused(reply: Reply, model: str) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("who", ["both", "everything", "key only", "login only"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_upstream_receives_its_own(lab: Lab, kind: str, who: str, stream: bool) -> None:
+def test_each_upstream_receives_its_own(lab: House, kind: str, who: str, stream: bool) -> None:
     """The login goes to the subscription's host and to no other, also not to one of the same
     dialect; without the gateway's key nobody gets in; without a login the model that needs one is
     refused before anything is sent, and the others are served.
@@ -173,12 +131,11 @@ def test_each_upstream_receives_its_own(lab: Lab, kind: str, who: str, stream: b
         check(lab)
 
 
-@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("who", ["both", "key only"])
-@pytest.mark.parametrize("fault", [500, 401, 429])
+@pytest.mark.parametrize(("fault", "stream"), [(500, False), (401, True), (429, False)])
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_across_a_fallback(
-    lab: Lab, first: str, second: str, fault: int, who: str, stream: bool
+    lab: House, first: str, second: str, fault: int, stream: bool, who: str
 ) -> None:
     """From a subscription to another vendor and the other way, each of the two receives its own; a
     request without a login is served by the fallback, and Anthropic is not asked.
@@ -198,7 +155,7 @@ def test_across_a_fallback(
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/completions"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_on_the_other_routes(lab: Lab, kind: str, path: str) -> None:
+def test_on_the_other_routes(lab: House, kind: str, path: str) -> None:
     """The same holds for what speaks OpenAI's dialects to the gateway."""
     said_hi = [{"role": "user", "content": "hi"}]
     body = {"model": kind, "messages": said_hi, "input": "hi", "prompt": "hi", "max_tokens": 10}
@@ -212,11 +169,11 @@ def test_on_the_other_routes(lab: Lab, kind: str, path: str) -> None:
     check(lab)
 
 
-def test_a_client_of_ones_own_brings_its_own_login(lab: Lab) -> None:
+def test_a_client_of_ones_own_brings_its_own_login(lab: House) -> None:
     """Who has a key of `client add` is served with the login that they bring, and without one not
     at all: nobody spends another's subscription.
     """
-    key = lab.user.json("client", "add", "laptop")["key"]
+    key = lab.client_key
     theirs = {"x-litellm-api-key": f"Bearer {key}", "authorization": f"Bearer {OTHER_LOGIN}"}
     assert said(lab.gateway.ask("subscription", headers=theirs)) == "max"
     check(lab, OTHER_LOGIN)
@@ -233,14 +190,14 @@ def test_a_client_of_ones_own_brings_its_own_login(lab: Lab) -> None:
     "sent",
     ["sk-ant-api03-no-login", "sk-ant-oat", "Basic sk-ant-oat01-x", "sk-ant-ort01-refresh"],
 )
-def test_only_a_login_is_a_login(lab: Lab, sent: str) -> None:
+def test_only_a_login_is_a_login(lab: House, sent: str) -> None:
     """Whatever else stands in the header is no login and is sent nowhere."""
     headers = {"x-litellm-api-key": lab.user.gateway_key(), "authorization": f"Bearer {sent}"}
     refused(lab.gateway.ask("subscription", headers=headers), "subscription")
     assert lab.received == {}
 
 
-def test_a_login_that_anthropic_refuses(lab: Lab) -> None:
+def test_a_login_that_anthropic_refuses(lab: House) -> None:
     """The client sees Anthropic's own words, and no other credential is tried."""
     lab.upstreams["max"].behave(Behaviour(status=401, error="OAuth token has expired"))
     reply = lab.gateway.ask("subscription", headers=bringing(lab, "everything"))
@@ -250,71 +207,40 @@ def test_a_login_that_anthropic_refuses(lab: Lab) -> None:
     check(lab)
 
 
-def test_a_request_cannot_name_where_the_login_goes(lab: Lab) -> None:
-    """Neither the body of a request nor a header of LiteLLM's sends the login elsewhere."""
-    with FakeUpstream("thief") as thief:
-        for more in (
-            {"api_base": thief.url},
-            {"base_url": thief.url},
-            {"metadata": {"api_base": thief.url}},
-            {"fallbacks": [{"model": "subscription", "api_base": thief.url}]},
-            {"fallbacks": ["chat"]},
-        ):
-            for model in KINDS:
-                lab.gateway.ask(model, headers=bringing(lab, "both"), **more)
-        assert thief.requests == []
-    check(lab)
-
-
-def test_nothing_is_paid_by_the_token_and_nothing_is_written_down(lab: Lab) -> None:
+def test_nothing_is_paid_by_the_token_and_nothing_is_written_down(shared: House) -> None:
     """What a subscription answers costs 0 and is no unknown price; the login stands in no file of
     llmswitch, in no log and not on the screen.
     """
+    lab = shared
+    lab.heal()
     lab.gateway.ask("subscription", stream=True, headers=bringing(lab, "both"))
+    (row,) = lab.rows(1)
+    assert (row.model, row.cost, row.key) == ("subscription", 0.0, "Claude login")
     lab.upstreams["max"].behave(Behaviour(status=500), "first")
     lab.gateway.ask("subscription-to-chat", headers=bringing(lab, "both"))
-    row = next(row for row in lab.user.json("status")["models"] if row["name"] == "subscription")
-    assert (row["available"], row["keys"]) == (True, [])
-    assert row["description"] == "Anthropic · 200k · Claude subscription"
-    lab.user.run("down")
-    used = {row["model"]: row for row in lab.user.json("usage")["rows"]}
-    assert used["subscription"]["cost_usd"] == 0
-    keys = {row["key"]: row["cost_usd"] for row in lab.user.json("usage", "--by", "key")["rows"]}
-    assert keys["Claude login"] == 0
+    listed = next(row for row in lab.user.json("status")["models"] if row["name"] == "subscription")
+    assert (listed["available"], listed["keys"]) == (True, [])
+    assert listed["description"] == "Anthropic · 200k · Claude subscription"
     texts = [lab.user.run(*command).stdout for command in (["usage"], ["doctor", "--report"])]
     files = [file for file in (lab.user.root / "llmswitch").rglob("*") if file.is_file()]
     assert {file.name for file in files} >= {"gateway.log", "state.json", "litellm_config.yaml"}
     texts += [file.read_bytes().decode(errors="replace") for file in files]
     for text in texts:
         assert not secrets_in(text, LOGIN, OTHER_LOGIN)
-    done = lab.user.run("up")
-    assert done.returncode == 0, done.stderr
 
 
-def test_a_cached_answer_is_no_way_around_a_login(user: User) -> None:
+def test_a_cached_answer_is_no_way_around_a_login(lab: House) -> None:
     """What a login has paid for is not given to who brings none, nor to who brings another,
     though the cache has it.
     """
-    with FakeUpstream("max") as upstream:
-        port = free_port()
-        user.keys = {TEST_HOST: upstream.url.removeprefix("http://")}
-        user.write_profile(
-            "models: {opus: anthropic/claude-opus-4-5-20251101}\n"
-            "cache: {type: local}\n"
-            f"gateway: {{port: {port}}}\n"
-            f'providers: {{anthropic: {{auth: subscription, base_url: "{upstream.url}"}}}}\n'
-        )
-        done = user.run("up")
-        assert done.returncode == 0, done.stderr
-        lab = Lab(user, {"max": upstream}, port)
-        for _ in range(2):
-            assert said(lab.gateway.ask("opus", headers=bringing(lab, "both"))) == "max"
-        refused(lab.gateway.ask("opus", headers=bringing(lab, "key only")), "opus")
-        assert lab.received == {"max": 1}
-        another = {**bringing(lab, "both"), "authorization": "Bearer sk-ant-oat01-invented"}
-        assert said(lab.gateway.ask("opus", headers=another)) == "max"
-        assert lab.received == {"max": 2}
-        user.run("down")
+    lab.bring(PROFILE + "cache: {{type: local}}\n")
+    for _ in range(2):
+        assert said(lab.gateway.ask("subscription", headers=bringing(lab, "both"))) == "max"
+    refused(lab.gateway.ask("subscription", headers=bringing(lab, "key only")), "subscription")
+    assert lab.received == {"max": 1}
+    another = {**bringing(lab, "both"), "authorization": "Bearer sk-ant-oat01-invented"}
+    assert said(lab.gateway.ask("subscription", headers=another)) == "max"
+    assert lab.received == {"max": 2}
 
 
 # ------------------------------------------------------------------ the profile and the commands
@@ -331,45 +257,40 @@ ELSEWHERE = (
 )
 
 
-@pytest.mark.parametrize(
-    ("spec", "told"),
-    [
-        (
-            "zai: {auth: subscription}",
-            "2: providers.zai.auth is subscription, which works only with `dialect: anthropic`",
-        ),
-        (
-            "anthropic: {auth: subscription, base_url: https://api.z.ai/api/anthropic}",
-            ELSEWHERE,
-        ),
-        (
-            "anthropic: {auth: subscription, base_url: http://api.anthropic.com}",
-            ELSEWHERE,
-        ),
-        (
-            "anthropic: {auth: subscription, base_url: https://api.anthropic.com.evil.example}",
-            ELSEWHERE,
-        ),
-        (
-            "anthropic: {auth: subscription, base_url: https://api.anthropic.com:4430}",
-            ELSEWHERE,
-        ),
-        (
-            "anthropic: {auth: subscription, key: MY_KEY}",
-            "2: providers.anthropic.key cannot be combined with `auth: subscription`; remove one",
-        ),
-        (
-            "anthropic: {auth: login}",
-            "2: providers.anthropic.auth is 'login', but must be one of 'key' or 'subscription'",
-        ),
-    ],
-)
-def test_a_login_goes_nowhere_else_by_profile(spec: str, told: str) -> None:
+REFUSED = {
+    "zai: {auth: subscription}": (
+        "2: providers.zai.auth is subscription, which works only with `dialect: anthropic`"
+    ),
+    **{
+        f"anthropic: {{auth: subscription, base_url: '{url}'}}": ELSEWHERE
+        for url in (
+            "https://api.z.ai/api/anthropic",
+            "http://api.anthropic.com",
+            "https://api.anthropic.com.evil.example",
+            "https://api.anthropic.com:4430",
+        )
+    },
+    "anthropic: {auth: subscription, key: MY_KEY}": (
+        "2: providers.anthropic.key cannot be combined with `auth: subscription`; remove one"
+    ),
+    "anthropic: {auth: login}": (
+        "2: providers.anthropic.auth is 'login', but must be one of 'key' or 'subscription'"
+    ),
+}
+
+
+def refusal(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """What is wrong with a profile."""
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(text, "p.yaml", environ or {})
+    return caught.value.message
+
+
+@pytest.mark.parametrize("spec", REFUSED)
+def test_a_login_goes_nowhere_else_by_profile(spec: str) -> None:
     """A profile that would send a login to another host, or a key beside it, is refused."""
     text = f"models: {{opus: anthropic/claude-opus-4-5, glm: zai/glm-4.7}}\nproviders: {{{spec}}}\n"
-    with pytest.raises(ProfileError) as caught:
-        parse_profile(text, "p.yaml", {})
-    assert caught.value.message == f"p.yaml:{told}"
+    assert refusal(text) == f"p.yaml:{REFUSED[spec]}"
 
 
 def at(url: str) -> str:
@@ -378,40 +299,29 @@ def at(url: str) -> str:
     return f"models: {{opus: anthropic/claude-opus-4-5}}\nproviders: {{anthropic: {spec}}}\n"
 
 
-def test_a_login_goes_to_anthropic() -> None:
-    """What the refusal names is taken, and Anthropic's port may be written out."""
-    url = "https://api.anthropic.com:443"
-    assert parse_profile(at(url), "p.yaml", {}).providers["anthropic"].base_url == url
-
-
 @pytest.mark.parametrize(
     ("url", "named"),
     [
+        ("https://api.anthropic.com:443", ""),
         ("http://127.0.0.1:8080", "127.0.0.1:8080"),
         ("http://localhost:8080/v1", "localhost:8080"),
         ("http://[::1]:8080", "[::1]:8080"),
     ],
 )
 def test_a_server_of_this_machine_is_named_by_the_environment(url: str, named: str) -> None:
-    """The very address, and none but one of this machine; the profile alone cannot."""
+    """The very address, and none but one of this machine; the profile alone cannot. Anthropic's
+    port may be written out.
+    """
     environ = {TEST_HOST: named}
     assert parse_profile(at(url), "p.yaml", environ).providers["anthropic"].base_url == url
     others = ["", "1", "*", "127.0.0.1", "127.0.0.1:808", "127.0.0.1:80801", "localhost:8081"]
-    for refused in ({}, *({TEST_HOST: other} for other in others)):
-        with pytest.raises(ProfileError) as caught:
-            parse_profile(at(url), "p.yaml", refused)
-        assert caught.value.message == f"p.yaml:{ELSEWHERE}"
+    for other in others if named else ():
+        assert refusal(at(url), {TEST_HOST: other}) == f"p.yaml:{ELSEWHERE}"
+    for host in ("evil.example:80", "evil.example", "127.0.0.2:80", "0.0.0.0:80"):
+        assert refusal(at(f"http://{host}"), {TEST_HOST: host}) == f"p.yaml:{ELSEWHERE}"
 
 
-@pytest.mark.parametrize("host", ["evil.example:80", "evil.example", "127.0.0.2:80", "0.0.0.0:80"])
-def test_the_environment_cannot_name_another_machine(host: str) -> None:
-    """It is for tests alone."""
-    with pytest.raises(ProfileError) as caught:
-        parse_profile(at(f"http://{host}"), "p.yaml", {TEST_HOST: host})
-    assert caught.value.message == f"p.yaml:{ELSEWHERE}"
-
-
-@pytest.mark.parametrize("command", ["validate", "up", "render", "env", "wrapper", "init"])
+@pytest.mark.parametrize("command", ["up", "wrapper", "init"])
 def test_no_command_takes_it_from_the_profile(command: str, user: User) -> None:
     """Each command that reads a profile refuses it, and nothing is started or written."""
     file = user.write_profile(at("http://127.0.0.1:9"))
@@ -420,9 +330,6 @@ def test_no_command_takes_it_from_the_profile(command: str, user: User) -> None:
     done = user.run(command, *more.get(command, []))
     assert (done.returncode, done.stdout, done.stderr.startswith(line)) == (1, "", True)
     assert not user.run_folder().exists() or not list(user.run_folder().glob("*.yaml"))
-    rows = json.loads(user.run("doctor", "--json").stdout)["checks"]
-    (row,) = [row for row in rows if row["name"] == "profile"]
-    assert (row["level"], row["message"]) == ("error", line.rstrip())
 
 
 def test_a_model_has_a_login_or_keys() -> None:
@@ -431,9 +338,7 @@ def test_a_model_has_a_login_or_keys() -> None:
         "models:\n  opus: {model: anthropic/claude-opus-4-5, keys: [ANTHROPIC_API_KEY]}\n"
         "providers: {anthropic: {auth: subscription}}\n"
     )
-    with pytest.raises(ProfileError) as caught:
-        parse_profile(text, "p.yaml")
-    assert caught.value.message == (
+    assert refusal(text) == (
         "p.yaml:2: models.opus.keys cannot be combined with `auth: subscription` of anthropic; "
         "remove one"
     )
