@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from llmswitch.ledger import Try, open_to_read
-from llmswitch.profile.subscription import TEST_HOST
+from llmswitch.profile.rules import TEST_HOST
 from tests.conftest import free_port, make_user
 from tests.gateways import DIALECTS, KEYS, NO_WAY_OUT, STRAYS, Lab, wait_for
 from tests.upstream import FakeUpstream, Request

@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmswitch.budgets import dollars
 from llmswitch.columns import columns
 from llmswitch.ledger import CLIENT_LEFT, OWN_CLIENT, reading
 from llmswitch.usage.summary import Period, explained
-from llmswitch.usage.tables import count, plain, usd
+from llmswitch.usage.tables import count, plain
 
 _OK = 200
 _TRIES = f"""
@@ -125,7 +126,7 @@ def _cells(one: Request, at: datetime) -> tuple[str, ...]:
         plain(one.provider or "-"),
         str(one.status),
         count(one.input + one.output + one.cache_read + one.cache_write),
-        usd(one.cost),
+        dollars(one.cost),
         f"{one.seconds:.1f}s",
         plain(one.error or ""),
     )

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 import pytest
 
-from llmswitch.ledger import reading
 from tests.engine.forms import error_body
 from tests.engine.gate import CHAT, COUNT, MESSAGES, RESPONSES, ROUTES, Gate, body
 from tests.gateways import CLIENT, CLIENT_SECRETS, DIALECTS
