@@ -96,6 +96,7 @@ def test_every_output_of_the_manual_is_checked_by_a_test_here() -> None:
         "llmswitch client list",
         "llmswitch logs --model sonnet",
         "llmswitch doctor",
+        "llmswitch doctor --all",
         "llmswitch doctor --live glm-4.7 glm-4.5 --yes",  # held by tests/doctor/test_live.py
         "llmswitch budget status",
         "llmswitch usage --since 2026-11-02 --until 2026-11-06",
@@ -270,8 +271,10 @@ def test_the_way_step_by_step_is_as_the_manual_shows(reader: User) -> None:
     assert_shown("llmswitch status", printed(done.stdout, reader))
 
     (reader.home / ".local/bin/claude").symlink_to(newest())
-    done = reader.run("doctor", env=_folders(reader))
-    assert_shown("llmswitch doctor", printed(done.stdout, reader))
+    wrong = {**_folders(reader), "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
+    assert_shown("llmswitch doctor", printed(reader.run("doctor", env=wrong).stdout, reader))
+    done = reader.run("doctor", "--all", env=_folders(reader))
+    assert_shown("llmswitch doctor --all", printed(done.stdout, reader))
 
 
 def test_budgets_are_as_the_manual_shows(reader: User) -> None:

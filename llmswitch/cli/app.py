@@ -27,7 +27,7 @@ from llmswitch.errors import LlmswitchError, as_text
 from llmswitch.paths import find_home, find_run
 
 if TYPE_CHECKING:
-    from llmswitch.doctor.facts import Facts
+    from llmswitch.doctor.context import Context
 
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Have LiteLLM log all that it has to say.")
@@ -192,11 +192,15 @@ def doctor(
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="With --live: these alone.")
     ] = None,
     profile: ProfileOption = None,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every check, not only what is wrong.")
+    ] = False,
     live: Annotated[
         bool, typer.Option("--live", help="Ask each model all that Claude Code needs: costs money.")
     ] = False,
     client: Annotated[
-        bool, typer.Option("--client", help="With --live: drive the real `claude -p` too.")
+        bool, typer.Option("--client", help="With --live: run the real `claude -p` too.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --live: do not ask.")] = False,
     to_post: Annotated[
@@ -204,29 +208,31 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find what is wrong, and how to cure it. Asks nothing beyond this machine but with --live."""
+    """Find what is wrong, and how to fix it. Stays on this machine but with --live."""
     from llmswitch.cli import text
-    from llmswitch.doctor import checks, issue_report
-    from llmswitch.doctor.facts import Facts
+    from llmswitch.doctor import checks
+    from llmswitch.doctor.context import Context
+    from llmswitch.doctor.issue_report import markdown
 
-    facts = Facts(os.environ, find_home(os.environ), profile, BIN.expanduser(), time.time())
+    context = Context(os.environ, find_home(os.environ), profile, BIN.expanduser(), time.time())
     if live:
-        _ask_models(facts, models or [], client, yes, as_json)
+        _ask_models(context, models or [], client, yes, as_json)
     if models or client or yes:
-        raise typer.BadParameter("MODEL, --client and --yes go with --live")
-    results = checks.examine(facts)
-    lines = [issue_report.case(facts, results)] if to_post else text.doctor(results)
-    show(lines, checks.data(results, facts), as_json)
+        raise typer.BadParameter("MODEL, --client and --yes need --live")
+    results = checks.examine(context)
+    screen = text.doctor_screen(results, everything=everything)
+    lines = [markdown(context, results)] if to_post else screen
+    show(lines, checks.data(results, context), as_json)
     raise typer.Exit(checks.worst(results) == "error")
 
 
 def _ask_models(
-    facts: Facts, models: Sequence[str], client: bool, yes: bool, as_json: bool
+    context: Context, models: Sequence[str], client: bool, yes: bool, as_json: bool
 ) -> NoReturn:
     from llmswitch.cli import progress, text
     from llmswitch.doctor import live, probe
 
-    prepared = live.prepare(facts, models, client)
+    prepared = live.prepare(context, models, client)
     if not yes:
         confirm(prepared.question)
     with progress.shown() as tell:

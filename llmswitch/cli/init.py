@@ -72,7 +72,7 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     from llmswitch.claude import wrapper
     from llmswitch.cli import progress, text, text_init
     from llmswitch.doctor import checks
-    from llmswitch.doctor.facts import Facts
+    from llmswitch.doctor.context import Context
     from llmswitch.gateway import lifecycle
     from llmswitch.profile.load import load_profile
     from llmswitch.render.menu import make_rows
@@ -80,8 +80,8 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
 
     screen.tell(text_init.written(done))
     profile = load_profile(done.ref.file, shown_path(done.ref.file))
-    facts = Facts(os.environ, home, done.ref.argument, BIN.expanduser(), time.time())
-    rows = make_rows(profile, {*keys_here(home).names, *facts.held})
+    context = Context(os.environ, home, done.ref.argument, BIN.expanduser(), time.time())
+    rows = make_rows(profile, {*keys_here(home).names, *context.held})
     usable = any(row.reason is None for row in rows)
     outcome = None
     if usable:
@@ -91,7 +91,7 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     made = wrapper.install(done.ref, _WRAPPER, BIN, os.environ)
     screen.tell(text_init.installed(made))
     # A new one: this one keeps what it found before the start.
-    results = checks.examine(replace(facts))
+    results = checks.examine(replace(context))
     if usable:
         screen.tell(text_init.doctor(results))
     screen.tell([*text_init.without_gateway(rows), *text_init.coming(made, rows)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ from llmswitch.columns import columns
 if TYPE_CHECKING:
     from llmswitch.claude.wrapper import Installed
     from llmswitch.doctor.checks import Result
+    from llmswitch.doctor.context import Level
     from llmswitch.doctor.probe import Cell
     from llmswitch.doctor.probe import Result as Asked
     from llmswitch.gateway.lifecycle import Outcome
@@ -72,34 +75,79 @@ def stopped(state: State | None) -> list[str]:
     return [f"stopped {state.url.removeprefix('http://')}, pid {state.pid}"]
 
 
+_WRONG = ("warning", "failed", "error")
+_SUMMED: dict[Level, str] = {  # what the doctor calls so many results of a level
+    "ok": "{} check{s} passed",
+    "skipped": "{} skipped",
+    "info": "{} note{s}",
+    "warning": "{} warning{s}",
+    "failed": "{} broken",
+    "error": "{} error{s}",
+}
+
+
+def doctor_screen(results: Sequence[Result], *, everything: bool) -> list[str]:
+    """How many checks of the doctor found what; below, what is wrong, or everything."""
+    numbers = Counter(result.level for result in results)
+    said = [
+        form.format(numbers[level], s="" if numbers[level] == 1 else "s")
+        for level, form in _SUMMED.items()
+        if numbers[level] or level == "ok"
+    ]
+    if everything:
+        return [", ".join(said), *doctor(results)]
+    more = "    (all of them: llmswitch doctor --all)" if numbers["info"] else ""
+    return [", ".join(said) + more, *doctor([one for one in results if one.level in _WRONG])]
+
+
 def doctor(results: Sequence[Result]) -> list[str]:
-    """What the doctor found: a row for each check, its cure below it."""
-    cells = [("RESULT", "CHECK", "MESSAGE"), *((r.level, r.name, r.message) for r in results)]
-    title, *rows = columns(cells)
-    indent = " " * (len(title) - len("MESSAGE"))
-    lines = [title]
-    for row, result in zip(rows, results, strict=True):
-        lines += [row, f"{indent}-> {result.hint}"] if result.hint else [row]
+    """What the doctor found, the worst last: a row for each check, its cure below it. Messages are
+    wrapped at 80 columns; a cure is not, so that it can be copied.
+    """
+    if not results:
+        return []
+    found = sorted(results, key=lambda result: list(_SUMMED).index(result.level))
+    title, *rows = columns([("RESULT", "CHECK"), *((r.level, r.name) for r in found)])
+    width, second = max(map(len, rows)), title.index("CHECK") * " "
+    lines = [f"{title:{width}}  MESSAGE"]
+    for row, result in zip(rows, found, strict=True):
+        lines += _wrapped(result.message, f"{row:{width}}  ", " " * (width + 2))
+        cure, _, remark = (result.hint or "").partition("    (")
+        lines += [f"{second}-> {cure}"] if cure else []
+        lines += _wrapped(f"({remark}", f"{second}   ", f"{second}   ") if remark else []
     return lines
+
+
+def _wrapped(said: str, before: str, below: str) -> list[str]:
+    """A text in lines of 80 columns; `before` begins the first of them, `below` the others."""
+    return textwrap.wrap(
+        said,
+        80,
+        initial_indent=before,
+        subsequent_indent=below,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def matrix(results: Sequence[Asked]) -> list[str]:
     """A row for each model and a column for each check (every result has the same); below, a line
     for each that is not ok, and what cures it.
     """
+    from llmswitch.doctor.probe import NO_ANSWER
+
     table = [("MODEL", *(results[0].cells if results else ()))]
     table += [(one.model, *(_cell(cell) for cell in one.cells.values())) for one in results]
-    lines = columns(table)
     notes: list[str] = []
     for one in results:
         for name, cell in one.cells.items():
-            if cell.level == "ok" or (cell.level == "skipped" and cell.note == "no plain answer"):
+            if cell.level == "ok" or cell.note == NO_ANSWER:
                 continue
             said = f": {cell.words}" if cell.words else ""
-            notes.append(f"{one.model}, {name}: {cell.note}{said}")
+            notes += _wrapped(f"{one.model}, {name}: {cell.note}{said}", "", "  ")
             if cell.cure:
                 notes.append(f"  -> in the profile: {cell.cure}")
-    return [*lines, "", *notes] if notes else lines
+    return [*columns(table), "", *notes] if notes else columns(table)
 
 
 def _cell(cell: Cell) -> str:

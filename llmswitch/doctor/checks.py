@@ -4,27 +4,23 @@ asks nothing beyond this machine, and works whatever else is broken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 from llmswitch.doctor import checks_client as client
-from llmswitch.doctor import checks_engine as engine
 from llmswitch.doctor import checks_gateway as gateway
 from llmswitch.doctor import checks_installation as installation
 from llmswitch.doctor import checks_profile as profile
-from llmswitch.doctor.facts import LEVELS, Facts, Level, NotAskedError, Verdict
+from llmswitch.doctor.checks_engine import check_engine
+from llmswitch.doctor.context import LEVELS, Context, Level, NotAskedError, Verdict
 from llmswitch.profile import trust
 from llmswitch.redact import with_tilde
 
+Check = Callable[
+    [Context], Verdict | None
+]  # None: there is nothing to say, not even that all is well
 _LONGEST = 500  # characters of a message
-
-
-class Check(NamedTuple):
-    """One row: what it is called, and who finds out."""
-
-    name: str
-    run: Callable[[Facts], Verdict]
 
 
 class Result(NamedTuple):
@@ -36,69 +32,66 @@ class Result(NamedTuple):
     hint: str | None
 
 
-def checks(facts: Facts) -> Iterator[Check]:
-    """The list; each key of the profile has a row of its own."""
-    yield Check("versions", installation.check_versions)
-    yield Check("litellm", engine.check_engine)
-    yield Check("files", installation.check_files)
-    yield Check("disk", installation.check_disk)
-    yield Check("profile", profile.check_profile)
-    yield Check("advice", profile.check_advice)
-    if profile.trust_of(facts) != trust.Trust((), ()):
-        yield Check("trust", profile.check_trust)
-    if profile.retiring(facts):
-        yield Check("retirement", profile.check_retirement)
-    yield Check("prices", profile.check_prices)
-    for name in profile.key_names(facts):
-        yield Check(name, partial(profile.check_key, name=name))
-    if profile.check_kept_keys(facts).level != "ok":
-        yield Check("kept keys", profile.check_kept_keys)
-    yield Check("variables", profile.check_variables)
-    yield Check("state", gateway.check_state)
-    yield Check("generated files", gateway.check_files_generated)
-    if gateway.has_service(facts):
-        yield Check("service", gateway.check_service)
-    yield Check("process", gateway.check_process)
-    yield Check("port", gateway.check_port)
-    yield Check("liveliness", gateway.check_liveliness)
-    yield Check("readiness", gateway.check_readiness)
-    yield Check("models", gateway.check_models)
-    yield Check("current", gateway.check_current)
-    yield Check("ledger", gateway.check_ledger)
-    yield Check("clients", gateway.check_clients)
-    yield Check("claude", client.check_client)
-    if profile.has_subscription(facts):
-        yield Check("login", client.check_login)
-    yield Check("wrapper", client.check_wrapper)
-    yield Check("plain claude", client.check_plain_claude)
-    yield Check("saved default", client.check_saved_default)
-    yield Check("proxy", client.check_proxy)
+def _checks(context: Context) -> list[tuple[str, Check]]:
+    """Every check under its name; each key of the profile has one of its own."""
+    return [
+        ("versions", installation.check_versions),
+        ("litellm", check_engine),
+        ("files", installation.check_files),
+        ("disk", installation.check_disk),
+        ("profile", profile.check_profile),
+        ("advice", profile.check_advice),
+        ("trust", profile.check_trust),
+        ("retirement", profile.check_retirement),
+        ("prices", profile.check_prices),
+        *((name, partial(profile.check_key, name=name)) for name in context.key_names),
+        ("kept keys", profile.check_kept_keys),
+        ("variables", profile.check_variables),
+        ("state", gateway.check_state),
+        ("generated files", gateway.check_files_generated),
+        ("service", gateway.check_service),
+        ("process", gateway.check_process),
+        ("port", gateway.check_port),
+        ("liveliness", gateway.check_liveliness),
+        ("readiness", gateway.check_readiness),
+        ("models", gateway.check_models),
+        ("current", gateway.check_current),
+        ("ledger", gateway.check_ledger),
+        ("clients", gateway.check_clients),
+        ("claude", client.check_client),
+        ("login", client.check_login),
+        ("wrapper", client.check_wrapper),
+        ("plain claude", client.check_plain_claude),
+        ("saved default", client.check_saved_default),
+        ("proxy", client.check_proxy),
+    ]
 
 
-def examine(facts: Facts) -> list[Result]:
-    """Run every check; one that breaks is told as `failed`, and the others go on."""
-    return [_run(check, facts) for check in checks(facts)]
+def examine(context: Context) -> list[Result]:
+    """Run every check; one that breaks is reported as `failed`, and the others go on."""
+    results = (run(name, check, context) for name, check in _checks(context))
+    return [result for result in results if result is not None]
 
 
-def _run(check: Check, facts: Facts) -> Result:
+def run(name: str, check: Check, context: Context) -> Result | None:
+    """Run one check; None where it has nothing to say."""
     try:
-        level, message, hint = check.run(facts)
+        found = check(context)
     except NotAskedError as reason:
-        level, message, hint = "skipped", str(reason), None
-    except Exception as error:  # noqa: BLE001 - whatever is broken, the doctor tells the rest
-        level, message, hint = (
-            "failed",
-            f"could not be asked: {type(error).__name__}: {error}",
-            None,
-        )
-    return Result(check.name, level, _line(message, facts), hint and _line(hint, facts))
+        found = Verdict("skipped", str(reason))
+    except Exception as error:  # noqa: BLE001 - whatever is broken, the doctor reports the rest
+        found = Verdict("failed", f"this check broke: {type(error).__name__}: {error}")
+    if found is None:
+        return None
+    hint = found.hint and _line(found.hint, context)
+    return Result(name, found.level, _line(found.message, context), hint)
 
 
-def _line(text: str, facts: Facts) -> str:
+def _line(text: str, context: Context) -> str:
     """One line, whatever a file or a program has put into it."""
     shown = "".join(part if part.isprintable() else "?" for part in text)
     cut = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
-    return with_tilde(cut, facts.user_home)
+    return with_tilde(cut, context.user_home)
 
 
 def worst(results: list[Result]) -> Level:
@@ -106,9 +99,11 @@ def worst(results: list[Result]) -> Level:
     return max((result.level for result in results), key=LEVELS.index)
 
 
-def data(results: list[Result], facts: Facts) -> dict[str, Any]:
+def data(results: list[Result], context: Context) -> dict[str, Any]:
     """`doctor --json`."""
-    checks = [result._asdict() for result in results]
-    known = trust.data(profile.trust_of(facts))
-    retiring = [one._asdict() for one in profile.retiring(facts)]
-    return {"worst": worst(results), "checks": checks, "retiring": retiring, "trust": known}
+    return {
+        "worst": worst(results),
+        "checks": [result._asdict() for result in results],
+        "retiring": [one._asdict() for one in context.retiring],
+        "trust": trust.data(context.trust),
+    }

@@ -8,12 +8,11 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from llmswitch.doctor.facts import Facts, Verdict
+from llmswitch.doctor.context import Context, Verdict, first_of
 from llmswitch.engine_versions import (
     MALICIOUS,
     REQUIREMENT,
@@ -33,9 +32,9 @@ _SENT = "remote_code_loader.lock"  # in the temporary folder, once 1.107.0 has s
 _PACKAGES = ("site-packages", "dist-packages")
 
 
-def check_engine(facts: Facts) -> Verdict:
+def check_engine(context: Context) -> Verdict:
     """LiteLLM in the supported range, and nothing of a release that is known to be bad."""
-    if malicious := _malicious(facts):
+    if malicious := _malicious(context):
         return malicious
     try:
         found = version("litellm")
@@ -44,53 +43,52 @@ def check_engine(facts: Facts) -> Verdict:
     if numbers(found) < numbers(SAFE_FROM):
         return Verdict("error", f"LiteLLM {found} has known vulnerabilities", _INSTALL)
     if not is_supported(found):
-        said = f"{TESTED.oldest} to {TESTED.newest} are tested, what is below {TESTED.below} may do"
-        return Verdict("warning", f"LiteLLM {found} is unsupported: {said}", _INSTALL)
+        said = f"LiteLLM {found} is not supported; {TESTED.oldest} to {TESTED.newest} are tested"
+        return Verdict("warning", said, _INSTALL)
     return Verdict("ok", f"LiteLLM {found}")
 
 
-def _malicious(facts: Facts) -> Verdict | None:
-    left = [file for folder in _folders(facts) for file in _left_in(folder)]
-    sent = [folder / _SENT for folder in _temporary(facts) if (folder / _SENT).exists()]
+def _malicious(context: Context) -> Verdict | None:
+    left = [file for folder in _folders(context) for file in _left_in(folder)]
+    sent = [folder / _SENT for folder in _temporary(context) if (folder / _SENT).exists()]
     if not left and not sent:
         return None
     found = [*sent, *left]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    gone = "went out" if sent else "may have gone out"
     deleted = " && ".join(
         f"cd {shlex.quote(str(folder))} && rm -rf "
         + " ".join(file.name for file in found if file.parent == folder)
         for folder in dict.fromkeys(file.parent for file in found)
     )
-    environment = "end the processes that it began (ps ax), make this environment anew, "
+    gone = "sent" if sent else "may have sent"
+    rebuild = "end the processes that it started (ps ax), rebuild this Python environment, and "
     return Verdict(
         "error",
-        f"{found[0]} is of a malicious LiteLLM{more}; keys and files of this machine {gone}",
-        f"{deleted}    (from the shell: it runs whenever Python does; then "
-        f"{environment if left else ''}change every key that this machine has)",
+        f"{first_of(found)} comes from a malicious LiteLLM, which {gone} keys and files of this "
+        "machine elsewhere",
+        f"{deleted}    (type it in a shell: the malware runs whenever Python starts; then "
+        f"{rebuild if left else ''}change every key that is on this machine)",
     )
 
 
-def _folders(facts: Facts) -> list[Path]:
+def _folders(context: Context) -> list[Path]:
     """Where this Python looks for packages, and where that of the running gateway does."""
     found = {Path(folder) for folder in sys.path if folder}
-    if facts.running is not None and facts.running.pid:
+    if context.running is not None and context.running.pid:
         import psutil
 
         with suppress(psutil.Error, IndexError):
-            python = Path(psutil.Process(facts.running.pid).cmdline()[0])
+            python = Path(psutil.Process(context.running.pid).cmdline()[0])
             found |= set(python.parent.parent.glob("lib/python*/site-packages"))
     return sorted(found)
 
 
-def _left_in(folder: Path) -> Iterator[Path]:
+def _left_in(folder: Path) -> list[Path]:
     names = [*_LEFT, *([_LEFT_AMONG_PACKAGES] if folder.name in _PACKAGES else [])]
-    found = [folder / name for name in names if (folder / name).exists()]
-    yield from found
-    if found and (beside := folder / _THEIRS_BESIDE).exists():
-        yield beside
+    found = [file for name in names if (file := folder / name).exists()]
+    beside = folder / _THEIRS_BESIDE
+    return [*found, beside] if found and beside.exists() else found
 
 
-def _temporary(facts: Facts) -> list[Path]:
-    usual = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108 - where it is left
-    return sorted({Path(facts.environ.get("TMPDIR") or "/tmp"), *map(Path, usual)})  # noqa: S108
+def _temporary(context: Context) -> set[Path]:
+    own = context.environ.get("TMPDIR") or tempfile.gettempdir()
+    return {Path(folder) for folder in (own, "/tmp", "/var/tmp")}  # noqa: S108 - where it is left

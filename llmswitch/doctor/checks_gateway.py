@@ -6,14 +6,12 @@ import hashlib
 import shlex
 import socket
 from contextlib import suppress
-from typing import Any
 
 from llmswitch import __version__, health
-from llmswitch.doctor.facts import Facts, NotAskedError, Verdict
+from llmswitch.doctor.context import Context, NotAskedError, Verdict
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import service
 from llmswitch.gateway.lease import stops
-from llmswitch.gateway.manager import Service, installed
 from llmswitch.gateway.process import describe_owner
 from llmswitch.gateway.reload import gave_up
 from llmswitch.gateway.state import State
@@ -22,219 +20,85 @@ from llmswitch.run_files import CONFIG, GUNICORN
 from llmswitch.usage.clients import all_clients
 from llmswitch.usage.spent import reading
 
-_PROFILE_PATCH = "change the profile instead (`litellm:` reaches all of LiteLLM), then: "
 
-
-def check_state(facts: Facts) -> Verdict:
-    """What is written down of the gateway can be read."""
-    state = facts.noted
+def check_state(context: Context) -> Verdict:
+    """The state file of the gateway can be read."""
+    state = context.noted
     if isinstance(state, LlmswitchError):
         unreadable = isinstance(state.__cause__, OSError)  # `up` cannot write it anew
-        return Verdict("error", state.message, state.hint if unreadable else _up(facts))
+        return Verdict("error", state.message, state.hint if unreadable else context.command("up"))
     if state is None:
         return Verdict("ok", "the gateway was never started")
-    return Verdict("ok", f"of {state.profile}, written by llmswitch {state.version}")
+    return Verdict("ok", f"written by llmswitch {state.version} for {state.profile}")
 
 
-def has_service(facts: Facts) -> bool:
-    """Whether a service is installed for the profile."""
-    return _service(facts) is not None
+def check_files_generated(context: Context) -> Verdict:
+    """The generated files are as they were written."""
+    state = _noted(context)
+    if state is None or not (context.run / CONFIG).exists():
+        raise NotAskedError("nothing was generated yet")
+    restart = context.command("restart")
+    try:
+        texts = [(context.run / name).read_text(encoding="utf-8") for name in (CONFIG, GUNICORN)]
+    except (OSError, UnicodeDecodeError) as error:
+        return Verdict("warning", f"the generated files cannot be read: {error}", restart)
+    if hashlib.sha256("\0".join(texts).encode()).hexdigest() == state.config_sha256:
+        return Verdict("ok", f"{CONFIG} is as llmswitch wrote it")
+    return Verdict(
+        "warning",
+        f"{CONFIG} or {GUNICORN} in {context.run} was edited by hand; the next change of the "
+        "profile overwrites it",
+        f"{restart}    (then change the profile; `litellm:` reaches all of LiteLLM)",
+    )
 
 
-def check_service(facts: Facts) -> Verdict:
+def check_service(context: Context) -> Verdict | None:
     """The service is of this version and profile, and its manager has it."""
-    found = _service(facts)
+    found = context.service
     if found is None:
-        raise NotAskedError("no service is installed")
-    cure = f"llmswitch service install --profile {facts.ref.typed}"
-    if not service.is_current(found, facts.ref):
-        said = f"the file of {found.name} was written by another version of llmswitch"
+        return None
+    cure = context.command("service install")
+    if not service.is_current(found, context.ref):
+        said = f"{found.name} was written by another version of llmswitch"
         return Verdict("warning", said, cure)
     seen = found.seen()
     if seen is None:
         return Verdict("warning", f"{found.name} is installed, but no service manager runs", cure)
     if seen.failed:
         said = f"{found.name} failed: {seen.failed}"
-        return Verdict("error", said, f"{_up(facts)}    (why: {found.log_command()})")
+        return Verdict("error", said, f"{context.command('up')}    (why: {found.log_command()})")
     if seen.pid is None:
         said = f"{found.name} is stopped until the next login"
-        return Verdict("info", said, _up(facts))
+        return Verdict("info", said, context.command("up"))
     return Verdict("ok", f"{found.name} runs, pid {seen.pid}")
 
 
-def check_process(facts: Facts) -> Verdict:
+def check_process(context: Context) -> Verdict:
     """The process is alive, and the very one that was started."""
-    if facts.running is not None:
-        return Verdict("ok", f"pid {facts.running.pid}, LiteLLM {facts.running.engine}")
-    state = _noted(facts)
-    if reason := gave_up(facts.run):
-        cure = f"llmswitch logs --profile {facts.ref.typed}    (why), then: {_up(facts)}"
+    up = context.command("up")
+    if context.running is not None:
+        return Verdict("ok", f"pid {context.running.pid}, LiteLLM {context.running.engine}")
+    state = _noted(context)
+    if reason := gave_up(context.run):
+        cure = f"{up}    (why: {context.command('logs')})"
         return Verdict("error", f"it stopped by itself: {reason}", cure)
     if state is None or state.pid is None:
-        return Verdict("info", "not running; claude-multi starts it", _up(facts))
-    return Verdict("warning", f"pid {state.pid} is gone without `llmswitch down`", _up(facts))
+        return Verdict("info", "not running; claude-multi starts it", up)
+    return Verdict("warning", f"pid {state.pid} ended without `llmswitch down`", up)
 
 
-def check_port(facts: Facts) -> Verdict:
+def check_port(context: Context) -> Verdict:
     """The port of the profile is ours, or free to be."""
-    if facts.running is not None:
-        return Verdict("ok", f"{facts.running.url.removeprefix('http://')} is our gateway's")
-    gateway = facts.profile.gateway
-    owner = describe_owner(gateway.port, facts.home.state / "run")
+    if context.running is not None:
+        return Verdict("ok", f"{context.running.url.removeprefix('http://')} is the gateway's")
+    gateway = context.profile.gateway
+    owner = describe_owner(gateway.port, context.home.state / "run")
     if owner is None and _can_be_reached(gateway.host, gateway.port):
         owner = "another program"
     if owner is None:
         return Verdict("ok", f"{gateway.address} is free")
     cure = "stop it, or set another `gateway: {port: ...}` in the profile"
     return Verdict("error", f"{gateway.address} is in use by {owner}", cure)
-
-
-def check_liveliness(facts: Facts) -> Verdict:
-    """The gateway answers."""
-    if facts.running is None:
-        raise NotAskedError("the gateway is not running")
-    if facts.answers:
-        with suppress(NotAskedError):
-            if (seconds := _own_state(facts).get("goes_after")) is not None:
-                return Verdict("ok", f"it answers; it {stops(seconds)}")
-        return Verdict("ok", "it answers")
-    log = f"    (why: llmswitch logs --profile {facts.ref.typed})"
-    return Verdict("error", "it does not answer", _restart(facts) + log)
-
-
-def check_readiness(facts: Facts) -> Verdict:
-    """LiteLLM says that it is ready."""
-    state = facts.gateway
-    try:
-        said = health.ask(state.host, state.port, "/health/readiness")
-    except (OSError, ValueError) as error:
-        return Verdict("error", f"it is not ready: {error}", _restart(facts))
-    status = said.get("status") if isinstance(said, dict) else None
-    if status not in {"healthy", "connected"}:
-        return Verdict("error", f"it is not ready: it says {status!r}", _restart(facts))
-    return Verdict("ok", "LiteLLM is ready")
-
-
-def check_models(facts: Facts) -> Verdict:
-    """Every model that is served, each role and each fallback, is in the gateway's own list."""
-    state = facts.gateway
-    try:
-        listed = _names(health.ask(state.host, state.port, "/v1/models", facts.own_key))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Verdict("error", f"the gateway does not list its models: {error}", _restart(facts))
-    served = [row["name"] for row in state.models if row["available"]]
-    fallbacks = [name for row in facts.drawing.menu.served for name in row.model.fallbacks]
-    known = {row["name"] for row in state.models}
-    wanted = [*served, *state.roles.values(), *(name for name in fallbacks if name in served)]
-    lacking = [name for name in dict.fromkeys(wanted) if name in known and name not in listed]
-    if lacking:
-        return Verdict("error", f"the gateway does not serve {', '.join(lacking)}", _restart(facts))
-    count = f"{len(served)} model" if len(served) == 1 else f"{len(served)} models"
-    return Verdict("ok", f"{count}, {len(state.roles)} roles, all in the gateway's own list")
-
-
-def check_files_generated(facts: Facts) -> Verdict:
-    """The generated files are as they were written."""
-    state = _noted(facts)
-    if state is None or not (facts.run / CONFIG).exists():
-        raise NotAskedError("nothing was generated yet")
-    try:
-        texts = [(facts.run / name).read_text(encoding="utf-8") for name in (CONFIG, GUNICORN)]
-    except (OSError, UnicodeDecodeError) as error:
-        return Verdict("warning", f"the generated files cannot be read: {error}", _restart(facts))
-    if hashlib.sha256("\0".join(texts).encode()).hexdigest() != state.config_sha256:
-        return Verdict(
-            "warning",
-            f"{CONFIG} or {GUNICORN} in {facts.run} was edited by hand; "
-            "the next change undoes that",
-            _PROFILE_PATCH + _restart(facts),
-        )
-    return Verdict("ok", f"{CONFIG} is as llmswitch wrote it")
-
-
-def check_current(facts: Facts) -> Verdict:
-    """What runs is what the profile and this shell's keys would make."""
-    state = facts.gateway
-    drawing = facts.drawing
-    if state.version != __version__:
-        said = f"it was started by llmswitch {state.version}, this is {__version__}"
-        return Verdict("warning", said, _up(facts))
-    if state.config_sha256 != drawing.config_sha256 or state.roles != drawing.menu.roles:
-        return Verdict("warning", "the profile has changed since it was loaded", _up(facts))
-    others = [
-        name
-        for name, key in drawing.keys.items()
-        if state.keys.get(name) != fingerprint(key, facts.own_key)
-    ]
-    if others:
-        was = "is" if len(others) == 1 else "are"
-        said = f"{', '.join(others)} {was} another in this shell than in the gateway"
-        return Verdict("warning", said, _up(facts))
-    return Verdict("ok", "it runs the profile as it stands")
-
-
-def check_ledger(facts: Facts) -> Verdict:
-    """The usage that was written down can be read, and the gateway can write more."""
-    file = facts.home.ledger(facts.ref)
-    try:
-        with reading(file) as connection:
-            if connection is None:
-                rows, sound = 0, "ok"
-            else:
-                rows = connection.execute("SELECT COUNT(*) FROM tries").fetchone()[0]
-                sound = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except LlmswitchError as error:
-        return Verdict("error", error.message, error.hint)
-    if sound != "ok":
-        away = f"mv {shlex.quote(str(file))} {shlex.quote(str(file))}.old"
-        return Verdict("error", f"the ledger {file} is damaged: {sound}", away)
-    if facts.running is not None and facts.answers:
-        said = _own_state(facts)["ledger"]
-        if said["trouble"] or said["lost"]:
-            lost = f"; {said['waiting']} rows wait, {said['lost']} are lost"
-            why = said["trouble"] or "rows that no ledger can hold"
-            message = f"the gateway cannot write {file}: {why}{lost}"
-            return Verdict("error", message, "make room or the folder writable; it tries again")
-    return Verdict("ok", f"{rows} tries are written down" if rows else "nothing was used yet")
-
-
-def check_clients(facts: Facts) -> Verdict:
-    """The keys of clients can be read, and each client of the profile has one."""
-    try:
-        names = [client.name for client in all_clients(facts.home)]
-    except LlmswitchError as error:
-        return Verdict("error", f"{error.message}: no client is let in", error.hint)
-    lacking = [name for name in facts.profile.clients if name not in names]
-    if lacking:
-        said = (
-            f"{', '.join(lacking)} of the profile {'has' if len(lacking) == 1 else 'have'} no key"
-        )
-        return Verdict("warning", said, f"llmswitch client add {lacking[0]}")
-    return Verdict("ok", ", ".join(names) or "none but the gateway's own key")
-
-
-def _own_state(facts: Facts) -> Any:
-    state = facts.gateway
-    try:
-        return health.ask(state.host, state.port, health.OWN_STATE, facts.own_key)
-    except (OSError, ValueError) as error:
-        raise NotAskedError(f"the gateway does not tell of its ledger: {error}") from error
-
-
-def _service(facts: Facts) -> Service | None:
-    if isinstance(facts.named, LlmswitchError):
-        return None
-    return installed(facts.ref, facts.home, facts.environ)
-
-
-def _noted(facts: Facts) -> State | None:
-    if isinstance(facts.noted, LlmswitchError):
-        raise NotAskedError("the state file is damaged")
-    return facts.noted
-
-
-def _names(answer: Any) -> set[str]:
-    return {item["id"] for item in answer["data"]}
 
 
 def _can_be_reached(host: str, port: int) -> bool:
@@ -245,9 +109,108 @@ def _can_be_reached(host: str, port: int) -> bool:
         return False
 
 
-def _up(facts: Facts) -> str:
-    return f"llmswitch up --profile {facts.ref.typed}"
+def check_liveliness(context: Context) -> Verdict:
+    """The gateway answers."""
+    if context.running is None:
+        raise NotAskedError("the gateway is not running")
+    if not context.answers:
+        cure = f"{context.command('restart')}    (why: {context.command('logs')})"
+        return Verdict("error", "the gateway does not answer", cure)
+    with suppress(NotAskedError):
+        if (seconds := context.own_state.get("goes_after")) is not None:
+            return Verdict("ok", f"the gateway answers; it {stops(seconds)}")
+    return Verdict("ok", "the gateway answers")
 
 
-def _restart(facts: Facts) -> str:
-    return f"llmswitch restart --profile {facts.ref.typed}"
+def check_readiness(context: Context) -> Verdict:
+    """LiteLLM says that it is ready."""
+    state = context.gateway
+    restart = context.command("restart")
+    try:
+        said = health.ask(state.host, state.port, "/health/readiness")
+    except (OSError, ValueError) as error:
+        return Verdict("error", f"LiteLLM is not ready: {error}", restart)
+    status = said.get("status") if isinstance(said, dict) else None
+    if status not in {"healthy", "connected"}:
+        return Verdict("error", f"LiteLLM is not ready: its status is {status!r}", restart)
+    return Verdict("ok", "LiteLLM is ready")
+
+
+def check_models(context: Context) -> Verdict:
+    """Every model that is served, and so each role and fallback, is in the gateway's own list."""
+    state = context.gateway
+    restart = context.command("restart")
+    try:
+        answer = health.ask(state.host, state.port, "/v1/models", context.own_key)
+        listed = {item["id"] for item in answer["data"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Verdict("error", f"the gateway does not list its models: {error}", restart)
+    served = [row["name"] for row in state.models if row["available"]]
+    lacking = [name for name in served if name not in listed]
+    if lacking:
+        return Verdict("error", f"the gateway does not serve {', '.join(lacking)}", restart)
+    count = f"{len(served)} model" if len(served) == 1 else f"{len(served)} models"
+    return Verdict("ok", f"{count}, {len(state.roles)} roles, all in the gateway's own list")
+
+
+def check_current(context: Context) -> Verdict:
+    """What runs is what the profile and this shell's keys would make."""
+    state, drawing, up = context.gateway, context.drawing, context.command("up")
+    if state.version != __version__:
+        said = f"the gateway was started by llmswitch {state.version}, this is {__version__}"
+        return Verdict("warning", said, up)
+    if state.config_sha256 != drawing.config_sha256 or state.roles != drawing.menu.roles:
+        return Verdict("warning", "the profile has changed since the gateway loaded it", up)
+    others = [
+        name
+        for name, key in drawing.keys.items()
+        if state.keys.get(name) != fingerprint(key, context.own_key)
+    ]
+    if others:
+        differ = "differs" if len(others) == 1 else "differ"
+        said = f"{', '.join(others)} in this shell {differ} from the gateway's"
+        return Verdict("warning", said, up)
+    return Verdict("ok", "the gateway runs the profile as it is now")
+
+
+def check_ledger(context: Context) -> Verdict:
+    """The ledger can be read, and the gateway can write to it."""
+    file = context.home.ledger(context.ref)
+    rows, state = 0, "ok"
+    try:
+        with reading(file) as connection:
+            if connection is not None:
+                [rows] = connection.execute("SELECT COUNT(*) FROM tries").fetchone()
+                [state] = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except LlmswitchError as error:
+        return Verdict("error", error.message, error.hint)
+    if state != "ok":
+        away = f"mv {shlex.quote(str(file))} {shlex.quote(str(file))}.old"
+        return Verdict("error", f"the ledger {file} is damaged: {state}", away)
+    if context.running is not None and context.answers:
+        writer = context.own_state["ledger"]
+        if writer["trouble"] or writer["lost"]:
+            why = writer["trouble"] or "rows that no ledger can hold"
+            said = f"{why}; {writer['waiting']} rows are waiting, {writer['lost']} are lost"
+            cure = "free some space or make the folder writable; the gateway tries again"
+            return Verdict("error", f"the gateway cannot write {file}: {said}", cure)
+    return Verdict("ok", f"{rows} tries are recorded" if rows else "nothing is recorded yet")
+
+
+def check_clients(context: Context) -> Verdict:
+    """The keys of clients can be read, and each client of the profile has one."""
+    try:
+        names = [client.name for client in all_clients(context.home)]
+    except LlmswitchError as error:
+        return Verdict("error", f"{error.message}: every client is refused", error.hint)
+    lacking = [name for name in context.profile.clients if name not in names]
+    if lacking:
+        said = f"no key yet for {', '.join(lacking)} of the profile's `clients`"
+        return Verdict("warning", said, f"llmswitch client add {lacking[0]}")
+    return Verdict("ok", ", ".join(names) or "none but the gateway's own key")
+
+
+def _noted(context: Context) -> State | None:
+    if isinstance(context.noted, LlmswitchError):
+        raise NotAskedError("the state file is damaged")
+    return context.noted

@@ -6,11 +6,11 @@ import platform
 import shlex
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from llmswitch import __version__
-from llmswitch.doctor.facts import Facts, Verdict
+from llmswitch.doctor.context import Context, Verdict, first_of
 from llmswitch.errors import LlmswitchError
 from llmswitch.profile.secrets import read_gateway_key, stored_keys
 
@@ -18,44 +18,49 @@ _MEGABYTE = 1_000_000
 _LITTLE, _TOO_LITTLE = 500 * _MEGABYTE, 50 * _MEGABYTE
 
 
-def check_versions(_facts: Facts) -> Verdict:
+def check_versions(_context: Context) -> Verdict:
     """Llmswitch and Python, for whoever reads the output."""
     return Verdict("ok", f"llmswitch {__version__}, Python {platform.python_version()}")
 
 
-def check_files(facts: Facts) -> Verdict:
+def check_files(context: Context) -> Verdict:
     """Nobody else can read what we generate, or write the profiles that we read."""
-    state = facts.home.state
+    state, keys, config = context.home.state, context.home.keys, context.home.config
     try:
-        read_gateway_key(facts.home)
-        stored_keys(facts.home)
+        read_gateway_key(context.home)
+        stored_keys(context.home)
     except LlmswitchError as error:
         return Verdict("error", error.message, error.hint)
     if readable := _open_to_others([state, *sorted(state.rglob("*"))], 0o077):
         cure = f"chmod -R go= {shlex.quote(str(state))}"
-        return Verdict("warning", f"{_first(readable)} can be read by others", cure)
-    keys = facts.home.keys
-    if keys.exists() and stat.S_IMODE(keys.stat().st_mode) & 0o077:
-        return Verdict(
-            "error", f"{keys} can be read by others", f"chmod 600 {shlex.quote(str(keys))}"
-        )
-    profiles = facts.home.profiles
-    ours = [facts.home.config, profiles, *sorted(profiles.glob("*.yaml"))]
-    if writable := _open_to_others(ours, 0o022):
+        return Verdict("warning", f"{first_of(readable)} can be read by others", cure)
+    if _open_to_others([keys], 0o077):
+        cure = f"chmod 600 {shlex.quote(str(keys))}"
+        return Verdict("error", f"{keys} can be read by others", cure)
+    profiles = context.home.profiles
+    if writable := _open_to_others([config, profiles, *sorted(profiles.glob("*.yaml"))], 0o022):
         # Who writes a profile names the host that a key is sent to.
-        cure = f"chmod -R go-w {shlex.quote(str(facts.home.config))}"
-        return Verdict("warning", f"{_first(writable)} can be written by others", cure)
+        cure = f"chmod -R go-w {shlex.quote(str(config))}"
+        return Verdict("warning", f"{first_of(writable)} can be written by others", cure)
     if not state.exists():
         return Verdict("ok", f"nothing is generated yet in {state}")
     return Verdict("ok", f"only you can read {state}")
 
 
-def check_disk(facts: Facts) -> Verdict:
+def _open_to_others(places: Iterable[Path], bits: int) -> list[Path]:
+    return [
+        place
+        for place in places
+        if place.exists() and not place.is_symlink() and stat.S_IMODE(place.stat().st_mode) & bits
+    ]
+
+
+def check_disk(context: Context) -> Verdict:
     """Room for the log and the state."""
-    folder = facts.home.state
+    folder = context.home.state
     while not folder.is_dir():
         folder = folder.parent
-    return disk_verdict(facts.home.state, shutil.disk_usage(folder).free)
+    return disk_verdict(context.home.state, shutil.disk_usage(folder).free)
 
 
 def disk_verdict(folder: Path, free: int) -> Verdict:
@@ -65,17 +70,5 @@ def disk_verdict(folder: Path, free: int) -> Verdict:
     return Verdict(
         "error" if free < _TOO_LITTLE else "warning",
         f"only {free // _MEGABYTE} MB are free for {folder}",
-        "make room, or move it with LLMSWITCH_HOME",
+        "free some space, or move the folder with LLMSWITCH_HOME",
     )
-
-
-def _open_to_others(places: Sequence[Path], bits: int) -> list[Path]:
-    return [
-        place
-        for place in places
-        if place.exists() and not place.is_symlink() and stat.S_IMODE(place.stat().st_mode) & bits
-    ]
-
-
-def _first(places: Sequence[Path]) -> str:
-    return f"{places[0]}" + (f" (and {len(places) - 1} more)" if len(places) > 1 else "")

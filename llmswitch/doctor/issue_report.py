@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmswitch.doctor.checks import Result
-from llmswitch.doctor.facts import Facts, NotAskedError
+from llmswitch.doctor.context import Context, NotAskedError
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway.log import tail
 from llmswitch.profile.keys import kept_keys
@@ -20,7 +20,7 @@ from llmswitch.run_files import LOG
 _LOG_LINES = 40
 
 
-def case(facts: Facts, results: Sequence[Result]) -> str:
+def markdown(context: Context, results: Sequence[Result]) -> str:
     """What `--report` prints: system, checks, configuration, end of the log; all of it redacted."""
     rows = [
         f"| {r.level} | {r.name} | {_cell(r.message)} | {_cell(r.hint or '')} |" for r in results
@@ -37,56 +37,56 @@ def case(facts: Facts, results: Sequence[Result]) -> str:
             "",
             "### litellm_config.yaml, as it would be written now",
             "",
-            *_fenced("yaml", _config(facts)),
+            *_fenced("yaml", _config(context)),
             "",
             f"### The last {_LOG_LINES} lines of the gateway's log",
             "",
-            *_fenced("text", _log(facts)),
+            *_fenced("text", _log(context)),
         ]
     )
-    return redact(text, _secrets(facts), facts.user_home, _who(facts))
+    return redact(text, _secrets(context), context.user_home, _who(context))
 
 
-def _secrets(facts: Facts) -> list[str]:
+def _secrets(context: Context) -> list[str]:
     """Every value that this machine is known to keep secret: of variables that the profile names,
     valid or not, and of those that are called like it; and what stands in URLs.
     """
-    named = set(re.findall(r"[A-Z][A-Z0-9_]+", _profile_text(facts)))
+    named = set(re.findall(r"[A-Z][A-Z0-9_]+", _profile_text(context)))
     catalogue = {entry.get("key") for entry in catalogue_data().values()}
     values = []
-    for name, value in facts.environ.items():
+    for name, value in context.environ.items():
         if is_secret(name) or name in named or name in catalogue:
             values.append(value)
         values += in_url(value)
     with suppress(LlmswitchError, OSError):  # where the file of the keys is damaged
-        values += kept_keys(facts.home).values()
+        values += kept_keys(context.home).values()
     with suppress(NotAskedError):  # where no gateway was ever started
-        values.append(facts.own_key)
+        values.append(context.own_key)
     return values
 
 
-def _profile_text(facts: Facts) -> str:
+def _profile_text(context: Context) -> str:
     try:
-        return facts.ref.file.read_text(errors="replace")
+        return context.ref.file.read_text(errors="replace")
     except (NotAskedError, OSError):
         return ""
 
 
-def _who(facts: Facts) -> dict[str, str]:
-    names = (facts.environ.get("USER"), facts.environ.get("LOGNAME"), facts.user_home.name)
+def _who(context: Context) -> dict[str, str]:
+    names = (context.environ.get("USER"), context.environ.get("LOGNAME"), context.user_home.name)
     return {name: "USER" for name in names if name} | {platform.node(): "HOST"}
 
 
-def _config(facts: Facts) -> str:
+def _config(context: Context) -> str:
     try:
-        return facts.drawing.config
+        return context.drawing.config
     except NotAskedError as reason:
         return f"not there: {reason}"
 
 
-def _log(facts: Facts) -> str:
+def _log(context: Context) -> str:
     try:
-        log: Path = facts.run / LOG
+        log: Path = context.run / LOG
     except NotAskedError as reason:
         return f"not there: {reason}"
     return "\n".join(tail(log, _LOG_LINES)) or "empty"

@@ -10,8 +10,9 @@ import http.client
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from llmswitch.health import connect_host, url_of
@@ -36,19 +37,22 @@ _HEADERS = {
 }
 
 
-class Door(NamedTuple):
+class Endpoint(NamedTuple):
     """A running gateway and how to ask it.
 
-    `timeout` is in seconds, for one request; `clock` returns seconds. None of `secrets` (the
-    gateway's `key` is always one) is in anything that is returned.
+    `timeout` is in seconds, for one request. None of `secrets` (the gateway's `key` is always one)
+    is in anything that is returned.
     """
 
     host: str
     port: int
     key: str
-    clock: Callable[[], float]
     timeout: float = 60.0
     secrets: tuple[str, ...] = ()
+
+    def shown(self, text: str) -> str:
+        """Foreign text as it may be shown."""
+        return one_line(text, (self.key, *self.secrets))
 
 
 class Message(NamedTuple):
@@ -59,8 +63,8 @@ class Message(NamedTuple):
     content: list[Json]
     stop_reason: str | None
     usage: Json
-    first: float | None
-    fault: str | None
+    first: float | None = None
+    fault: str | None = None
 
     @property
     def text(self) -> str:
@@ -88,99 +92,88 @@ class AnswerError(Exception):
         self.gateway = gateway
 
 
-def ask(door: Door, body: Json) -> Message:
+def ask(endpoint: Endpoint, body: Json) -> Message:
     """Put one question. Raises AnswerError."""
-    with _exchange(door, MESSAGES, body) as (response, began):
+    with _exchange(endpoint, MESSAGES, body) as (response, began):
         start = response.readline()
         # LiteLLM passes an answer in one piece on as a stream without events.
         if "text/event-stream" in response.getheader("Content-Type", "") and start[:1] != b"{":
-            return _of_stream(door, itertools.chain([start], response), began)
-        said = _json(door, response.status, start + response.read())
+            return _of_stream(endpoint, itertools.chain([start], response), began)
+        said = _json(endpoint, start + response.read())
     content = said.get("content")
-    return Message(
-        content=[_mapping(block) for block in content] if isinstance(content, list) else [],
-        stop_reason=said.get("stop_reason"),
-        usage=_mapping(said.get("usage")),
-        first=None,
-        fault=None,
-    )
+    blocks = [_mapping(block) for block in content] if isinstance(content, list) else []
+    return Message(blocks, said.get("stop_reason"), _mapping(said.get("usage")))
 
 
-def count(door: Door, body: Json) -> tuple[Json, bool]:
+def count(endpoint: Endpoint, body: Json) -> tuple[Json, bool]:
     """Ask how many tokens a question has; the answer as it came, and whether the gateway says that
     it is an estimate. Raises AnswerError.
     """
-    with _exchange(door, COUNT, body) as (response, _):
+    with _exchange(endpoint, COUNT, body) as (response, _):
         estimated = response.getheader("x-llmswitch-estimated") == "true"
-        return _json(door, response.status, response.read()), estimated
+        return _json(endpoint, response.read()), estimated
 
 
 @contextmanager
 def _exchange(
-    door: Door, path: str, body: Json
+    endpoint: Endpoint, path: str, body: Json
 ) -> Iterator[tuple[http.client.HTTPResponse, float]]:
     """The response to a question, and when it was put. Whatever goes wrong with it, also while it
     is read, is an AnswerError.
     """
-    headers = {**_HEADERS, "Authorization": f"Bearer {door.key}"}
-    connection = http.client.HTTPConnection(
-        connect_host(door.host), door.port, timeout=door.timeout
-    )
-    began = door.clock()
+    headers = {**_HEADERS, "Authorization": f"Bearer {endpoint.key}"}
+    host, port, _, timeout, _ = endpoint
+    connection = http.client.HTTPConnection(connect_host(host), port, timeout=timeout)
+    began = time.monotonic()
     try:
         connection.connect()
     except OSError as error:
-        where = url_of(door.host, door.port).removeprefix("http://")
+        where = url_of(host, port).removeprefix("http://")
         raise AnswerError(f"the gateway does not answer on {where}", gateway=True) from error
     try:
         connection.request("POST", path, json.dumps(body), headers)
         response = connection.getresponse()
         if response.status != http.HTTPStatus.OK:
-            raise _refused(door, response.status, response.read())
+            words = _words(endpoint, response.read())
+            raise AnswerError(f"HTTP {response.status}", words, response.status)
         yield response, began
     except TimeoutError as error:
-        raise _timed_out(door) from error
+        raise AnswerError(f"no answer within {timeout:g} s") from error
     except (OSError, http.client.HTTPException) as error:
         raise AnswerError("the connection broke before the answer was complete") from error
     finally:
         connection.close()
 
 
-def _timed_out(door: Door) -> AnswerError:
-    return AnswerError(f"no answer within {door.timeout:g} s")
-
-
-def _refused(door: Door, status: int, raw: bytes) -> AnswerError:
+def _words(endpoint: Endpoint, raw: bytes) -> str | None:
+    """What the upstream said, in an answer that is an error."""
     text = raw.decode(errors="replace")
-    try:
-        message = json.loads(text)["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = text
-    words = upstream_words(str(message), (door.key, *door.secrets))
-    return AnswerError(f"answered {status}", words or None, status)
+    with suppress(ValueError, KeyError, TypeError):
+        text = str(json.loads(text)["error"]["message"])
+    return endpoint.shown(upstream_words(text)) or None
 
 
-def _json(door: Door, status: int, raw: bytes) -> Json:
+def _json(endpoint: Endpoint, raw: bytes) -> Json:
     try:
         said = json.loads(raw)
     except ValueError:
         said = None
     if not isinstance(said, dict):
-        words = one_line(raw.decode(errors="replace"), (door.key, *door.secrets))
-        raise AnswerError("the answer is no JSON object", words or None)
+        words = endpoint.shown(raw.decode(errors="replace"))
+        raise AnswerError("the answer is not a JSON object", words or None)
     if said.get("type") == "error" or "error" in said:
-        raise _refused(door, status, raw)
+        raise AnswerError("the answer is an error", _words(endpoint, raw), http.HTTPStatus.OK)
     return said
 
 
-def upstream_words(message: str, secrets: Sequence[str]) -> str:
+def upstream_words(message: str) -> str:
     """What the upstream itself said. The gateway puts the provider's label before it, and behind a
     refused key what to do.
     """
     _, _, words = message.partition(": ")
     if not words or message.startswith("llmswitch: "):
         words = message
-    return one_line(re.sub(r" -> llmswitch key check \S+$", "", words), secrets)
+    return re.sub(r" -> llmswitch key check \S+$", "", words)
 
 
 def one_line(text: str, secrets: Sequence[str]) -> str:
@@ -199,22 +192,13 @@ def one_line(text: str, secrets: Sequence[str]) -> str:
 # ------------------------------------------------------------------ streams
 
 
-def _of_stream(door: Door, lines: Iterable[bytes], began: float) -> Message:
+def _of_stream(endpoint: Endpoint, lines: Iterable[bytes], began: float) -> Message:
     first = None
     events: list[Json] = []
-    for event in _events(door, lines, began):
-        if event.get("type") == "error":
-            raise _broken(door, event)
-        if event.get("type") == "content_block_delta" and first is None:
-            first = door.clock() - began
-        events.append(event)
-    return assembled(events, first)
-
-
-def _events(door: Door, lines: Iterable[bytes], began: float) -> Iterator[Json]:
     for line in lines:
-        if door.clock() - began > door.timeout:
-            raise _timed_out(door)
+        passed = time.monotonic() - began
+        if passed > endpoint.timeout:
+            raise TimeoutError
         data = line.removeprefix(b"data:").strip()
         if not line.startswith(b"data:") or data == b"[DONE]":
             continue
@@ -223,19 +207,20 @@ def _events(door: Door, lines: Iterable[bytes], began: float) -> Iterator[Json]:
         except ValueError:
             event = None
         if not isinstance(event, dict):
-            raise AnswerError("a line of the stream is no JSON object")
-        yield event
-
-
-def _broken(door: Door, event: Json) -> AnswerError:
-    failure = _refused(door, http.HTTPStatus.OK, json.dumps(event).encode())
-    return AnswerError("the stream broke off with an error", failure.words, http.HTTPStatus.OK)
+            raise AnswerError("a line of the stream is not a JSON object")
+        if event.get("type") == "error":
+            words = _words(endpoint, data)
+            raise AnswerError("the stream ended with an error", words, http.HTTPStatus.OK)
+        if event.get("type") == "content_block_delta" and first is None:
+            first = passed
+        events.append(event)
+    return assembled(events, first)
 
 
 def assembled(events: Sequence[Json], first: float | None) -> Message:
     """The message that a stream makes, as far as its events fit together."""
     blocks: dict[str, Json] = {}
-    written: dict[str, str] = {}
+    inputs: dict[str, str] = {}
     usage: Json = {}
     stop_reason = None
     for event in events:
@@ -246,16 +231,16 @@ def assembled(events: Sequence[Json], first: float | None) -> Message:
         elif kind == "content_block_start":
             blocks[index] = dict(_mapping(event.get("content_block")))
         elif kind == "content_block_delta" and index in blocks:
-            written[index] = written.get(index, "") + str(delta.get("partial_json") or "")
+            inputs[index] = inputs.get(index, "") + str(delta.get("partial_json") or "")
             for field in ("text", "thinking", "signature"):
                 if field in delta:
                     blocks[index][field] = f"{blocks[index].get(field) or ''}{delta[field]}"
         elif kind == "message_delta":
             stop_reason = delta.get("stop_reason") or stop_reason
             usage |= _known(event.get("usage"))
-    for index, block in blocks.items():
-        if block.get("type") == "tool_use" and written.get(index):
-            block["input"] = _input(written[index])
+    for index, written in inputs.items():
+        if blocks[index].get("type") == "tool_use" and written:
+            blocks[index]["input"] = _input(written)
     return Message(list(blocks.values()), stop_reason, usage, first, fault_of(events))
 
 
@@ -276,37 +261,40 @@ def _input(written: str) -> Any:
         return written
 
 
-def fault_of(events: Sequence[Json]) -> str | None:
-    """What is wrong with the order of a stream's events; None for a stream that is well-formed.
+# Anthropic's order: message_start; for each block its start, its deltas and its stop, with an index
+# that counts from 0; message_delta with the stop_reason; message_stop. By what may come: where the
+# stream stands then.
+_ORDER = {
+    "": {"message_start": "between blocks"},
+    "between blocks": {
+        "content_block_start": "in a block",
+        "message_delta": "between blocks",
+        "message_delta with the stop_reason": "stopped",
+    },
+    "in a block": {"content_block_delta": "in a block", "content_block_stop": "between blocks"},
+    "stopped": {
+        "message_delta": "stopped",
+        "message_delta with the stop_reason": "stopped",
+        "message_stop": "ended",
+    },
+    "ended": {},
+}
+_KINDS = {kind for follow in _ORDER.values() for kind in follow}  # others are pings, or new
 
-    Anthropic's order: message_start; for each block its start, its deltas and its stop, with an
-    index that counts from 0; message_delta with the stop_reason; message_stop.
-    """
-    opened: int | None = None
-    blocks = 0
-    began = reason = ended = False
+
+def fault_of(events: Sequence[Json]) -> str | None:
+    """What is wrong with the order of a stream's events; None for a stream that is well-formed."""
+    place, blocks = "", 0
     for event in events:
-        kind, index = event.get("type"), event.get("index")
-        if kind == "message_start":
-            right = not began
-            began = True
-        elif kind == "content_block_start":
-            right = began and opened is None and index == blocks and not reason
-            opened = blocks
-        elif kind == "content_block_delta":
-            right = opened is not None and index == opened
-        elif kind == "content_block_stop":
-            right = opened is not None and index == opened
-            opened, blocks = None, blocks + 1
-        elif kind == "message_delta":
-            right = began and opened is None
-            reason = reason or bool(_mapping(event.get("delta")).get("stop_reason"))
-        elif kind == "message_stop":
-            right = reason and not ended
-            ended = True
-        else:
-            continue  # a ping, or what a later version of the API sends
-        if not right or (ended and kind != "message_stop"):
-            named = kind if index is None else f"{kind} {index}"
-            return f"the stream has {named} out of order"
-    return None if ended else "the stream ends without message_stop"
+        kind, index = str(event.get("type")), event.get("index")
+        if kind not in _KINDS:
+            continue
+        step = kind
+        if kind == "message_delta" and _mapping(event.get("delta")).get("stop_reason"):
+            step += " with the stop_reason"
+        follow = _ORDER[place].get(step)
+        if follow is None or (kind.startswith("content_block") and index != blocks):
+            return f"the stream has {kind if index is None else f'{kind} {index}'} out of order"
+        place = follow
+        blocks += kind == "content_block_stop"
+    return None if place == "ended" else "the stream ends without message_stop"

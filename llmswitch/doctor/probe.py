@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from threading import Event
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from llmswitch.doctor.context import Level
 from llmswitch.doctor.cures import cure_of
-from llmswitch.doctor.messages_api import AnswerError, Door, Json, Message, ask, count, one_line
+from llmswitch.doctor.messages_api import AnswerError, Endpoint, Json, Message, ask, count
 from llmswitch.doctor.requests import (
     NOTE,
     PASSWORD,
@@ -27,7 +28,11 @@ from llmswitch.doctor.requests import (
 from llmswitch.render.claude_settings import behaves_as
 from llmswitch.render.menu import Row
 
-Level = Literal["ok", "info", "warning", "error", "skipped", "failed"]
+NO_CALL = "the model did not call the tool that it was told to call"
+NOT_USED = "the answer does not use the tool's result"
+NO_ANSWER = "no plain answer"  # why nothing more was asked
+_SLOW = 10.0  # seconds that a first token may take
+_AT_ONCE = 4  # models that are asked beside each other
 
 
 class Cell(NamedTuple):
@@ -47,14 +52,13 @@ class Cell(NamedTuple):
 
 class Target(NamedTuple):
     """A model to check. `other` is a model to switch to and back from, None where there is none;
-    `slow` is how many seconds a first token may take; `mark` is different in every run, so that no
-    cache answers with what it knows from the last; `works` are the checks that it has passed.
+    `mark` is different in every run, so that no cache answers with what it knows from the last;
+    `works` are the checks that it has passed.
     """
 
-    door: Door
+    endpoint: Endpoint
     row: Row
     other: Row | None = None
-    slow: float = 10.0
     mark: str = ""
     works: frozenset[str] = frozenset()
 
@@ -74,7 +78,7 @@ class Result(NamedTuple):
 def _ask(target: Target, body: Json) -> Message:
     """Ask as the client does, streamed; in one piece where this model was seen not to stream."""
     stream = "stream" in target.works
-    return ask(target.door, {"model": target.name, "stream": stream, **body})
+    return ask(target.endpoint, {"model": target.name, "stream": stream, **body})
 
 
 def answer(target: Target) -> Cell:
@@ -91,17 +95,16 @@ def _said(message: Message) -> Cell:
 
 def stream(target: Target) -> Cell:
     """The same question, streamed: events in Anthropic's order, and not too late."""
-    message = ask(target.door, {"model": target.name, "stream": True, **plain(target.mark)})
+    message = ask(target.endpoint, {"model": target.name, "stream": True, **plain(target.mark)})
     if message.fault:
         return Cell("error", message.fault)
     if message.first is None and not message.text:
         return _said(message)
     if message.first is None:
-        return Cell("error", "the answer came in one piece, though a stream was asked for")
+        return Cell("error", "the answer came in one piece, not as a stream")
     seconds = round(message.first, 1)
-    note = f"{seconds:g} s to the first token"
-    level: Level = "ok" if message.first <= target.slow else "warning"
-    return Cell(level, note, seconds=seconds)
+    level: Level = "ok" if message.first <= _SLOW else "warning"
+    return Cell(level, f"{seconds:g} s to the first token", seconds=seconds)
 
 
 def tools(target: Target) -> Cell:
@@ -109,14 +112,14 @@ def tools(target: Target) -> Cell:
     begin = with_tool(target.mark)
     first = _ask(target, begin)
     if not first.calls:
-        said = one_line(first.text, (target.door.key, *target.door.secrets))
-        return Cell("error", "the model did not call the tool that it was told to", said or None)
+        said = target.endpoint.shown(first.text)
+        return Cell("error", NO_CALL, said or None)
     call, given = first.calls[0], first.calls[0].get("input")
     if call.get("name") != "read_note" or not isinstance(given, dict) or "name" not in given:
-        return Cell("error", "the tool call is not one that the tool's schema allows")
+        return Cell("error", "the tool call does not fit the tool's schema")
     second = _ask(target, {**begin, "messages": _with_result(begin["messages"], first)})
     if second.text and PASSWORD not in second.text.lower():
-        return Cell("warning", "the answer does not use the result of the tool")
+        return Cell("warning", NOT_USED)
     return _said(second)
 
 
@@ -140,9 +143,8 @@ def body(target: Target) -> Cell:
 def tokens(target: Target) -> Cell:
     """The number of tokens, which Claude Code asks for in `/context` only."""
     try:
-        said, estimated = count(
-            target.door, {"model": target.name, "messages": plain("")["messages"]}
-        )
+        question = {"model": target.name, "messages": plain("")["messages"]}
+        said, estimated = count(target.endpoint, question)
     except AnswerError as failure:
         return Cell("info", failure.note, failure.words)
     number = said.get("input_tokens")
@@ -158,11 +160,11 @@ def cache(target: Target) -> Cell:
     read = usage.get("cache_read_input_tokens")
     if isinstance(read, int) and read > 0:
         return Cell("ok", f"{read} tokens read from the cache")
-    return Cell("info", "nothing was read from a cache, or the provider does not say so")
+    return Cell("info", "no tokens were read from a cache, or the provider does not report them")
 
 
 def there_and_back(target: Target) -> Cell:
-    """A conversation that this model begins, another goes on with and this one ends, with whatever
+    """A conversation that this model begins, another continues and this one ends, with whatever
     thinking and calls of tools either gave: as after `/model`, twice.
     """
     other = target.other
@@ -176,13 +178,12 @@ def there_and_back(target: Target) -> Cell:
     first = _ask(target, mine)
     history = _with_result(begin["messages"], first, "Say in one word what you think of it.")
     try:
-        second = ask(
-            target.door, {"model": other.name, "stream": True, **theirs, "messages": history}
-        )
+        question = {"model": other.name, "stream": True, **theirs, "messages": history}
+        second = ask(target.endpoint, question)
     except AnswerError as failure:
         if failure.gateway:
             raise
-        note = f"{other.name} did not go on with the conversation: {failure.note}"
+        note = f"{other.name} did not continue the conversation: {failure.note}"
         return Cell("skipped", note, failure.words)
     history = _with_result(history, second, "Say in one word whether you agree.")
     last = _ask(target, {**mine, "messages": history})
@@ -200,12 +201,12 @@ PROBES: list[tuple[str, Callable[[Target], Cell]]] = [
 ]
 
 
-def probe(target: Target, progress: Callable[[str], None] = lambda _: None) -> Result:
+def probe(target: Target, progress: Callable[[str], None]) -> Result:
     """Every check of one model, in order. After a failing plain answer nothing more is asked."""
     cells: dict[str, Cell] = {}
     for name, check in PROBES:
         if cells and cells["answer"].level != "ok":
-            cells[name] = Cell("skipped", "no plain answer")
+            cells[name] = Cell("skipped", NO_ANSWER)
             continue
         progress(f"{target.name}: {name}")
         try:
@@ -218,12 +219,8 @@ def probe(target: Target, progress: Callable[[str], None] = lambda _: None) -> R
     return Result(target.name, cells)
 
 
-def run(
-    targets: Sequence[Target],
-    progress: Callable[[str], None] = lambda _: None,
-    at_once: int = 4,
-) -> list[Result]:
-    """Every check of every model, `at_once` models beside each other; in the order given.
+def run(targets: Sequence[Target], progress: Callable[[str], None]) -> list[Result]:
+    """Every check of every model, several models beside each other; in the order given.
 
     When `progress` raises, or Ctrl-C is pressed, no further check is begun: each costs money.
     """
@@ -234,7 +231,7 @@ def run(
             raise CancelledError
         progress(text)
 
-    with ThreadPoolExecutor(max_workers=at_once) as pool:
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         try:
             return list(pool.map(lambda target: probe(target, told), targets))
         finally:

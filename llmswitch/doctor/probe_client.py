@@ -13,7 +13,7 @@ from typing import Any
 
 from llmswitch.claude.login import OWN_LOGIN, gateway_access
 from llmswitch.doctor.messages_api import one_line
-from llmswitch.doctor.probe import Cell
+from llmswitch.doctor.probe import NO_CALL, NOT_USED, Cell
 from llmswitch.doctor.requests import NOTE, PASSWORD
 from llmswitch.paths import LOOPBACK, write_private
 
@@ -64,7 +64,7 @@ def drive(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Cell("error", f"claude -p has not answered within {timeout:g} s")
+        return Cell("error", f"claude -p did not answer within {timeout:g} s")
     except OSError as error:
         return Cell("failed", f"{claude} cannot be run: {error.strerror}")
     return _judged(done, key)
@@ -90,9 +90,9 @@ def _judged(done: subprocess.CompletedProcess[str], key: str) -> Cell:
     if done.returncode or not last or last.get("is_error"):
         return Cell("error", f"claude -p failed with exit code {done.returncode}", words)
     if not any('"tool_use"' in json.dumps(one) for one in events if one.get("type") == "assistant"):
-        return Cell("error", "the model did not call the tool that it was told to", words)
+        return Cell("error", NO_CALL, words)
     if PASSWORD not in said.lower():
-        return Cell("warning", "the answer does not use the result of the tool", words)
+        return Cell("warning", NOT_USED, words)
     return Cell("ok")
 
 

@@ -12,7 +12,7 @@ from llmswitch.claude.login import has_login
 from llmswitch.claude.program import Version, ask_version, find_claude
 from llmswitch.claude.wrapper import list_installed
 from llmswitch.doctor.checks_client import check_plain_claude
-from llmswitch.doctor.facts import Facts
+from llmswitch.doctor.context import Context
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home
 from llmswitch.profile import catalogue, model_lists
@@ -47,7 +47,7 @@ def look(
     """Look at keys, servers, the client, its settings, and the wrappers in `folder` and on PATH."""
     there = catalogue.providers(profile)
     variables = dict(_keys(there, known_keys(environ, home).names))
-    plain = check_plain_claude(Facts(environ, home, None, folder, now))
+    plain = check_plain_claude(Context(environ, home, None, folder, now))
     return Found(
         keys=variables,
         clouds=frozenset(name for name in variables if there[name].key is None),

@@ -282,9 +282,9 @@ def test_live_checks_leave_it_to_the_client(newest_seat: Seat, subscribed: Missi
     live = ("doctor", "--live", "opus", "--yes")
     done = subscribed.user.run(*live)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == (
-        "opus, answer: your Claude login pays for it, which only Claude Code has; try: "
-        "claude-multi --model opus -p hi"
+    assert done.stdout.endswith(
+        "opus, answer: your Claude login pays for it, which only Claude Code has; try:\n"
+        "  claude-multi --model opus -p hi\n"
     )
     (found,) = subscribed.user.json(*live, "--client", env={"PATH": path})
     assert found["checks"][-1]["level"] == "skipped"

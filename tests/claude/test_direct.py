@@ -708,8 +708,8 @@ def test_what_a_killed_session_left_is_told_and_put_back(shell: User) -> None:
     checks = json.loads(shell.run("doctor", "--json", env=where).stdout)["checks"]
     row = next(check for check in checks if check["name"] == "saved default")
     assert row["level"] == "warning"
-    assert row["message"].startswith("'glm-5.1' is saved in ")
-    assert row["hint"] == "claude-glm -p hi    (puts your own back)"
+    assert row["message"].startswith("'glm-5.1' is the default model in ")
+    assert row["hint"] == "claude-glm -p hi    (restores your own)"
     start(shell, "claude-glm", "-p", "hi")
     assert settings.read_text() == '{"model": "opus"}'
 
@@ -733,7 +733,7 @@ def test_the_doctor_looks_at_direct_wrappers(shell: User) -> None:
     assert row() == {
         "name": "wrapper",
         "level": "warning",
-        "message": f"{file} is of another llmswitch",
+        "message": f"{file} is not as this llmswitch writes it",
         "hint": f"llmswitch wrapper install --direct zai --profile other {place}",
     }
     assert add_wrapper(shell, "zai", "--profile", "other")["did"] == "updated"

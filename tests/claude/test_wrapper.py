@@ -98,7 +98,7 @@ def test_a_wrapper_whose_module_has_moved(user: User, bin_folder: Path, what: li
     file.write_text(first.replace(" -m llmswitch.claude.", " -m llmswitch."))
     checks = json.loads(user.run("doctor", "--json").stdout)["checks"]
     row = next(one for one in checks if one["name"] == "wrapper")
-    assert row["message"].startswith(f"{file} is of another llmswitch")
+    assert row["message"] == f"{file} is not as this llmswitch writes it"
     assert row["hint"].split()[:3] == ["llmswitch", *at[:2]]
     assert user.run(*at).stdout.startswith(f"updated {file}\n")
     assert file.read_text() == first

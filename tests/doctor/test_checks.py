@@ -5,168 +5,163 @@ the doctor itself.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from llmswitch.cli import text
 from llmswitch.doctor import checks, checks_engine, checks_installation
-from llmswitch.doctor.facts import Facts, Verdict
+from llmswitch.doctor.checks import Result
+from llmswitch.doctor.context import Context, Verdict
 from llmswitch.engine_versions import MALICIOUS, REQUIREMENT, SAFE_FROM, TESTED, is_supported
 from llmswitch.paths import find_home, make_private_folder
 from llmswitch.redact import with_tilde
 from tests.conftest import CHECKOUT, unmeasured
+from tests.doctor.faults import IDLE, NOW, RESTART, RUNNING, Fault, Scene, make_scene
 from tests.fake_claude import install
-from tests.faults import GOOD, IDLE, RESTART, RUNNING, Fault, Scene, edited, set_scene, typed
 from tests.gateways import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
-NOW = 1_796_000_000.0  # 2026-11-30
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A scene whose gateway was never started."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return make_scene(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A scene with a running gateway, shared by the tests: each puts back what it changes."""
-    for scene in set_scene(tmp_path_factory.mktemp("running")):
-        assert scene.llmswitch("up").returncode == 0
-        yield scene
+def with_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A scene with a gateway, shared by the tests."""
+    scene = make_scene(tmp_path_factory.mktemp("running"))
+    yield scene
+    scene.user.run("down")
+    scene.user.stop_everything()
 
 
 @pytest.fixture
-def running_scene(running: Scene) -> Iterator[Scene]:
-    """The same, put in order again after the test, whatever came of it."""
-    profile = running.profile.read_text()
-    yield running
-    running.path.clear()
-    running.shell.more.clear()
-    shutil.rmtree(running.home)
-    running.home.mkdir()
-    install(running.shell.claude)
-    running.profile.write_text(profile)
-    running.profile.chmod(0o600)
-    for command in (["wrapper", "install", "--dir", running.names["bin"]], ["up"]):
-        done = running.llmswitch(*command)
-        assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def idle_scene(tmp_path: Path) -> Iterator[Scene]:
-    """A scene whose gateway was never started."""
-    yield from set_scene(tmp_path)
+def running(with_gateway: Scene) -> Iterator[Scene]:
+    """The same, which runs; what a test changes in its shell and profile is put back."""
+    scene = with_gateway
+    assert scene.user.run("up", timeout=200).returncode == 0
+    profile, environ = scene.profile.read_text(), {**scene.environ}
+    yield scene
+    scene.profile.write_text(profile)
+    scene.environ = environ
 
 
 def assert_turns(scene: Scene, fault: Fault) -> None:
     """The fault turns its check and no other; the cure that is printed puts everything right."""
-    before = scene.doctor()
-    assert {row["level"] for row in before.values()} <= GOOD
-    file = scene.mission.user.run_folder() / "state.json"
-    pid = json.loads(file.read_text())["pid"] if file.exists() else None
-    names = scene.names | {"program": psutil.Process().name(), "pid": pid}
+    names = scene.names
     fault.seed(scene)
-    turned = [row for row in scene.doctor().values() if row["level"] not in GOOD]
-    hint = fault.hint.format(**names)
-    message = fault.message.format(**names)
-    assert turned == [{"name": fault.check, "level": fault.level, "message": message, "hint": hint}]
-    fault.cure(scene, hint.replace("~", str(scene.home)))
-    assert scene.doctor()[fault.check]["level"] in GOOD
+    message, hint = fault.message.format(**names), fault.hint.format(**names)
+    assert scene.wrong() == [Result(fault.check, fault.level, message, hint)]  # type: ignore[arg-type]
+    fault.cure(scene, hint)
+    assert scene.wrong() == []
 
 
-def titles(faults: list[Fault]) -> list[str]:
-    """The names of the tests."""
-    return [fault.what for fault in faults]
-
-
-@pytest.mark.parametrize("fault", RUNNING, ids=titles(RUNNING))
-def test_a_fault_while_the_gateway_runs(running_scene: Scene, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", IDLE, ids=[fault.what for fault in IDLE])
+def test_a_fault_before_the_gateway_runs(scene: Scene, fault: Fault) -> None:
     """Exactly its check turns, with this message, and the printed cure makes it good again."""
-    assert_turns(running_scene, fault)
+    assert_turns(scene, fault)
 
 
-@pytest.mark.parametrize("fault", IDLE, ids=titles(IDLE))
-def test_a_fault_before_the_gateway_runs(idle_scene: Scene, fault: Fault) -> None:
-    """The same, where no gateway was ever started."""
-    assert_turns(idle_scene, fault)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(
+            fault, id=fault.what, marks=[pytest.mark.soak] if "hangs" in fault.what else []
+        )
+        for fault in RUNNING
+    ],
+)
+def test_a_fault_while_the_gateway_runs(running: Scene, fault: Fault) -> None:
+    """The same, with the real gateway."""
+    assert_turns(running, fault)
 
 
 # ------------------------------------------------------------------ the whole
 
 
-def test_the_table(running_scene: Scene) -> None:
-    """A row for each check in the order of the data flow, `~` for home, the cure below its row, and
-    exit code 1 for an error alone.
+def test_a_whole_screen(running: Scene) -> None:
+    """The sum and what is wrong; with `--all` a row for each check in the order of the data flow,
+    the worst last; `~` for home, the cure below its row, exit code 1 for an error alone.
     """
-    scene = running_scene
-    done = scene.llmswitch("doctor")
-    assert (done.returncode, done.stderr) == (0, "")
-    names = [row["name"] for row in scene.doctor().values()]
-    assert names == [
-        "versions",
-        "litellm",
-        "files",
-        "disk",
-        "profile",
-        "advice",
-        "trust",
-        "prices",
-        "ANTHROPIC_API_KEY",
-        "ZAI_API_KEY",
-        "MINE_KEY",
-        "variables",
-        "state",
-        "generated files",
-        "process",
-        "port",
-        "liveliness",
-        "readiness",
-        "models",
-        "current",
-        "ledger",
-        "clients",
-        "claude",
-        "wrapper",
-        "plain claude",
-        "saved default",
-        "proxy",
+    names = [
+        *("versions", "litellm", "files", "disk", "profile", "advice", "trust", "prices"),
+        *("ANTHROPIC_API_KEY", "ZAI_API_KEY", "MINE_KEY", "variables", "state", "generated files"),
+        *("process", "port", "liveliness", "readiness", "models", "current", "ledger", "clients"),
+        *("claude", "wrapper", "plain claude", "saved default", "proxy"),
     ]
-    lines = done.stdout.splitlines()
-    assert lines[0] == "RESULT  CHECK              MESSAGE"
-    trusted = names.index("trust")  # a profile of the tests sends its keys to this machine
-    assert lines[2 + trusted].strip().startswith("-> if you did not write it, read all")
-    del lines[1 + trusted : 3 + trusted]
-    assert [line.split("  ")[0] for line in lines[1:]] == ["ok"] * (len(names) - 1)
-    assert "models             6 models, 5 roles, all in the gateway's own list" in done.stdout
+    assert list(running.doctor()) == names
+    done = running.user.run("doctor", env=running.environ)
+    said = "26 checks passed, 1 note    (all of them: llmswitch doctor --all)\n"
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", said)
 
-    scene.export(ANTHROPIC_MODEL="mine")
-    done = scene.llmswitch("doctor")
+    running.environ["ANTHROPIC_MODEL"] = "mine"
+    done = running.user.run("doctor", env=running.environ)
     assert done.returncode == 0, "a warning is no error"
-    said = "ANTHROPIC_MODEL is exported and leads a plain `claude` astray (not claude-multi)"
-    assert (
-        f"warning  plain claude       {said}\n{' ' * 28}-> unset ANTHROPIC_MODEL\n" in done.stdout
+    table = """\
+RESULT   CHECK         MESSAGE
+warning  plain claude  ANTHROPIC_MODEL is exported and redirects plain `claude`
+                       (not claude-multi)
+         -> unset ANTHROPIC_MODEL
+"""
+    assert done.stdout == (
+        "25 checks passed, 1 note, 1 warning    (all of them: llmswitch doctor --all)\n" + table
     )
 
-    install(scene.shell.claude, "")
-    assert scene.llmswitch("doctor").returncode == 1
+    running.claude.unlink()
+    done = running.user.run("doctor", "--all", env=running.environ)
+    install(running.claude)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == "24 checks passed, 1 note, 1 warning, 1 error"
+    levels = [line.split("  ")[0] for line in lines[2:] if line[0] != " "]
+    assert levels == ["ok"] * 24 + ["info", "warning", "error"]
+    assert "ok       models             3 models, 5 roles, all in the gateway's own list" in lines
+    assert lines[-3:] == [
+        "error    claude             there is no `claude` on PATH",
+        "         -> npm install -g @anthropic-ai/claude-code",
+        "            (or set LLMSWITCH_CLAUDE)",
+    ]
+    found = json.loads(running.user.run("doctor", "--json", env=running.environ).stdout)
+    assert (found["worst"], [row["name"] for row in found["checks"]]) == ("warning", names)
 
 
-def test_nothing_secret_is_shown_and_nothing_is_written(idle_scene: Scene) -> None:
+def test_a_screen_fits_80_columns() -> None:
+    """A long message is wrapped below where it begins; a cure is not, so that it can be copied."""
+    results = [
+        Result("files", "ok", "only you can read it", None),
+        Result(
+            "other", "error", "word " * 30, "cd a && rm -rf " + "x" * 90 + "    (" + "why " * 30
+        ),
+    ]
+    lines = text.doctor(results)
+    assert [line for line in lines if len(line) > 80] == [
+        "        -> cd a && rm -rf " + "x" * 90,
+    ]
+    assert lines[3] == " " * 15 + "word " * 12 + "word"
+    shown = text.doctor_screen(results, everything=False)
+    assert shown == ["1 check passed, 1 error", lines[0], *lines[2:]]
+    assert text.doctor_screen(results[:1], everything=False) == ["1 check passed"]
+
+
+def test_nothing_secret_is_shown_and_nothing_is_written(scene: Scene) -> None:
     """No key, whatever is wrong with it, and no file changed or made by looking."""
-    scene = idle_scene
     keys = {"ZAI_API_KEY": "'sk-ant-hush one'", "ANTHROPIC_API_KEY": "sk-or-hush-two"}
-    scene.export(**keys, MINE_KEY="", ANTHROPIC_AUTH_TOKEN="hush-three")
-    before = snapshot(scene.mission.user.root / "llmswitch") | snapshot(scene.home)
-    for arguments in (["doctor"], ["doctor", "--json"]):
-        done = scene.llmswitch(*arguments)
-        assert "hush" not in done.stdout + done.stderr
-        assert done.stderr == ""
-    assert snapshot(scene.mission.user.root / "llmswitch") | snapshot(scene.home) == before
+    scene.environ |= {**keys, "MINE_KEY": "", "ANTHROPIC_AUTH_TOKEN": "hush-three"}
+    places = [scene.user.root / "llmswitch", scene.user.home]
+    before = [snapshot(place) for place in places]
+    assert "hush" not in str(scene.doctor())
+    assert [snapshot(place) for place in places] == before
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int]]:
@@ -175,11 +170,11 @@ def snapshot(root: Path) -> dict[str, tuple[int, int]]:
     return {name: (status.st_mtime_ns, status.st_mode) for name, status in files.items()}
 
 
-def test_the_doctor_does_not_import_the_engine(idle_scene: Scene) -> None:
+def test_the_doctor_does_not_import_the_engine(scene: Scene) -> None:
     """`import litellm` alone would take longer than the doctor may."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "llmswitch", "doctor"],
-        env=unmeasured(idle_scene.env),
+        env=unmeasured(scene.environ),
         capture_output=True,
         text=True,
         timeout=60,
@@ -190,141 +185,108 @@ def test_the_doctor_does_not_import_the_engine(idle_scene: Scene) -> None:
     assert not {name for name in loaded if name.partition(".")[0] in {"litellm", "fastapi"}}
 
 
-def test_no_key_at_all(idle_scene: Scene) -> None:
+def test_no_key_at_all(scene: Scene) -> None:
     """Where no model can be served, each key's row is an error."""
-    idle_scene.export(ZAI_API_KEY="", ANTHROPIC_API_KEY="", MINE_KEY="")
-    rows = idle_scene.doctor()
-    for name in ("ZAI_API_KEY", "ANTHROPIC_API_KEY", "MINE_KEY"):
-        said = "is not set, and no model of the profile can be used"
-        assert (rows[name]["level"], rows[name]["message"]) == ("error", said)
+    names = ["ANTHROPIC_API_KEY", "ZAI_API_KEY", "MINE_KEY"]
+    scene.environ |= dict.fromkeys(names, "")
+    said = "is not set, and no model of the profile can be used"
+    assert [one[:3] for one in scene.wrong()] == [(name, "error", said) for name in names]
 
 
-def test_a_key_that_only_the_gateway_has(running_scene: Scene) -> None:
+def test_a_key_that_only_the_gateway_has(running: Scene) -> None:
     """From a shell without the keys nothing is missing as long as the gateway runs."""
-    running_scene.export(ZAI_API_KEY="")
-    row = running_scene.doctor()["ZAI_API_KEY"]
+    running.environ["ZAI_API_KEY"] = ""
     said = "not set in this shell, but the running gateway has it"
-    assert (row["level"], row["message"]) == ("ok", said)
+    assert running.doctor()["ZAI_API_KEY"][1:3] == ("ok", said)
 
 
-def test_a_second_key_that_is_missing(idle_scene: Scene) -> None:
-    """A model with two keys is served by one, and the other is named."""
-    edited("model: zai/glm-4.7", "model: zai/glm-4.7\n    keys: [ZAI_API_KEY, SECOND]")(idle_scene)
-    row = idle_scene.doctor()["SECOND"]
-    assert (row["level"], row["message"]) == ("warning", "is not set; another key does its work")
-
-
-def test_a_model_that_the_gateway_does_not_serve(running_scene: Scene) -> None:
+def test_a_model_that_the_gateway_does_not_serve(running: Scene) -> None:
     """A configuration that was edited by hand and loaded: the doctor asks the gateway itself."""
-    scene = running_scene
-    file = scene.mission.user.run_folder() / "litellm_config.yaml"
+    file = running.user.run_folder() / "litellm_config.yaml"
     file.write_text(file.read_text().replace("model_name: opus", "model_name: other"))
-    before = psutil.Process(scene.mission.user.gateway_state()["pid"])
-    (worker,) = before.children()
+    (worker,) = psutil.Process(running.names["pid"]).children()
     worker.kill()
-    wait_for(lambda: scene.doctor()["models"]["level"] == "error")
-    row = scene.doctor()["models"]
-    assert (row["message"], row["hint"]) == ("the gateway does not serve opus", RESTART)
-    typed(scene, RESTART)
-    assert scene.doctor()["models"]["level"] == "ok"
+    wait_for(lambda: running.doctor()["models"].level == "error")
+    assert running.doctor()["models"][2:] == ("the gateway does not serve opus", RESTART)
+    assert [row.name for row in running.wrong()] == ["generated files", "models"]
+    running.type(RESTART)
+    assert running.wrong() == []
 
 
-def test_a_session_that_is_open(running_scene: Scene) -> None:
+def test_a_session_that_is_open(running: Scene) -> None:
     """A saved default of ours is no fault while a session is open; what a killed one left has its
     own cure.
     """
-    scene = running_scene
-    own = json.dumps({"model": "sonnet"})
-    scene.settings.parent.mkdir()
-    scene.settings.write_text(own)
-    scene.export(FAKE_DO="wait")
+    running.write_settings(model="sonnet")
+    running.environ["FAKE_DO"] = "wait"
     with subprocess.Popen(
-        [scene.shell.wrapper], env=scene.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [running.user.root / "bin/claude-multi"],
+        env=running.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as session:
         assert session.stdout is not None
         assert session.stdout.readline() == b"out\n"
-        scene.settings.write_text(json.dumps({"model": "glm-4.7"}))
-        row = scene.doctor()["saved default"]
-        said = "'glm-4.7' is saved as long as a session is open, then put back"
-        assert (row["level"], row["message"]) == ("ok", said)
-        client = psutil.Process(session.pid).children()
+        running.write_settings(model="glm-4.7")
+        said = "'glm-4.7' is the default model until the open session ends, then your own is back"
+        assert running.doctor()["saved default"][1:3] == ("ok", said)
+        (client,) = psutil.Process(session.pid).children()
         session.kill()
-        client[0].kill()
-    scene.unset("FAKE_DO")
-    row = scene.doctor()["saved default"]
-    assert row["hint"] == "claude-multi -p hi    (puts your own back)"
-    typed(scene, row["hint"])
-    assert scene.settings.read_text() == own
-    assert scene.doctor()["saved default"]["level"] == "ok"
+        client.kill()
+    del running.environ["FAKE_DO"]
+    [row] = running.wrong()
+    assert (row.name, row.hint) == ("saved default", "claude-multi -p hi    (restores your own)")
+    running.type(row.hint or "")
+    assert json.loads(running.settings.read_text()) == {"model": "sonnet"}
+    assert running.wrong() == []
 
 
-def test_a_proxy_is_told(idle_scene: Scene) -> None:
+# ------------------------------------------------------------------ single checks
+
+
+def test_a_proxy_is_reported(scene: Scene) -> None:
     """A proxy without an exception for this machine is worth knowing, and no fault."""
-    idle_scene.export(HTTPS_PROXY="http://127.0.0.1:9")
-    row = idle_scene.doctor()["proxy"]
-    assert row["level"] == "info"
-    assert row["hint"] == 'export NO_PROXY="$NO_PROXY,127.0.0.1"'
-    idle_scene.export(NO_PROXY="127.0.0.1,localhost,::1")
-    assert idle_scene.doctor()["proxy"]["level"] == "ok"
-
-
-def test_an_older_client(idle_scene: Scene) -> None:
-    """A client that lists some of the models is told of, with the command that updates it."""
-    install(idle_scene.shell.claude, "2.1.197 (Claude Code)")
-    row = idle_scene.doctor()["claude"]
-    assert (row["level"], row["hint"]) == ("warning", "claude update")
-    assert row["message"].endswith("/model shows five models at most; 2.1.242 and newer show all")
+    scene.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"
+    said = "HTTPS_PROXY is set, and NO_PROXY lacks 127.0.0.1 (claude-multi adds it)"
+    cure = 'export NO_PROXY="$NO_PROXY,127.0.0.1"'
+    assert scene.doctor()["proxy"] == Result("proxy", "info", said, cure)
+    scene.environ["NO_PROXY"] = "127.0.0.1,localhost,::1"
+    assert scene.doctor()["proxy"].level == "ok"
 
 
 @pytest.mark.parametrize(
-    ("free", "verdict"),
-    [
-        (500_000_000, Verdict("ok", "500 MB free for /s")),
-        (
-            499_000_000,
-            Verdict(
-                "warning",
-                "only 499 MB are free for /s",
-                "make room, or move it with LLMSWITCH_HOME",
-            ),
-        ),
-        (
-            49_000_000,
-            Verdict(
-                "error", "only 49 MB are free for /s", "make room, or move it with LLMSWITCH_HOME"
-            ),
-        ),
-    ],
+    ("megabytes", "level"), [(500, "ok"), (499, "warning"), (50, "warning"), (49, "error")]
 )
-def test_room_on_the_disk(free: int, verdict: Verdict) -> None:
+def test_room_on_the_disk(megabytes: int, level: str) -> None:
     """From half a gigabyte on there is enough."""
-    assert checks_installation.disk_verdict(Path("/s"), free) == verdict
+    verdict = checks_installation.disk_verdict(Path("/s"), megabytes * 1_000_000)
+    cure = "free some space, or move the folder with LLMSWITCH_HOME"
+    only = Verdict(level, f"only {megabytes} MB are free for /s", cure)  # type: ignore[arg-type]
+    assert verdict == (Verdict("ok", "500 MB free for /s") if level == "ok" else only)
 
 
 def test_a_check_that_breaks_does_not_break_the_others(tmp_path: Path) -> None:
     """What no check has thought of is a row `failed`, which ranks just below an error."""
     env = {"HOME": str(tmp_path)}
 
-    def breaks(_facts: Facts) -> Verdict:
+    def breaks(_context: Context) -> Verdict:
         raise ZeroDivisionError(f"in {tmp_path}/x")
 
-    row = checks._run(checks.Check("odd", breaks), Facts(env, find_home(env), None, tmp_path, NOW))
-    said = "could not be asked: ZeroDivisionError: in ~/x"
-    assert row == checks.Result("odd", "failed", said, None)
-    warning = checks.Result("other", "warning", "", None)
+    row = checks.run("odd", breaks, Context(env, find_home(env), None, tmp_path, NOW))
+    assert row == Result("odd", "failed", "this check broke: ZeroDivisionError: in ~/x", None)
+    warning = Result("other", "warning", "", None)
     assert checks.worst([row, warning]) == "failed"
     assert checks.worst([row, warning, warning._replace(level="error")]) == "error"
 
 
-def test_a_default_profile_that_cannot_be_read(idle_scene: Scene) -> None:
+def test_a_default_profile_that_cannot_be_read(scene: Scene) -> None:
     """A folder in place of the file: the profile's row says so, the others that there is none."""
-    file = Path(idle_scene.names["config"], "default-profile")
+    file = scene.user.root / "llmswitch/default-profile"
     file.unlink()
     file.mkdir()
-    rows = idle_scene.doctor()
-    said = f"{file} cannot be read: Is a directory"
-    assert (rows["profile"]["level"], rows["profile"]["message"]) == ("error", said)
-    assert rows["port"]["message"] == "there is no profile"
+    [row] = scene.wrong()
+    assert row[:3] == ("profile", "error", f"{file} cannot be read: Is a directory")
+    assert scene.doctor()["port"].message == "there is no profile"
 
 
 def test_the_engine_that_is_asked_for_is_the_one_that_is_declared() -> None:
@@ -341,15 +303,12 @@ def test_the_engine_that_is_asked_for_is_the_one_that_is_declared() -> None:
     assert told in " ".join((CHECKOUT / "CONTRIBUTING.md").read_text().split())
 
 
-def test_an_innocent_sitecustomize(running_scene: Scene) -> None:
+def test_an_innocent_sitecustomize(scene: Scene) -> None:
     """Is nobody's but its owner's, as is a cook.py that is no package."""
-    folder = running_scene.shell.folder / "mine"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text("")
-    (folder / "cook.py").write_text("")
-    running_scene.export(PYTHONPATH=str(folder))
-    row = running_scene.doctor()["litellm"]
-    assert (row["level"], row["message"]) == ("ok", f"LiteLLM {version('litellm')}")
+    (scene.user.root / "sitecustomize.py").write_text("")
+    (scene.user.root / "cook.py").write_text("")
+    sys.path.insert(0, str(scene.user.root))
+    assert scene.doctor()["litellm"].level == "ok"
 
 
 def test_the_environment_of_the_running_gateway_is_looked_at(tmp_path: Path) -> None:
@@ -361,88 +320,63 @@ def test_the_environment_of_the_running_gateway_is_looked_at(tmp_path: Path) -> 
     (site / "cook.py").write_text("raise SystemExit('imported')")
     process = subprocess.Popen([str(tmp_path / "bin/python"), "-c", "import time; time.sleep(60)"])
     try:
-        facts = Facts({}, find_home({"HOME": str(tmp_path)}), None, tmp_path, NOW)
-        facts.__dict__["running"] = SimpleNamespace(pid=process.pid)
-        verdict = checks_engine.check_engine(facts)
+        context = Context({}, find_home({"HOME": str(tmp_path)}), None, tmp_path, NOW)
+        context.__dict__["running"] = SimpleNamespace(pid=process.pid)
+        verdict = checks_engine.check_engine(context)
     finally:
         process.kill()
         process.wait()
-    assert verdict.message == (
-        f"{site}/cook.py is of a malicious LiteLLM; keys and files of this machine may have gone "
-        "out"
-    )
+    assert verdict.message.startswith(f"{site}/cook.py comes from a malicious LiteLLM, which may ")
+
+
+def test_a_state_file_that_cannot_be_read(scene: Scene) -> None:
+    """One row reports it, with a cure of its own; those that need the state are skipped."""
+    file = scene.user.run_folder() / "state.json"
+    make_private_folder(file)
+    message = f"the state file {file} cannot be read: Is a directory"
+    cure = f"move it away: mv {file} {file}.old"
+    assert scene.wrong() == [Result("state", "error", message, cure)]
 
 
 @pytest.mark.parametrize(
-    ("state", "message"),
-    [
-        ('{"port": 1}', "the state file {file} is damaged"),
-        ("[" * 100_000, "the state file {file} is damaged"),
-        (None, "the state file {file} cannot be read: Is a directory"),
-    ],
-    ids=["of another form", "deep", "a folder"],
+    "other", [{"pid": "../../etc"}, {"models": [1]}, {"roles": None}, {"host": 5}, None], ids=str
 )
-def test_odd_state_files(idle_scene: Scene, state: str | None, message: str) -> None:
-    """One row tells it, and those that need the state are skipped."""
-    file = idle_scene.mission.user.run_folder() / "state.json"
-    make_private_folder(file.parent)
-    file.mkdir(0o700) if state is None else file.touch(0o600)
-    if state is not None:
-        file.write_text(state)
-    rows = idle_scene.doctor()
-    file.rmdir() if state is None else file.unlink()
-    assert rows["state"]["message"] == message.format(file=file)
-    assert [name for name, row in rows.items() if row["level"] not in GOOD] == ["state"]
-
-
-def test_types_of_the_state(running_scene: Scene) -> None:
+def test_a_state_file_of_another_form(running: Scene, other: dict[str, object] | None) -> None:
     """A state file with values of other types is damaged, not believed."""
-    file = running_scene.mission.user.run_folder() / "state.json"
-    text = file.read_text()
-    for field, value in (("pid", "../../etc"), ("models", [1]), ("roles", None), ("host", 5)):
-        file.write_text(json.dumps(json.loads(text) | {field: value}))
-        row = running_scene.doctor()["state"]
-        assert (row["level"], row["message"]) == ("error", f"the state file {file} is damaged")
-    file.write_text(text)
-
-
-def test_a_variable_of_the_engine_that_is_not_set(idle_scene: Scene) -> None:
-    """What `up` would refuse, the doctor tells before."""
-    with idle_scene.profile.open("a") as stream:
-        stream.write("litellm: {router_settings: {redis_password: os.environ/REDIS_PW}}\n")
-    turned = {name: row for name, row in idle_scene.doctor().items() if row["level"] not in GOOD}
-    assert list(turned) == ["variables"]
-    assert turned["variables"]["message"] == "REDIS_PW is not set"
-    assert turned["variables"]["hint"] == "export REDIS_PW=..."
-    assert idle_scene.llmswitch("up").returncode == 1
+    file = running.user.run_folder() / "state.json"
+    before = file.read_text()
+    file.write_text(json.dumps(json.loads(before) | other) if other else "[" * 100_000)
+    row = running.doctor()["state"]
+    file.write_text(before)
+    assert row[1:3] == ("error", f"the state file {file} is damaged")
 
 
 @pytest.mark.parametrize("name", ["LLMSWITCH_HOME", "LLMSWITCH_PROFILE", "LLMSWITCH_CLAUDE"])
-def test_a_home_folder_that_nobody_has(idle_scene: Scene, name: str) -> None:
+def test_a_home_folder_that_nobody_has(scene: Scene, name: str) -> None:
     """A `~name` that cannot be expanded is a path like any other: no traceback, no failed row."""
-    idle_scene.export(**{name: "~nobody-has-this/x.yaml"})
-    assert idle_scene.doctor()
+    scene.environ[name] = "~nobody-has-this/x.yaml"
+    assert scene.doctor()
 
 
-def test_odd_records_of_sessions(idle_scene: Scene) -> None:
+def test_odd_records_of_sessions(scene: Scene) -> None:
     """What is no record of a session is none."""
-    records = idle_scene.mission.user.state / "sessions"
-    make_private_folder(records)
-    idle_scene.write_settings(model="glm-4.7")
-    for number, text in enumerate(("[]", "5", "null", "{", '{"file": "x"}')):
-        (records / f"{number}.json").write_text(text)
-        (records / f"{number}.json").chmod(0o600)
-    assert idle_scene.doctor()["saved default"]["level"] == "warning"
+    scene.write_settings(model="glm-4.7")
+    for number, content in enumerate(("[]", "5", "null", "{", '{"file": "x"}')):
+        scene.write_state(f"sessions/{number}.json", content)
+    assert [row.name for row in scene.wrong()] == ["saved default"]
 
 
-def test_a_good_wrapper_is_enough(idle_scene: Scene) -> None:
+def test_a_good_wrapper_is_enough(scene: Scene) -> None:
     """A link to it, or a stale one of another name, does not hide it."""
-    folder = Path(idle_scene.names["bin"])
+    folder = scene.user.root / "bin"
     (folder / "aa").write_bytes((folder / "claude-multi").read_bytes() + b"# stale \xff\n")
     (folder / "aa").chmod(0o755)
     (folder / "ab").symlink_to(folder / "claude-multi")
-    row = idle_scene.doctor()["wrapper"]
-    assert (row["level"], row["message"]) == ("ok", str(folder / "claude-multi"))
+    assert scene.doctor()["wrapper"][1:3] == ("ok", str(folder / "claude-multi"))
+    (folder / "claude-multi").unlink()
+    said = f"{folder}/aa is not as this llmswitch writes it"
+    cure = f"llmswitch wrapper install --profile work --name aa --dir {folder}"
+    assert scene.wrong() == [Result("wrapper", "warning", said, cure)]
 
 
 def test_home_is_shortened_only_where_it_is_home() -> None:

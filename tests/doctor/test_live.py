@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from llmswitch.columns import columns
 from llmswitch.doctor.live import cost
 from tests.clients import newest
 from tests.conftest import Mission
-from tests.manual import shown
+from tests.manual import assert_shown
 from tests.ready_made import NAMES
 from tests.terminal import Terminal
 from tests.upstream import Behaviour, Tool, Usage
@@ -30,14 +31,15 @@ HEALTHY = Behaviour(
 
 
 @pytest.fixture
-def live(running_mission: Mission) -> Iterator[Mission]:
+def live(running: Mission) -> Iterator[Mission]:
     """The mission with models that can do everything."""
-    for upstream in running_mission.upstreams:
+    for upstream in running.upstreams:
         upstream.clear()
         upstream.behave(HEALTHY)
-    yield running_mission
-    for upstream in running_mission.upstreams:
+    yield running
+    for upstream in running.upstreams:
         upstream.behave(Behaviour())
+    running.zai.behave(Behaviour(), "glm-4.7")
 
 
 def test_every_model(live: Mission) -> None:
@@ -48,8 +50,7 @@ def test_every_model(live: Mission) -> None:
     assert re.split(" {2,}", lines[0]) == [
         *("MODEL", "answer", "stream", "tools", "client body", "count", "cache", "A-B-A")
     ]
-    rows = [line.split()[0] for line in lines[1:7]]
-    assert rows == NAMES
+    assert [line.split()[0] for line in lines[1:7]] == NAMES
 
 
 def test_named_models(live: Mission) -> None:
@@ -63,7 +64,7 @@ def test_named_models(live: Mission) -> None:
         "MODEL    answer  stream  tools  client body  count  cache  A-B-A\n"
         "glm-4.7  ERROR   -       -      -            -      -      -\n"
         "\n"
-        "glm-4.7, answer: answered 400: balance is exhausted\n"
+        "glm-4.7, answer: HTTP 400: balance is exhausted\n"
     )
     assert len(live.zai.requests) == 1
     assert not live.anthropic.requests
@@ -72,12 +73,11 @@ def test_named_models(live: Mission) -> None:
     assert found[0]["checks"][0] == {
         "name": "answer",
         "level": "error",
-        "note": "answered 400",
+        "note": "HTTP 400",
         "words": "balance is exhausted",
         "cure": None,
         "seconds": None,
     }
-    live.zai.behave(HEALTHY, "glm-4.7")
 
 
 def test_nothing_is_asked_without_a_yes(live: Mission) -> None:
@@ -97,39 +97,32 @@ def test_nothing_is_asked_without_a_yes(live: Mission) -> None:
 
 
 def test_what_cannot_be_asked(live: Mission) -> None:
-    """A name that is not served, and what goes with --live without it."""
-    done = live.user.run("doctor", "--live", "nosuch", "--yes")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"the gateway serves no model 'nosuch'; it serves: {', '.join(NAMES)}\n"
-        "-> llmswitch doctor --live opus\n"
-    )
-    done = live.user.run("doctor", "glm-4.7")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "MODEL, --client and --yes go with --live" in done.stderr
+    """A name that is not served, what needs --live, a profile of other models, no gateway."""
 
+    def refused(*arguments: str) -> tuple[int, str, str]:
+        done = live.user.run("doctor", *arguments)
+        return done.returncode, done.stdout, done.stderr
 
-def test_without_a_gateway(mission: Mission) -> None:
-    """There is nothing to ask through."""
-    done = mission.user.run("doctor", "--live", "--yes")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "the gateway is not running\n-> llmswitch up --profile work\n"
-
-
-def test_a_profile_of_other_models(live: Mission) -> None:
-    """Where the gateway serves none of the profile's models any more, that is said."""
-    file = live.user.root / "llmswitch/profiles/work.yaml"
-    text = file.read_text()
+    said = f"the gateway serves no model 'nosuch'; it serves: {', '.join(NAMES)}"
+    cure = "-> llmswitch doctor --live opus"
+    assert refused("--live", "nosuch", "--yes") == (1, "", f"{said}\n{cure}\n")
+    code, _, said = refused("glm-4.7")
+    assert code == 2
+    assert "MODEL, --client and --yes need --live" in said
+    up = "-> llmswitch up --profile"
+    file = live.user.write_profile("models: {new: ollama/new}\n", "other")
+    assert refused("--live", "--yes") == (1, "", f"the gateway is not running\n{up} other\n")
+    file.unlink()
+    file = live.write()
     file.write_text("models: {new: ollama/new}\n")
-    done = live.user.run("doctor", "--live", "--yes")
-    file.write_text(text)
-    said = "the gateway serves no model of the profile work as it stands"
-    assert (done.returncode, done.stderr) == (1, f"{said}\n-> llmswitch up --profile work\n")
+    said = "the gateway serves no model of the profile work as it is now"
+    assert refused("--live", "--yes") == (1, "", f"{said}\n{up} work\n")
+    live.write()
 
 
 def test_with_the_real_client(live: Mission) -> None:
     """With --client a last column says whether the real `claude -p` does its work with the model,
-    and a model that calls no tool is told.
+    and a model that calls no tool is reported.
     """
     env = {"LLMSWITCH_CLAUDE": str(newest())}
     live.zai.behave(replace(HEALTHY, tool=None, reply="no"), "glm-4.7")
@@ -138,10 +131,8 @@ def test_with_the_real_client(live: Mission) -> None:
     assert lines[0].endswith("A-B-A  claude -p"), done.stderr
     assert lines[1].split()[0] == "glm-4.7"
     assert lines[1].endswith("ERROR")
-    assert lines[-1] == (
-        "glm-4.7, claude -p: the model did not call the tool that it was told to: no"
-    )
-    live.zai.behave(HEALTHY, "glm-4.7")
+    said = "glm-4.7, claude -p: the model did not call the tool that it was told to call: no"
+    assert lines[-1] == said
 
 
 def test_the_manual_shows_what_it_prints(live: Mission) -> None:
@@ -153,17 +144,17 @@ def test_the_manual_shows_what_it_prints(live: Mission) -> None:
 
     live.zai.behave(replace(HEALTHY, refuse=refuse), "GLM-4.5-Air")
     done = live.user.run("doctor", "--live", "glm-4.7", "glm-4.5", "--yes")
-    said = re.sub(r"ok [\d.]+ s *", "ok N s  ", done.stdout).strip()
-    expected = shown("llmswitch doctor --live glm-4.7 glm-4.5 --yes")
-    assert re.sub(" {2,}", "  ", said) == re.sub(" {2,}", "  ", expected)
-    live.zai.behave(HEALTHY, "GLM-4.5-Air")
+    live.zai.behave(Behaviour(), "GLM-4.5-Air")
+    lines = done.stdout.splitlines()
+    cells = [re.split(" {2,}", re.sub(r"ok [\d.]+ s", "ok N s", line)) for line in lines[:3]]
+    said = "\n".join([*columns(cells), *lines[3:]])
+    assert_shown("llmswitch doctor --live glm-4.7 glm-4.5 --yes", said)
 
 
 @pytest.mark.parametrize(
     ("usd", "unknown", "said"),
     [
-        (None, ["a"], "at a price that nobody knows"),
-        (0.0, [], "free of charge"),
+        (None, ["a"], "at an unknown price"),
         (0.0, ["a"], "free of charge and what a costs"),
         (0.001, [], "for at most $0.01"),
         (1.234, ["a", "b"], "for at most $1.23 and what a, b cost"),

@@ -371,7 +371,7 @@ def test_requests_go_on_over_a_damaged_ledger(house: House) -> None:
     file.unlink()
     wait_for(lambda: count(file) == 3)
     assert user.json("status")["ledger"]["trouble"] is None
-    assert ledger_row(house)["message"] == "3 tries are written down"
+    assert ledger_row(house)["message"] == "3 tries are recorded"
 
     shutil.rmtree(file.parent)
     file.parent.write_text("a file where the folder was")

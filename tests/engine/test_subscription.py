@@ -352,7 +352,7 @@ def test_no_command_asks_for_a_key(user: User) -> None:
     user.write_profile(SUBSCRIBED)
     done = user.run("validate")
     assert (done.returncode, done.stdout.splitlines()[1:]) == (0, []), done.stdout
-    for command in (["doctor"], ["key", "list"], ["status"], ["render"]):
+    for command in (["doctor", "--all"], ["key", "list"], ["status"], ["render"]):
         assert "ANTHROPIC_API_KEY is" not in user.run(*command).stdout
     assert all(row["available"] for row in user.json("status")["models"])
     listed = user.run("models", "--provider", "anthropic", "--search", OPUS.model.id).stdout
@@ -393,7 +393,7 @@ def test_the_doctor_looks_for_a_login(user: User) -> None:
     file.write_text('{"mcpOAuth": {"server": {"accessToken": "of another"}}}')
     assert told() == lacking
     file.write_text('{"claudeAiOauth": {"accessToken": "sk-ant-oat01-mine"}}')
-    sent = "opus use yours; it is sent to Anthropic and nowhere else"
+    sent = "your Claude login pays for opus; it is sent to Anthropic alone"
     assert told() == ["ok", sent, None]
     user.write_profile("models: {glm: zai/glm-4.7}\n")
     rows = json.loads(user.run("doctor", "--json").stdout)["checks"]

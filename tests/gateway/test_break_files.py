@@ -66,10 +66,10 @@ BREAKS = [
     Break("default-profile", None, "no profile is chosen and no default is set\n",
           "no profile is chosen and no default is set\n", "profile", "error", "no profile is"),
     Break("keys.json", b"{", STAYS, KEYS, "kept keys", "error", KEYS[:-1]),
-    Break(f"{RUN}/leases", None, STAYS, UP, "liveliness", "ok", "it answers; it stays"),
+    Break(f"{RUN}/leases", None, STAYS, UP, "liveliness", "ok", "the gateway answers; it stays"),
     Break(f"{RUN}/workers", None, STAYS, UP, "process", "ok", "pid {pid}, "),
-    Break(f"{RUN}/gateway.log", None, STAYS, UP, "liveliness", "ok", "it answers"),
-    Break("state/gateway.key", None, RUNS[:-2], RELOADED, "liveliness", "ok", "it answers"),
+    Break(f"{RUN}/gateway.log", None, STAYS, UP, "liveliness", "ok", "the gateway answers"),
+    Break("state/gateway.key", None, RUNS[:-2], RELOADED, "liveliness", "ok", "the gateway ans"),
     Break("state/ledger/work.db", None, STAYS, UP, "ledger", "ok", ""),
     Break("state/ledger/work.db", b"spoilt" * 9999, STAYS, UP, "ledger", "error", LEDGER),
 ]  # fmt: skip

@@ -158,7 +158,7 @@ def test_a_gateway_that_hangs(place: Place) -> None:
     assert line == f"not answering on {where}, profile work    -> llmswitch restart"
     found = place.user.json("status")
     assert (found["running"], found["pid"], found["starting"]) == (False, pid, False)
-    assert place.check("liveliness") == ("error", "it does not answer")
+    assert place.check("liveliness") == ("error", "the gateway does not answer")
     with timed("`down` of one that hangs"):
         done = place.user.run("down")
     assert (done.returncode, done.stdout) == (0, f"stopped {where}\n")
@@ -355,7 +355,7 @@ def test_a_master_that_is_killed(place: Place) -> None:
         wait_for(lambda: running_below(place.user.root) == [])
     assert place.line() == "not running (profile work)    -> llmswitch up"
     level, message = place.check("process")
-    assert (level, message) == ("warning", f"pid {pid} is gone without `llmswitch down`")
+    assert (level, message) == ("warning", f"pid {pid} ended without `llmswitch down`")
     with socket.create_server(("127.0.0.1", place.port)):
         done = place.user.run("up")
         assert (done.returncode, done.stdout) == (1, "")

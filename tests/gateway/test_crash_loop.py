@@ -71,9 +71,7 @@ def test_a_crash_loop_stops_the_gateway(user: User) -> None:
     rows = json.loads(user.run("doctor", "--json").stdout)["checks"]
     [row] = [row for row in rows if row["name"] == "process"]
     assert (row["level"], row["message"]) == ("error", f"it stopped by itself: {REASON}")
-    assert row["hint"] == (
-        "llmswitch logs --profile work    (why), then: llmswitch up --profile work"
-    )
+    assert row["hint"] == ("llmswitch up --profile work    (why: llmswitch logs --profile work)")
     assert user.run("up").stdout.startswith("started on ")
     assert user.json("status")["stopped"] is None
     user.run("down")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llmswitch.doctor import checks
-from llmswitch.doctor.facts import Facts
+from llmswitch.doctor.context import Context
 from llmswitch.paths import find_home
 from llmswitch.profile.labels import proper_label
 from llmswitch.profile.load import load_profile
@@ -88,8 +88,8 @@ def test_the_doctor_has_nothing_against_any(name: str, tmp_path: Path) -> None:
     keys = {"ANTHROPIC_API_KEY": "sk-ant-api03-x", "ZAI_API_KEY": "zai-x"}
     keys["OPENROUTER_API_KEY"] = "sk-or-x"
     environ = {"HOME": str(tmp_path), **keys}
-    facts = Facts(environ, find_home(environ), name, tmp_path, 1_796_000_000.0)
-    found = {row.name: row for row in checks.examine(facts)}
+    context = Context(environ, find_home(environ), name, tmp_path, 1_796_000_000.0)
+    found = {row.name: row for row in checks.examine(context)}
     about = {"profile", "advice", "prices", "variables", "trust", "retirement", *keys} & set(found)
     assert {"profile", "advice", "prices", "variables"} <= about
     assert not [found[row] for row in about if found[row].level not in ("ok", "info")]

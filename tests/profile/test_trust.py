@@ -121,7 +121,7 @@ def test_validate_and_doctor_tell_it(user: User) -> None:
         "name": "trust",
         "level": "info",
         "message": f"{LINES[0]} (and 1 more)",
-        "hint": "if you did not write it, read all of it: llmswitch validate work",
+        "hint": "if the profile is not yours, read it: llmswitch validate work",
     }
     file.write_text("models: {a: zai/glm-4.7}\n")
     assert "if you did not write it" not in run_here(user, "validate").stdout

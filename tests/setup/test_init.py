@@ -487,8 +487,8 @@ def test_what_leads_a_plain_claude_astray_is_said_and_left(someone: Newcomer) ->
         "found:  no key, and no server of models on this machine\n"
         "        Claude Code 2.1.332, ~/.local/bin/claude\n"
         "        the wrapper ~/.local/bin/claude-multi\n"
-        f"note:   ANTHROPIC_BASE_URL in {settings} leads a plain `claude` astray "
-        "(claude-multi is not affected); it is left as it is\n"
+        f"note:   ANTHROPIC_BASE_URL in {settings} redirects plain `claude` "
+        "(not claude-multi); it is left as it is\n"
     )
     assert settings.read_bytes() == before
 
@@ -728,7 +728,7 @@ installed ~/.local/bin/claude-multi
 llmswitch doctor: 23 checks, 1 to look at
 RESULT   CHECK    MESSAGE
 warning  wrapper  ~/.local/bin is not on PATH
-                  -> export PATH=~/.local/bin:"$PATH"
+         -> export PATH=~/.local/bin:"$PATH"
 
 next:  export PATH=~/.local/bin:"$PATH"  here, and in your shell's start-up file
        claude-multi                      Claude Code, with every model in /model"""

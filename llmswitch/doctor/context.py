@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from llmswitch import health
 from llmswitch.errors import LlmswitchError
+from llmswitch.gateway.manager import Service, installed
 from llmswitch.gateway.state import State, is_ours, read_state
 from llmswitch.paths import Home, ProfileRef, find_profile
+from llmswitch.profile import trust
 from llmswitch.profile.load import load_profile
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import Keys, find_keys, known_keys, read_gateway_key
-from llmswitch.render.menu import Row, make_rows
+from llmswitch.render.menu import Row, make_rows, row_data
 from llmswitch.render.plan import Drawing, draw, shown_path
+from llmswitch.render.retirement import Retirement, retirements
 
 Level = Literal["failed", "skipped", "ok", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("ok", "skipped", "info", "warning", "failed", "error")  # upwards
@@ -31,15 +34,15 @@ class Verdict(NamedTuple):
 
 
 class NotAskedError(Exception):
-    """A check that has nothing to look at, because of what an earlier one has told."""
+    """A check has nothing to look at, because of what another check reports."""
 
 
 @dataclass
-class Facts:
+class Context:
     """The user's shell, files and processes. Reading an attribute may raise NotAskedError.
 
-    `wanted` is what `--profile` says, `bin` the folder of the wrappers, `now` is in seconds since
-    1970.
+    `wanted` is the value of `--profile`, `bin` the folder of the wrappers, `now` is in seconds
+    since 1970.
     """
 
     environ: Mapping[str, str]
@@ -55,7 +58,7 @@ class Facts:
 
     @cached_property
     def named(self) -> ProfileRef | LlmswitchError:
-        """Which profile is meant, or why none is."""
+        """The profile that is meant, or why there is none."""
         try:
             return find_profile(self.home, self.wanted, self.environ)
         except LlmswitchError as error:
@@ -74,7 +77,7 @@ class Facts:
 
     @property
     def ref(self) -> ProfileRef:
-        """Which profile is meant."""
+        """The profile that is meant."""
         if isinstance(self.named, LlmswitchError):
             raise NotAskedError("there is no profile")
         return self.named
@@ -83,8 +86,71 @@ class Facts:
     def profile(self) -> Profile:
         """The profile, where it has no mistakes."""
         if isinstance(self.loaded, LlmswitchError):
-            raise NotAskedError("the profile cannot be used")
+            raise NotAskedError("the profile has mistakes")
         return self.loaded
+
+    def command(self, words: str) -> str:
+        """A command of llmswitch for this profile, as the user types it."""
+        return f"llmswitch {words} --profile {self.ref.typed}"
+
+    # ---------------------------------------------------------------- the profile
+
+    @cached_property
+    def key_names(self) -> list[str]:
+        """The variables that can hold a key of the profile's models, in its order."""
+        try:
+            return self.profile.key_names
+        except NotAskedError:
+            return []
+
+    @cached_property
+    def trust(self) -> trust.Trust:
+        """What to know of the profile if it is somebody else's; nothing where it has mistakes."""
+        try:
+            return trust.look(self.profile)
+        except NotAskedError:
+            return trust.Trust((), ())
+
+    @cached_property
+    def known(self) -> Keys:
+        """Every key that is set: in this shell, or by `key set`."""
+        try:
+            return known_keys(self.environ, self.home)
+        except LlmswitchError as error:
+            raise NotAskedError("the file of the keys is damaged") from error
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The keys of the profile's models whose values can be read."""
+        return find_keys(self.profile.key_names, self.known.values)
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """Every model of the profile, as the gateway serves it or would."""
+        return make_rows(self.profile, {*self.known.names, *self.held})
+
+    @property
+    def rows_if_any(self) -> tuple[Row, ...]:
+        """The same; none where the profile or the keys cannot be read."""
+        try:
+            return self.rows
+        except NotAskedError:
+            return ()
+
+    @cached_property
+    def retiring(self) -> list[Retirement]:
+        """The models that their providers are about to retire, or have retired."""
+        return retirements(map(row_data, self.rows_if_any), self.now)
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        """What `up` would write now."""
+        try:
+            return draw(self.ref, self.known.values, {*self.held, *self.known.hidden})
+        except LlmswitchError as error:
+            raise NotAskedError("the profile has mistakes") from error
+
+    # ---------------------------------------------------------------- the gateway
 
     @property
     def run(self) -> Path:
@@ -121,35 +187,18 @@ class Facts:
         return self.running
 
     @cached_property
-    def known(self) -> Keys:
-        """Every key that is set: in this shell, or by `key set`."""
+    def own_state(self) -> Any:
+        """What the gateway says of itself: its ledger, its budgets, when it stops."""
+        state = self.gateway
         try:
-            return known_keys(self.environ, self.home)
-        except LlmswitchError as error:
-            raise NotAskedError("the file of the keys is damaged") from error
-
-    @cached_property
-    def keys(self) -> dict[str, str]:
-        """The keys of the profile's models that can be looked at."""
-        return find_keys(self.profile.key_names, self.known.values)
+            return health.ask(state.host, state.port, health.OWN_STATE, self.own_key)
+        except (OSError, ValueError) as error:
+            raise NotAskedError(f"the gateway does not report its state: {error}") from error
 
     @property
     def held(self) -> frozenset[str]:
         """The names of the keys that the running gateway has."""
         return frozenset(self.running.keys if self.running else ())
-
-    @cached_property
-    def rows(self) -> tuple[Row, ...]:
-        """Every model of the profile, as the gateway serves it or would."""
-        return make_rows(self.profile, {*self.known.names, *self.held})
-
-    @cached_property
-    def drawing(self) -> Drawing:
-        """What `up` would write now."""
-        try:
-            return draw(self.ref, self.known.values, {*self.held, *self.known.hidden})
-        except LlmswitchError as error:
-            raise NotAskedError("the profile cannot be used") from error
 
     @cached_property
     def own_key(self) -> str:
@@ -161,3 +210,21 @@ class Facts:
         if key is None:
             raise NotAskedError("there is no gateway key yet")
         return key
+
+    @cached_property
+    def service(self) -> Service | None:
+        """The service that is installed for the profile."""
+        if isinstance(self.named, LlmswitchError):
+            return None
+        return installed(self.ref, self.home, self.environ)
+
+
+def first_of(found: Sequence[object]) -> str:
+    """The first of several, and how many more there are."""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{found[0]}{more}"
+
+
+def are(names: Sequence[str]) -> str:
+    """`a is`, `a, b are`: how a sentence about them begins."""
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"
