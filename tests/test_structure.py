@@ -1,78 +1,69 @@
-"""The shape of the code, read from its syntax: who imports whom, who prints, how long a file is."""
+"""The shape of the code, read from its syntax: who prints, who reads the environment, how long a
+file is. That imports go one way, import-linter holds (pyproject.toml, `make lint`).
+"""
 
 from __future__ import annotations
 
 import ast
 import itertools
+import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "llmswitch"
-# Loaded by the commands and inside LiteLLM; so standard library and nothing of ours.
-SHARED = {
-    "llmswitch.budgets",
-    "llmswitch.ledger",
-    "llmswitch.redact",
-    "llmswitch.run_files",
+from tests.conftest import CHECKOUT
+
+PACKAGE = CHECKOUT / "llmswitch"
+SOURCES = {
+    ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_bytes())
+    for file in sorted(PACKAGE.rglob("*.py"))
 }
-WRITERS = {
-    "cli.app": {"stdout", "stderr"},
-    "cli.common": {"stdout"},
-    "cli.ask": {"stdout"},
-    "cli.init_from": {"stderr"},
-    "cli.init": {"stderr"},
-    "cli.logs": {"stdout", "stderr"},
-    "claude.statusline": {"stdout"},
-    "claude.session": {"stderr"},  # what goes wrong; the output of `claude -p` is not ours
-    "claude.ensure": {"stderr"},  # where `up` is to talk
-    "cli.progress": {"stderr"},
-    "claude.key_helper": {"stdout", "stderr"},  # the key, for Claude Code alone
-}
+COMMANDS = [name for name in SOURCES if not name.startswith("engine.")]
+SHARED = ("budgets", "ledger", "redact", "run_files")  # with the engine
+# What is loaded before the client's prompt: `claude-multi --version` may cost 60 ms, and pydantic
+# alone takes longer to import.
+BEFORE_THE_PROMPT = (
+    *("claude.session", "claude.direct", "claude.key_helper", "claude.statusline"),
+    "paths",
+)
+# Functions return data. Beside the commands print: the session, what goes wrong (the output of
+# `claude -p` is not ours); where `up` is to talk; the status line; the key, for Claude Code alone.
+PRINTING = ("cli.", "claude.statusline", "claude.session", "claude.ensure", "claude.key_helper")
+# Environment, clock and paths are arguments; the commands and what Claude Code starts hand them in.
+# A profile is read in twenty places, and no one of them may forget what the rules ask for.
+READING = (*("cli.", "claude.session", "claude.direct", "claude.key_helper", "claude.statusline"),
+           "profile.load", "engine.")  # fmt: skip
 LONGEST = 400  # lines
 
 
-class Import(NamedTuple):
-    """One imported module. `late` is inside a function, `for_types` is never run."""
-
-    module: str
-    late: bool
-    for_types: bool
-
-
-def modules() -> dict[str, ast.Module]:
-    """Every file of the package by its dotted name without `llmswitch.`."""
-    return {
-        ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_bytes())
-        for file in sorted(PACKAGE.rglob("*.py"))
-    }
-
-
-SOURCES = modules()
-COMMAND_LINE = [
-    name for name in SOURCES if not name.startswith("engine.") and not name.endswith("__init__")
-]
+def imports(node: ast.AST) -> Iterator[str]:
+    """The modules that are imported when a module is: not inside functions, nor for types."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            inside = [f"{child.module}.{alias.name}" for alias in child.names]
+            ours = [name for name in inside if name.removeprefix("llmswitch.") in SOURCES]
+            yield from ours or [child.module or ""]
+        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from imports(child)
 
 
-def imports(tree: ast.AST, late: bool = False, for_types: bool = False) -> Iterator[Import]:
-    """Every import below a node."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import):
-            yield from (Import(alias.name, late, for_types) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute here"
-            module = node.module or ""
-            inside = [f"{module}.{alias.name}" for alias in node.names]
-            known = [name for name in inside if name.removeprefix("llmswitch.") in SOURCES]
-            yield from (Import(name, late, for_types) for name in known or [module])
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            yield from imports(node, late, for_types=True)
-        else:
-            inner = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            yield from imports(node, inner, for_types)
+def needed_at_start(name: str) -> set[str]:
+    """Every module that is loaded when this one is, ours and others', as far as it is not of the
+    standard library.
+    """
+    waiting, found = [name], set()
+    while waiting:
+        for module in imports(SOURCES[waiting.pop()]):
+            if module not in found and module.partition(".")[0] not in sys.stdlib_module_names:
+                found.add(module)
+                own = module.removeprefix("llmswitch.")
+                waiting += [own] if own in SOURCES else []
+    return found
 
 
 def test_the_reader_of_imports_sees_every_form() -> None:
@@ -84,112 +75,72 @@ def test_the_reader_of_imports_sees_every_form() -> None:
         "def f():\n    with x:\n        import late\n"
         "try:\n    from c import d\nexcept ImportError:\n    pass\n"
     )
-    assert list(imports(tree)) == [
-        Import("a.b", late=False, for_types=False),
-        Import("llmswitch.redact", late=False, for_types=False),
-        Import("llmswitch.errors", late=False, for_types=False),
-        Import("llmswitch.paths", late=False, for_types=True),
-        Import("late", late=True, for_types=False),
-        Import("c", late=False, for_types=False),
-    ]
+    assert list(imports(tree)) == ["a.b", "llmswitch.redact", "llmswitch.errors", "c"]
 
 
-@pytest.mark.parametrize("name", sorted(SHARED))
-def test_what_both_sides_load_is_standard_library(name: str) -> None:
-    """What the commands and the engine share draws in neither side."""
-    found = {
-        module.partition(".")[0] for module in needed_at_start(name.removeprefix("llmswitch."))
-    }
-    assert found - set(sys.stdlib_module_names) == set()
+@pytest.mark.parametrize("name", SHARED)
+def test_what_both_sides_load_draws_in_neither(name: str) -> None:
+    """What the commands and the engine share is standard library, and nothing of ours."""
+    assert needed_at_start(name) == set()
 
 
-def needed_at_start(name: str) -> set[str]:
-    """Every module that is loaded when this one is, ours and others'."""
-    waiting, found = [name], set()
-    while waiting:
-        for item in imports(SOURCES[waiting.pop()]):
-            if not item.late and not item.for_types and item.module not in found:
-                found.add(item.module)
-                if item.module.removeprefix("llmswitch.") in SOURCES:
-                    waiting.append(item.module.removeprefix("llmswitch."))
-    return found
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "claude.session",
-        "claude.direct",
-        "claude.key_helper",
-        "paths",
-        "claude.statusline",
-    ],
-)
+@pytest.mark.parametrize("name", BEFORE_THE_PROMPT)
 def test_what_stands_before_the_clients_prompt_is_standard_library(name: str) -> None:
-    """`claude-multi --version` may cost 60 ms; pydantic alone takes longer to import."""
-    others = {module.partition(".")[0] for module in needed_at_start(name)} - {"llmswitch"}
-    assert others - set(sys.stdlib_module_names) == set()
-    assert "llmswitch.errors" in needed_at_start(name)
+    """And ours."""
+    found = needed_at_start(name)
+    assert {module.partition(".")[0] for module in found} == {"llmswitch"}
+    assert "llmswitch.errors" in found
 
 
 def test_the_command_line_loads_nothing_heavy_before_a_command_is_known() -> None:
     """Each command imports what it uses."""
-    others = {module.partition(".")[0] for module in needed_at_start("cli.app")} - {"llmswitch"}
-    assert others - set(sys.stdlib_module_names) == {"typer"}
+    found = {module.partition(".")[0] for module in needed_at_start("cli.app")}
+    assert found == {"llmswitch", "typer"}
 
 
-@pytest.mark.parametrize("name", COMMAND_LINE)
-def test_only_ten_modules_write_to_the_terminal(name: str) -> None:
+def words(name: str, *kinds: type[ast.AST]) -> set[str]:
+    """What stands in a module as nodes of these kinds; of a call, what is called."""
+    found = (node for node in ast.walk(SOURCES[name]) if isinstance(node, kinds))
+    return {ast.unparse(node.func if isinstance(node, ast.Call) else node) for node in found}
+
+
+def test_few_modules_write_to_the_terminal() -> None:
     """Functions return data; one place prints."""
-    streams = {
-        node.attr
-        for node in ast.walk(SOURCES[name])
-        if isinstance(node, ast.Attribute)
-        and ast.unparse(node) in {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
-    }
-    assert streams <= WRITERS.get(name, set())
-    called = {
-        ast.unparse(node.func) for node in ast.walk(SOURCES[name]) if isinstance(node, ast.Call)
-    }
-    assert called.isdisjoint({"print", "typer.echo", "typer.secho", "input", "pprint"})
+    streams = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
+    writers = [name for name in COMMANDS if words(name, ast.Attribute) & streams]
+    assert [
+        one for one in writers if not one.startswith(PRINTING) or one.startswith("cli.text")
+    ] == []
+    others = {"print", "typer.echo", "typer.secho", "input", "pprint"}
+    assert [name for name in COMMANDS if words(name, ast.Call) & others] == []
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_no_file_is_longer_than_one_can_read(name: str) -> None:
+def test_few_modules_read_the_environment() -> None:
+    """The others are given it."""
+    readers = [name for name in SOURCES if words(name, ast.Attribute) & {"os.environ", "os.getenv"}]
+    assert [name for name in readers if not name.startswith(READING)] == []
+
+
+def test_no_file_is_longer_than_one_can_read() -> None:
     """Four hundred lines."""
-    file = PACKAGE / Path(*name.split(".")).with_suffix(".py")
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST
+    files = {file: len(file.read_text().splitlines()) for file in PACKAGE.rglob("*.py")}
+    assert {str(file): lines for file, lines in files.items() if lines > LONGEST} == {}
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_no_module_reads_the_environment_but_those_that_begin(name: str) -> None:
-    """Environment, clock and paths are arguments; the commands and LiteLLM's hooks hand them in.
-    A profile is read in twenty places, and no one of them may forget what the rules ask for.
-    """
-    reads = [
-        node.lineno
-        for node in ast.walk(SOURCES[name])
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}
-    ]
-    beginning = {
-        "cli.app",
-        "cli.common",
-        "cli.init",
-        "cli.key",
-        "cli.logs",
-        "cli.service",
-        "cli.wrapper",
-        "claude.session",
-        "claude.direct",
-        "claude.key_helper",
-        "profile.load",
-        "claude.statusline",
-    }
-    if name not in beginning and not name.startswith("engine."):
-        assert reads == []
+def test_the_files_that_contributing_names_are_there() -> None:
+    """With the answer to where a newcomer finds what."""
+    named = re.findall(r"`((?:llmswitch|tests|docs)/[\w./-]+\.\w+)`", page())
+    assert len(named) > 15
+    assert [name for name in named if not (CHECKOUT / name).exists()] == []
+    assert len(page().splitlines()) <= 90
 
 
-TEMPLATES = sorted((PACKAGE.parent / "templates").glob("*.j2"))
+def page() -> str:
+    """CONTRIBUTING.md."""
+    return (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+TEMPLATES = sorted((CHECKOUT / "templates").glob("*.j2"))
 PAGES = [template for template in TEMPLATES if template.name.endswith(".html.j2")]
 
 
@@ -200,9 +151,7 @@ def test_every_template_is_used_and_its_values_are_quoted() -> None:
     filters = {"yaml", "sh", "py", "unit", "xml"}
     used = (PACKAGE / "render/litellm_config.py").read_text(encoding="utf-8")
     assert TEMPLATES
-    for template in TEMPLATES:
-        if template in PAGES:
-            continue
+    for template in [one for one in TEMPLATES if one not in PAGES]:
         assert f'"{template.name}"' in used
         for part in template.read_text(encoding="utf-8").split("{{")[1:]:
             value, _, quoting = part.partition("}}")[0].partition("|")
@@ -217,9 +166,10 @@ def test_every_page_is_used_and_escapes_its_values() -> None:
     assert "autoescape=True" in used
     assert "Markup" not in used
     assert PAGES
-    for page in PAGES:
-        assert f'"{page.name}"' in used
-        for before, value in itertools.pairwise(page.read_text(encoding="utf-8").split("{{")):
+    for template in PAGES:
+        assert f'"{template.name}"' in used
+        text = template.read_text(encoding="utf-8")
+        for before, value in itertools.pairwise(text.split("{{")):
             assert "|" not in value.partition("}}")[0]
             tag = before.rpartition("}}")[2].rpartition("<")[2]
             assert not tag.rstrip().endswith("="), tag
