@@ -29,7 +29,14 @@ BEFORE_THE_PROMPT = (
 )
 # Functions return data. Beside the commands print: the session, what goes wrong (the output of
 # `claude -p` is not ours); where `up` is to talk; the status line; the key, for Claude Code alone.
-PRINTING = ("cli.", "claude.statusline", "claude.session", "claude.ensure", "claude.key_helper")
+PRINTING = (
+    "cli.",
+    "claude.statusline",
+    "claude.session",
+    "claude.run",
+    "claude.ensure",
+    "claude.key_helper",
+)
 # Environment, clock and paths are arguments; the commands and what Claude Code starts hand them in.
 # A profile is read in twenty places, and no one of them may forget what the rules ask for.
 READING = (*("cli.", "claude.session", "claude.direct", "claude.key_helper", "claude.statusline"),
@@ -146,10 +153,10 @@ PAGES = [template for template in TEMPLATES if template.name.endswith(".html.j2"
 
 def test_every_template_is_used_and_its_values_are_quoted() -> None:
     """Each `{{ value }}` has a filter that quotes, but our own mark and what has a safe form."""
-    safe = {"mark", "version", "profile", "name", "uninstall_name", "of_what", "module",
+    safe = {"mark", "version", "profile", "name", "uninstall_name", "what", "module",
             "install_option", "state", "stop_seconds"}  # fmt: skip
     filters = {"yaml", "sh", "py", "unit", "xml"}
-    used = (PACKAGE / "render/litellm_config.py").read_text(encoding="utf-8")
+    used = "".join(file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py"))
     assert TEMPLATES
     for template in [one for one in TEMPLATES if one not in PAGES]:
         assert f'"{template.name}"' in used
@@ -170,6 +177,9 @@ def test_every_page_is_used_and_escapes_its_values() -> None:
         assert f'"{template.name}"' in used
         text = template.read_text(encoding="utf-8")
         for before, value in itertools.pairwise(text.split("{{")):
-            assert "|" not in value.partition("}}")[0]
+            filters = re.findall(r"\|\s*(\w+)", value.partition("}}")[0])
+            assert {*filters} <= {"length", "map", "max", "round", "size", "trim"}, (
+                value
+            )  # none undoes it
             tag = before.rpartition("}}")[2].rpartition("<")[2]
             assert not tag.rstrip().endswith("="), tag
