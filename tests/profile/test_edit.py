@@ -407,6 +407,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(400)  # a process for each line
 def test_killed_at_any_moment_the_old_file_or_the_new_one_is_there(user: User) -> None:
     """Killed before each line of what writes the file, until one run comes through."""

@@ -1,7 +1,7 @@
 """Any bytes as a profile, and hostile text in every place of one: refused in sentences, or what is
 generated says what the profile says, and nothing else.
 
-The suite tries the same few examples each time. To look for new ones, as long as you like:
+`make test` tries the same few examples each time; `make soak` looks for new ones, and so does
 
     LLMSWITCH_FUZZ=5000 .venv/bin/pytest --no-cov --timeout 0 tests/profile/test_fuzz.py
 """
@@ -44,11 +44,13 @@ from llmswitch.render.litellm_config import (
 from llmswitch.render.menu import Menu, make_menu
 from llmswitch.render.templates import render
 from tests.clients import unavailable
+from tests.conftest import CHECKOUT
+from tests.soak import size
 
 Made = TypeVar("Made")
 _WANTED = os.environ.get("LLMSWITCH_FUZZ")
 FUZZ = settings(
-    max_examples=int(_WANTED or 60),
+    max_examples=int(_WANTED or 40),
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=not _WANTED,
@@ -85,7 +87,7 @@ PIECES = st.sampled_from(
             "0x_",
             "1:30:00",
         ),
-        *("yes", "~", ".nan", "-.inf", "1e999", "2026-01-01", "'", '"', "|", ">-", "\\", "'a\nb'"),
+        *("yes", "~", "-.inf", "1e999", "2026-01-01", "'", '"', "|", ">-", "\\", "'a\nb'"),
         *("%YAML 1.1\n", "%TAG ! !x\n", "---\n", "...\n", "\ufeff", "\x00", "\x85", "\u2028"),
         *("\r", "\r\n", "\ud800", r'"\ud800"', r'"\0"', r'"\x1b[2J"', "🚀", "\xa0", "x" * 300),
     ]
@@ -179,25 +181,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @FUZZ
-@given(st.binary(max_size=200) | st.text().map(lambda t: t.encode("utf-16")))
-def test_any_bytes_are_refused_with_sentences(folder: Path, content: bytes) -> None:
-    """Nothing that a file can hold ends in a traceback."""
-    check(content, folder)
-
-
-@FUZZ
-@given(st.text() | META)
-def test_any_text_is_refused_with_sentences_or_is_a_profile(folder: Path, text: str) -> None:
-    """The same of what is at least text."""
-    check(text, folder)
-
-
-@FUZZ
-@given(st.lists(PIECES, max_size=25).map("".join), st.sampled_from(["", "models:\n  a: zai/x\n"]))
-def test_no_trick_of_yaml_ends_in_a_traceback(folder: Path, text: str, before: str) -> None:
-    """Anchors, tags, merges, odd numbers, odd ends of lines; before or behind a valid profile."""
-    check(before + text, folder)
-    check(text + "\n" + before, folder)
+@given(
+    st.binary(max_size=200)
+    | st.text().map(lambda text: text.encode("utf-16"))
+    | (st.text() | META | st.lists(PIECES, max_size=25).map("".join)).map(
+        lambda text: text.encode(errors="surrogatepass")
+    )
+)
+def test_any_bytes_are_refused_with_sentences_or_are_a_profile(
+    folder: Path, content: bytes
+) -> None:
+    """Anchors, tags, merges, odd numbers, odd ends of lines: nothing that a file can hold ends in a
+    traceback; alone, behind a valid profile and before one.
+    """
+    valid = b"models:\n  a: zai/x\n"
+    for data in (content, valid + content, content + b"\n" + valid):
+        check(data, folder)
     assert not (Path.cwd() / "pwned").exists()
 
 
@@ -296,14 +295,6 @@ def test_hostile_text_in_any_place_of_text_injects_nothing(
     check(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), folder)
 
 
-@pytest.mark.parametrize("field", ["x", ""])
-def test_an_unknown_field_of_a_key_is_refused_with_a_sentence(folder: Path, field: str) -> None:
-    """Found here: it was a traceback."""
-    content = yaml.safe_load(FULL)
-    content["models"]["a"]["keys"][1][field] = 1
-    assert not check(yaml.safe_dump(content), folder)
-
-
 def test_the_profile_that_is_changed_there_is_valid(folder: Path) -> None:
     """So every refusal is that of the change."""
     assert check(FULL, folder)
@@ -387,14 +378,6 @@ def test_a_shell_gets_each_value_of_env_as_it_is(
         unavailable(f"needs {shell}")
     found = run_shell(shell, FORMATS[shell](values), folder)
     assert {name: found[name] for name in values} == values
-
-
-@FUZZ
-@given(st.dictionaries(KEY, PRINTABLE, min_size=1, max_size=4))
-@example({"LABEL": "GLM 🚀"})
-def test_each_form_of_env_is_read_as_these_values(values: dict[str, str]) -> None:
-    """By what reads JSON, YAML or lines."""
-    check_forms(values)
 
 
 FAKE = f"""#!{sys.executable}
@@ -498,3 +481,28 @@ def test_nothing_injects_into_an_agent_of_launchd(path: str, environ: dict[str, 
     }
     assert carried == {name: str(Path(value).absolute()) for name, value in values.items()}
     assert agent["StandardErrorPath"].startswith(str(home.state))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_new_examples_too() -> None:
+    """Thousands of each, other ones each time."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--no-cov",
+            "--timeout=0",
+            "-m",
+            "not soak",
+            __file__,
+        ],
+        env={**os.environ, "LLMSWITCH_FUZZ": str(size(2000, 200))},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""The profile: its file, short and long forms, roles, providers, and what LiteLLM is told."""
+"""The profile: its file, short and long forms, roles, providers."""
 
 from __future__ import annotations
 
@@ -214,48 +214,3 @@ models:
     assert loaded.models["b"] == Model(
         model="zai/glm-4.6", context=128000, price=Price(input=1, output=2), label="B"
     )
-
-
-# ------------------------------------------------------------------ litellm:
-
-
-def deployment(params: str) -> str:
-    """A deployment of the user's own with these litellm_params."""
-    return f"{{model_list: [{{model_name: c, litellm_params: {{{params}}}}}]}}"
-
-
-ALLOWED = {
-    "what LiteLLM forwards, switched off": (
-        "{general_settings: {forward_client_headers_to_llm_api: false, public_routes: null}}"
-    ),
-    "any setting that is not ours": "{general_settings: {max_parallel_requests: 5}, x: {y: [1]}}",
-    "a callback more": "{litellm_settings: {callbacks: prometheus}}",
-    "a deployment with its key": deployment("model: openai/x, api_key: os.environ/OPENAI_API_KEY"),
-    "a deployment without a key": deployment("model: ollama_chat/x, api_base: 'http://h'"),
-    "a deployment that says so": deployment("model: openai/x, api_base: 'http://h', api_key: none"),
-    "anthropic/ at its host": deployment(
-        "model: anthropic/x, api_base: 'https://api.anthropic.com', api_key: os.environ/A"
-    ),
-    "limits that only sound like keys": deployment("model: openai/x, max_tokens: 5, rpm: 3"),
-    "fallbacks between models": (
-        "{router_settings: {fallbacks: [{a: [b]}, {'*': [a]}], default_fallbacks: [b]}}"
-    ),
-    "fallbacks to a deployment of the user's": (
-        "{model_list: [{model_name: c, litellm_params: {model: openai/x}}], "
-        "router_settings: {fallbacks: [{a: [c]}, {c: [{model: a, temperature: 0}]}]}}"
-    ),
-    "fallbacks to what a wildcard serves": (
-        "{model_list: [{model_name: 'gpt-*', litellm_params: {model: openai/*}}], "
-        "router_settings: {fallbacks: [{a: [gpt-5]}]}}"
-    ),
-    "fallbacks of an alias": (
-        "{router_settings: {model_group_alias: {fast: a}, fallbacks: [{fast: [b]}]}}"
-    ),
-    "nothing": "{}",
-}
-
-
-@pytest.mark.parametrize("part", ALLOWED.values(), ids=ALLOWED)
-def test_everything_else_of_litellm_is_in_reach(part: str) -> None:
-    """No rule stands in the way of what is neither a leak nor a mistake."""
-    parse_profile(f"models: {{a: zai/x, b: zai/y}}\nlitellm: {part}\n", "p")

@@ -135,6 +135,7 @@ def test_between_any_two_thousand_rows_the_gateway_can_write(tmp_path: Path) -> 
     assert rows(file) == ["r1"] * 50
 
 
+@pytest.mark.soak
 def test_the_gateway_writes_on_meanwhile(tmp_path: Path) -> None:
     """While 100,000 rows are deleted, a row of the gateway waits less than a second, and none is
     lost.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -112,30 +113,9 @@ def test_every_sum_of_a_day_of_work(tmp_path: Path) -> None:
     """
     found = summary.read(write(tmp_path / "l.db", DAY_OF_WORK), ALWAYS, summary.BY)
     # requests, tries, failures, answered; input, output, read, written; usd, unknown, saved,
-    # prompt_saved; hits, rate, first byte, tokens per second
-    assert sums([found.total]) == [
-        group(
-            None,
-            4,
-            5,
-            1,
-            3,
-            300,
-            110,
-            600,
-            50,
-            1.0,
-            1,
-            0.75,
-            0.5,
-            1,
-            600 / 950,
-            2.0,
-            110 / 12,
-            0,
-            0,
-        )
-    ]
+    # prompt_saved; hits, rate, first byte, tokens per second; refusals, estimated
+    day = (4, 5, 1, 3, 300, 110, 600, 50, 1.0, 1, 0.75, 0.5, 1, 600 / 950, 2.0, 110 / 12, 0, 0)
+    assert sums([found.total]) == [group(None, *day)]
     opus = (4, 4, 1, 2, 200, 20, 600, 0, 1.0, 0, 0.75, 0.5, 1, 0.75, 1.5, 5.0, 0, 0)
     glm = (1, 1, 0, 1, 100, 90, 0, 50, None, 1, 0.0, None, 0, 0.0, 3.0, 11.25, 0, 0)
     assert sums(found.groups["model"]) == [group("opus", *opus), group("glm", *glm)]
@@ -144,13 +124,11 @@ def test_every_sum_of_a_day_of_work(tmp_path: Path) -> None:
         group("ANTHROPIC_API_KEY", *opus),
         group("ZAI_API_KEY", *glm),
     ]
-    assert [(one.name, one.tries) for one in found.groups["day"]] == [
-        ("2026-11-23", 1),
-        ("2026-11-24", 4),
-    ]
-    assert [(one.name, one.tries) for one in found.groups["session"]] == [("s1", 3), ("s2", 2)]
-    assert [(one.name, one.tries) for one in found.groups["client"]] == [("gateway", 4), ("ci", 1)]
-    assert [(one.name, one.tries) for one in found.groups["agent"]] == [(None, 4), ("a1", 1)]
+    tries = {by: [(one.name, one.tries) for one in found.groups[by]] for by in found.groups}
+    assert tries["day"] == [("2026-11-23", 1), ("2026-11-24", 4)]
+    assert tries["session"] == [("s1", 3), ("s2", 2)]
+    assert tries["client"] == [("gateway", 4), ("ci", 1)]
+    assert tries["agent"] == [(None, 4), ("a1", 1)]
     assert found.fallbacks == [summary.Fallback("opus", "opus", "glm", 1)]
 
 
@@ -245,7 +223,7 @@ def test_a_client_that_left_is_no_failure(user: User) -> None:
 
 
 def test_estimated_tokens_are_marked(user: User) -> None:
-    """In the table, in words, as JSON, as CSV and on the page; not for models that are told."""
+    """In the table, in words, as data and on the page; not for models that are told."""
     now = time.time()
     used(user, [
         PLAIN._replace(ended=now, request="r1"),
@@ -254,20 +232,12 @@ def test_estimated_tokens_are_marked(user: User) -> None:
     said = "~: the tokens of 1 request are estimated, because no provider reported all of them"
     printed = run_here(user, "usage").stdout.splitlines()
     assert printed[3] == said
-    models = printed[printed.index("") + 2 :][:2]
-    assert sorted(line.split()[:3] for line in models) == [
-        ["glm", "1", "~410"],
-        ["opus", "1", "410"],
-    ]
-    assert said in run_here(user, "usage", "--by", "model").stdout.splitlines()
+    rows = [line.split()[:3] for line in printed[printed.index("") + 2 :][:2]]
+    assert sorted(rows) == [["glm", "1", "~410"], ["opus", "1", "410"]]
     found = json_here(user, "usage")
-    assert found["total"]["estimated_requests"] == 1
-    assert {row["model"]: row["estimated_requests"] for row in found["rows"]} == {
-        "opus": 0,
-        "glm": 1,
-    }
-    table = csv.DictReader(io.StringIO(run_here(user, "usage", "--csv").stdout))
-    assert {row["model"]: row["estimated_requests"] for row in table} == {"opus": "0", "glm": "1"}
+    assert [found["total"]["estimated_requests"]] == [1]
+    marks = {row["model"]: row["estimated_requests"] for row in found["rows"]}
+    assert marks == {"opus": 0, "glm": 1}
     page = user.root / "usage.html"
     assert run_here(user, "usage", "--html", str(page)).returncode == 0
     assert f'<p class="note">{said}</p>' in page.read_text()
@@ -312,14 +282,12 @@ def test_what_names_no_time_is_said_with_examples(text: str) -> None:
     assert "2026-11-01" in failed.value.hint
 
 
-def test_the_wrong_way_round(user: User) -> None:
+def test_the_wrong_way_round() -> None:
     """An empty period is a mistake, not an empty answer."""
-    user.write_profile(PROFILE)
-    done = run_here(user, "usage", "--since", "today", "--until", "2026-01-01")
-    assert (done.returncode, done.stderr) == (
-        1,
-        "--since today is not before --until 2026-01-01\n-> swap them\n",
-    )
+    with pytest.raises(LlmswitchError) as failed:
+        summary.period("today", "2026-01-01", NOON, UTC)
+    assert failed.value.message == "--since today is not before --until 2026-01-01"
+    assert failed.value.hint == "swap them"
 
 
 def test_a_period_takes_its_first_moment_and_not_its_last(tmp_path: Path) -> None:
@@ -427,30 +395,22 @@ def test_bars_leave_before_they_break_a_line(tmp_path: Path) -> None:
         assert len(bars) == 2 or width < 50
 
 
-@pytest.mark.parametrize(
-    ("number", "said"),
-    [(0, "0"), (999, "999"), (1000, "1.0k"), (9949, "9.9k"), (9950, "10k"), (999_499, "999k"),
-     (999_500, "1.0M"), (12_345_678, "12M"), (5 * 10**12, "5000G")],
-)  # fmt: skip
-def test_counts_are_short(number: int, said: str) -> None:
-    """Three or four characters, rounded, never `1000k`."""
-    assert tables.count(number) == said
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [(None, "unknown"), (0, "$0.00"), (0.00001, "<$0.0001"), (0.0042, "$0.0042"), (12.3, "$12.30"),
-     (1234.5, "$1,234.50"), (-0.5, "-$0.50"), (-2, "-$2.00")],
-)  # fmt: skip
-def test_money_is_exact_enough_to_tell(value: float | None, said: str) -> None:
-    """What nobody knows is not 0, and neither is a little."""
-    assert dollars(value) == said
-
-
-@pytest.mark.parametrize(("rate", "said"), [(None, "-"), (0, "0%"), (0.001, "<1%"), (0.999, "99%")])
-def test_shares_do_not_round_to_all_or_nothing(rate: float | None, said: str) -> None:
-    """0% means never."""
-    assert tables.percent(rate) == said
+def test_numbers_are_short_and_exact_enough_to_tell() -> None:
+    """Counts have three or four characters, never `1000k`; what nobody knows is no money of 0, and
+    neither is a little; 0% means never.
+    """
+    counts = {
+        0: "0", 999: "999", 1000: "1.0k", 9949: "9.9k", 9950: "10k", 999_499: "999k",
+        999_500: "1.0M", 12_345_678: "12M", 5 * 10**12: "5000G",
+    }  # fmt: skip
+    assert {number: tables.count(number) for number in counts} == counts
+    money = {
+        None: "unknown", 0: "$0.00", 0.00001: "<$0.0001", 0.0042: "$0.0042", 12.3: "$12.30",
+        1234.5: "$1,234.50", -0.5: "-$0.50", -2: "-$2.00",
+    }  # fmt: skip
+    assert {value: dollars(value) for value in money} == money
+    shares = {None: "-", 0: "0%", 0.001: "<1%", 0.999: "99%"}
+    assert {rate: tables.percent(rate) for rate in shares} == shares
 
 
 def test_scripts_get_raw_numbers(user: User) -> None:
@@ -536,8 +496,9 @@ def test_names_that_a_client_made_up_steer_nothing(user: User) -> None:
     assert not any(name.strip().startswith(("=", "+", "-", "@")) for name in names)
 
 
-def test_a_ledger_that_another_program_keeps(user: User) -> None:
-    """It is waited for, then said."""
+def test_a_ledger_that_another_program_keeps(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for (here a moment), then said."""
+    monkeypatch.setattr(ledger, "BUSY_SECONDS", 0.1)
     file = used(user, [PLAIN])
     holder = sqlite3.connect(file, isolation_level=None)
     holder.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -609,40 +570,35 @@ def test_a_broken_profile_still_shows_its_usage(user: User) -> None:
     )
 
 
-def _garbage(file: Path) -> None:
-    file.write_bytes(b"this is no database at all" * 100)
-
-
-def _newer(file: Path) -> None:
-    with sqlite3.connect(file) as connection:
-        connection.execute("PRAGMA user_version = 999")
-    connection.close()
-
-
-def _no_table(file: Path) -> None:
-    with sqlite3.connect(file) as connection:
-        connection.execute("DROP TABLE tries")
-    connection.close()
-
-
-def _folder(file: Path) -> None:
-    file.unlink()
-    file.mkdir()
+def spoil(file: Path, how: str) -> None:
+    """Make a ledger one that cannot be read."""
+    if how == "garbage":
+        file.write_bytes(b"this is no database at all" * 100)
+    elif how == "a folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute(how)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message", "hint"),
+    ("how", "message", "hint"),
     [
-        (_garbage, "the ledger {} is damaged: ", "(a new one is started)"),
-        (_no_table, "the ledger {} is damaged: ", "(a new one is started)"),
-        (_newer, "the ledger {} was written by a newer llmswitch", "update llmswitch"),
-        (_folder, "the ledger {} cannot be read: ", "make the file and its folder"),
+        ("garbage", "the ledger {} is damaged: ", "(a new one is started)"),
+        ("DROP TABLE tries", "the ledger {} is damaged: ", "(a new one is started)"),
+        (
+            "PRAGMA user_version = 999",
+            "the ledger {} was written by a newer llmswitch",
+            "update llmswitch",
+        ),
+        ("a folder", "the ledger {} cannot be read: ", "make the file and its folder"),
     ],
 )
-def test_a_ledger_that_cannot_be_read(user: User, spoil: Any, message: str, hint: str) -> None:
+def test_a_ledger_that_cannot_be_read(user: User, how: str, message: str, hint: str) -> None:
     """One sentence and one cure, for whatever is wrong with the file."""
     file = used(user, [PLAIN])
-    spoil(file)
+    spoil(file, how)
     done = run_here(user, "usage")
     said, cure, *rest = done.stderr.splitlines()
     assert (done.returncode, done.stdout, rest) == (1, "", [])
@@ -668,6 +624,7 @@ print(number)
 """
 
 
+@pytest.mark.soak
 def test_ten_readers_beside_a_writer(user: User) -> None:
     """Nobody fails or waits for another, and no sum has half of a transaction in it."""
     file = used(user, [PLAIN._replace(ended=time.time(), input=0)])
