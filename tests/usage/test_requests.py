@@ -75,12 +75,12 @@ def test_a_request_is_the_sum_of_its_tries(file: Path) -> None:
 def test_the_table_has_a_line_for_each(file: Path) -> None:
     """A cost that nobody knows is unknown, and what a client sent steers no terminal."""
     until = Period(NOON - 1, NOON + 35, UTC)
-    refused = "\N{REPLACEMENT CHARACTER}[2J    -            -          404     0       $0"
+    refused = "\N{REPLACEMENT CHARACTER}[2J    -            -          404     0       $0.00"
     assert table(last(file, until, 9, None, errors=False), until) == [
-        "ENDED           CLIENT  MODEL        PROVIDER   STATUS  TOKENS  COST     TOOK   ERROR",
-        "11-24 12:00:00  s1      opus         anthropic  200     410     $0.5000  2.0s",
-        "11-24 12:00:18  ci      opus -> glm  zai        200     410     $0.5000  10.0s",
-        f"11-24 12:00:30  {refused}       0.0s   not_found_error",
+        "ENDED           CLIENT  MODEL        PROVIDER   STATUS  TOKENS  COST   TOOK   ERROR",
+        "11-24 12:00:00  s1      opus         anthropic  200     410     $0.50  2.0s",
+        "11-24 12:00:18  ci      opus -> glm  zai        200     410     $0.50  10.0s",
+        f"11-24 12:00:30  {refused}  0.0s   not_found_error",
     ]
 
 
