@@ -16,6 +16,7 @@ from llmswitch.profile.schema import Model, Profile
 from llmswitch.profile.secrets import missing_reason
 
 Said = Mapping[str, Mapping[str, Any]]
+_SHOWN = {"label", "dialect", "auth", "base_url", "key", "key_page", "source", "read", "unverified"}
 
 
 def providers(profile: Profile | None) -> dict[str, Provider]:
@@ -91,17 +92,10 @@ def provider_rows(
     return [
         {
             "name": name,
+            **provider.model_dump(include=_SHOWN),
             "label": provider.label or name,
-            "dialect": provider.dialect,
-            "auth": provider.auth,
-            "base_url": provider.base_url,
-            "key": provider.key,
             "key_set": provider.key in set_names if provider.key else None,
-            "key_page": provider.key_page,
             "models": len(_known(profile, name, provider, said)),
-            "source": provider.source,
-            "read": provider.read,
-            "unverified": provider.unverified,
         }
         for name, provider in providers(profile).items()
     ]

@@ -8,21 +8,11 @@ from llmswitch.profile.providers import Provider, known_model
 
 # How each maker writes its models' names, and what it puts before the version.
 _FAMILIES = {
-    "claude": ("Claude", " "),
-    "codestral": ("Codestral", " "),
-    "deepseek": ("DeepSeek", " "),
-    "devstral": ("Devstral", " "),
-    "gemini": ("Gemini", " "),
-    "gemma": ("Gemma", " "),
-    "glm": ("GLM", "-"),
-    "gpt": ("GPT", "-"),
-    "grok": ("Grok", " "),
-    "kimi": ("Kimi", " "),
-    "llama": ("Llama", " "),
-    "minimax": ("MiniMax", "-"),
-    "mistral": ("Mistral", " "),
-    "qwen": ("Qwen", ""),
-}
+    "claude": "Claude ", "codestral": "Codestral ", "deepseek": "DeepSeek ",
+    "devstral": "Devstral ", "gemini": "Gemini ", "gemma": "Gemma ", "glm": "GLM-", "gpt": "GPT-",
+    "grok": "Grok ", "kimi": "Kimi ", "llama": "Llama ", "minimax": "MiniMax-",
+    "mistral": "Mistral ", "qwen": "Qwen",
+}  # fmt: skip
 _FAMILY = re.compile(rf"(?:^|\.)({'|'.join(_FAMILIES)})(?=\d|[-_.: ]|$)", re.IGNORECASE)
 _DATE = re.compile(r"[-_@]?(?<!\d)20\d{6}(?!\d)|-v\d+:\d+$")  # and the version of Bedrock
 _WORDS = {"for": "for", "oss": "OSS", "vl": "VL"}
@@ -45,10 +35,10 @@ def label_of(model_id: str) -> str | None:
     family = _FAMILY.search(short)
     if family is None:
         return None
-    name, joint = _FAMILIES[family[1].lower()]
+    name = _FAMILIES[family[1].lower()]
     words = [_word(word) for word in re.split(r"[-_: ]+", short[family.end() :]) if word]
     rest = re.sub(r"\b(\d{1,2}) (?=\d{1,2}(?: |$))", r"\1.", " ".join(words))
-    return f"{name}{joint if rest else ''}{rest}"[:_LONGEST]
+    return f"{name}{rest}"[:_LONGEST].rstrip(" -")
 
 
 def _word(word: str) -> str:

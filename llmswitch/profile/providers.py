@@ -43,16 +43,21 @@ def _normal_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def one_line(value: str) -> str:
+def matching(pattern: str, rule: str) -> AfterValidator:
+    """Checks that all of a text matches a pattern; `rule` says what it must be."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(rule)
+        return value
+
+    return AfterValidator(check)
+
+
+def _one_line(value: str) -> str:
     """Text that cannot end a line, nor move a terminal's cursor, wherever it is shown."""
     if not value.isprintable():
         raise ValueError("must be one line of printable text")
-    return value
-
-
-def _prefix(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_-]+", value):
-        raise ValueError("must be LiteLLM's name for the provider, such as vertex_ai")
     return value
 
 
@@ -66,8 +71,6 @@ def _variable(value: str) -> str:
 
 
 def _date(value: str) -> str:
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
-        raise ValueError("must be a date such as 2027-01-22")
     try:
         date.fromisoformat(value)
     except ValueError as error:
@@ -75,6 +78,15 @@ def _date(value: str) -> str:
     return value
 
 
+Line = Annotated[str, AfterValidator(_one_line)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+Label = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_one_line)]
+Day = Annotated[
+    str, matching(r"\d{4}-\d\d-\d\d", "must be a date such as 2027-01-22"), AfterValidator(_date)
+]
+Prefix = Annotated[
+    str, matching(r"[a-z0-9_-]+", "must be LiteLLM's name for the provider, such as vertex_ai")
+]
 Url = Annotated[str, AfterValidator(_normal_url)]
 Variable = Annotated[str, AfterValidator(_variable)]
 
@@ -86,13 +98,11 @@ class KnownModel(Strict):
     id of the model to use then.
     """
 
-    id: Annotated[str, Field(min_length=1), AfterValidator(one_line)]
+    id: Name
     context: int | None = None
-    label: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(one_line)] | None = (
-        None
-    )
-    retires: Annotated[str, AfterValidator(_date)] | None = None
-    instead: Annotated[str, Field(min_length=1), AfterValidator(one_line)] | None = None
+    label: Label | None = None
+    retires: Day | None = None
+    instead: Name | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -114,7 +124,7 @@ class Provider(Strict):
     role, `wrapper` what its direct wrapper is called.
     """
 
-    label: Annotated[str, AfterValidator(one_line)] = ""
+    label: Line = ""
     dialect: Dialect
     base_url: Url | None = None
     key: Variable | None = None
@@ -122,11 +132,11 @@ class Provider(Strict):
     key_page: str | None = None
     key_prefix: str | None = None
     prices: str | None = None
-    prefix: Annotated[str, AfterValidator(_prefix)] | None = None
+    prefix: Prefix | None = None
     env: list[Variable] = Field(default_factory=list)
     models: list[KnownModel] = Field(default_factory=list)
     roles: dict[Role, str] = Field(default_factory=dict)
-    wrapper: Annotated[str, AfterValidator(one_line)] | None = None
+    wrapper: Line | None = None
     models_url: Url | None = None
     key_url: Url | None = None
     counts_tokens: bool = False

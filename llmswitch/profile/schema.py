@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from llmswitch.budgets import Budget as Limit
 from llmswitch.budgets import Per
 from llmswitch.profile.litellm_rules import REDIRECTING, SECRETS
-from llmswitch.profile.providers import Provider, Role, Strict, Variable, one_line
+from llmswitch.profile.providers import Label, Name, Provider, Role, Strict, Variable, matching
 
 ROLES: tuple[Role, ...] = get_args(Role)
 # What Claude Code itself makes of a typed name: these four are roles, the rest it resolves alone.
@@ -32,15 +32,7 @@ def _address(value: str) -> str:
     return value
 
 
-def _claude_model(value: str) -> str:
-    if not re.fullmatch(r"claude-[a-z0-9.-]+", value):
-        raise ValueError("must be the id of a Claude model, such as claude-sonnet-4-5")
-    return value
-
-
-def _top_level_field(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,60}", value):
-        raise ValueError("must be the name of a request field, such as context_management")
+def _not_needed(value: str) -> str:
     if value in _NEEDED:
         raise ValueError("every request needs this field; remove it here")
     return value
@@ -50,7 +42,6 @@ def _extension(value: str) -> str:
     """A field that a provider has beside those of its API; what steers LiteLLM is no such field
     (engine/fields.py asks LiteLLM's own list before a gateway serves).
     """
-    value = _top_level_field(value)
     if value.startswith(_STEERING) or value.endswith(SECRETS) or value in REDIRECTING:
         raise ValueError("must not be a parameter of LiteLLM; remove it")
     return value
@@ -63,13 +54,28 @@ def client_name(value: str) -> str:
     return value
 
 
+_Address = Annotated[str, AfterValidator(_address)]
+_ClaudeModel = Annotated[
+    str,
+    matching("claude-[a-z0-9.-]+", "must be the id of a Claude model, such as claude-sonnet-4-5"),
+]
+_RequestField = Annotated[
+    str,
+    matching(
+        "[a-z][a-z0-9_]{0,60}", "must be the name of a request field, such as context_management"
+    ),
+    AfterValidator(_not_needed),
+]
+_Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class Price(Strict):
     """USD per million tokens."""
 
-    input: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    output: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    cache_read: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
-    cache_write: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    input: _Usd
+    output: _Usd
+    cache_read: _Usd | None = None
+    cache_write: _Usd | None = None
 
     @property
     def reading(self) -> float:
@@ -120,7 +126,7 @@ class Cache(Strict):
     type: Literal["local", "redis"]
     ttl: Annotated[int, Field(ge=1, le=31_536_000)] = 300
     models: Annotated[list[str], Field(min_length=1)] | None = None
-    host: Annotated[str, AfterValidator(_address)] | None = None
+    host: _Address | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     key: Variable | None = None
 
@@ -132,10 +138,8 @@ class Model(Strict):
     after which a try has failed.
     """
 
-    model: Annotated[str, Field(min_length=1), AfterValidator(one_line)]
-    label: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(one_line)] | None = (
-        None
-    )
+    model: Name
+    label: Label | None = None
     keys: Annotated[list[Key], Field(min_length=1)] | None = None
     fallbacks: list[str] = Field(default_factory=list)
     context_fallbacks: list[str] = Field(default_factory=list)
@@ -143,12 +147,9 @@ class Model(Strict):
     context: Annotated[int, Field(ge=1000, le=100_000_000)] | None = None
     price: Price | None = None
     budget: ModelBudget | None = None
-    behaves_as: Annotated[str, AfterValidator(_claude_model)] | None = None
-    drop: (
-        Annotated[list[Annotated[str, AfterValidator(_top_level_field)]], Field(min_length=1)]
-        | None
-    ) = None
-    extensions: list[Annotated[str, AfterValidator(_extension)]] = Field(
+    behaves_as: _ClaudeModel | None = None
+    drop: Annotated[list[_RequestField], Field(min_length=1)] | None = None
+    extensions: list[Annotated[_RequestField, AfterValidator(_extension)]] = Field(
         alias="pass", default_factory=list
     )
 
@@ -179,7 +180,7 @@ class Gateway(Strict):
     has started it (0: it stays).
     """
 
-    host: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
+    host: _Address = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 4000
     idle_timeout: Annotated[int, Field(ge=0, le=31_536_000)] = 600
 
