@@ -15,7 +15,7 @@ import pytest
 from llmswitch.profile import model_lists
 from llmswitch.profile.providers import Provider, catalogue_data
 from tests.command import json_here, run_here
-from tests.conftest import User
+from tests.conftest import User, free_port
 from tests.upstream import FakeUpstream
 
 NO_LIST = "but not with a list of models"
@@ -304,23 +304,21 @@ def test_refresh_asks_each_provider_with_its_own_key_alone(user: User) -> None:
     """Those whose key is set, and what the profile uses without one; who fails is told, and what
     the others say is kept in a private file and known from then on.
     """
+    dead = f"127.0.0.1:{free_port()}"
     with FakeUpstream("zai", ["glm-9"]) as zai, FakeUpstream("mine", ["qwen3", "qwen4"]) as mine:
         box = {"/v1/models": (200, {"data": [{"id": "phi", "max_model_len": 32768}]})}
         with lists(box, to_anyone=True) as local:
             user.write_profile(
-                PROFILE.format(zai=zai.url, mine=mine.url, box=local.url, dead="http://127.0.0.1:9")
+                PROFILE.format(zai=zai.url, mine=mine.url, box=local.url, dead=f"http://{dead}")
             )
             user.keys = {
                 "ZAI_API_KEY": "own-zai", "MINE_B": "own-mine", "DEEPSEEK_API_KEY": "own-deep",
-                "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9",
+                "HTTP_PROXY": f"http://{dead}", "HTTPS_PROXY": f"http://{dead}",
             }  # fmt: skip
             done = run_here(user, "models", "--refresh")
             assert done.returncode == 0
             assert done.stdout == (
-                "zai lists 1\n"
-                "deepseek cannot be reached at 127.0.0.1:9\n"
-                "mine lists 2\n"
-                "box lists 1\n"
+                f"zai lists 1\ndeepseek cannot be reached at {dead}\nmine lists 2\nbox lists 1\n"
             )
             assert local.asked == [("/v1/models", None)]
         assert [request.headers.get("authorization") for request in zai.requests] == [
@@ -347,12 +345,11 @@ def test_refresh_asks_each_provider_with_its_own_key_alone(user: User) -> None:
 
 def test_refresh_fails_when_nobody_answers(user: User) -> None:
     """Exit code 1; and without any key nothing is asked."""
-    user.write_profile("models: {a: zai/x}\nproviders: {zai: {base_url: 'http://127.0.0.1:9'}}")
+    dead = f"127.0.0.1:{free_port()}"
+    user.write_profile(f"models: {{a: zai/x}}\nproviders: {{zai: {{base_url: 'http://{dead}'}}}}")
     user.keys = {"ZAI_API_KEY": "own"}
     done = run_here(user, "models", "--refresh")
-    assert (done.returncode, done.stdout) == (
-        1, "zai cannot be reached at 127.0.0.1:9\n"
-    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, f"zai cannot be reached at {dead}\n")
     user.keys = {}
     done = run_here(user, "models", "--refresh")
     assert done.stdout == "no provider was asked: no key is set    -> llmswitch providers\n"

@@ -58,33 +58,27 @@ def test_a_model_is_not_looked_up_under_another_providers_name() -> None:
     assert look_up(Model(model="mine/glm-4.7"), UNMAPPED) == Known(None, None)
 
 
-@pytest.mark.parametrize(
-    ("entry", "known"),
-    [
-        ({"input_cost_per_token": 1e-6}, Known(None, None)),
-        ({"output_cost_per_token": 1e-6}, Known(None, None)),
-        ({"input_cost_per_token": None, "output_cost_per_token": 1e-6}, Known(None, None)),
-        ({"input_cost_per_token": "1e-6", "output_cost_per_token": 1e-6}, Known(None, None)),
-        (
-            {"input_cost_per_token": 0, "output_cost_per_token": 0.0},
-            Known(None, Price(input=0, output=0)),
-        ),
-        (
-            {"input_cost_per_token": 7e-8, "output_cost_per_token": 2.19e-6},
-            Known(None, Price(input=0.07, output=2.19)),
-        ),
-        ({"max_input_tokens": "128k"}, Known(None, None)),
-        ({"max_input_tokens": 0}, Known(None, None)),
-        ({"max_input_tokens": 8192, "max_tokens": 4096}, Known(8192, None)),
-        ({"max_tokens": 4096}, Known(None, None)),
-    ],
-)
-def test_half_an_entry_of_the_map_gives_no_half_price(
-    monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any], known: Known
-) -> None:
+NOTHING = Known(None, None)
+INPUT, OUTPUT = "input_cost_per_token", "output_cost_per_token"
+HALVES: list[tuple[dict[str, Any], Known]] = [
+    ({INPUT: 1e-6}, NOTHING),
+    ({OUTPUT: 1e-6}, NOTHING),
+    ({INPUT: None, OUTPUT: 1e-6}, NOTHING),
+    ({INPUT: "1e-6", OUTPUT: 1e-6}, NOTHING),
+    ({INPUT: 0, OUTPUT: 0.0}, Known(None, Price(input=0, output=0))),
+    ({INPUT: 7e-8, OUTPUT: 2.19e-6}, Known(None, Price(input=0.07, output=2.19))),
+    ({"max_input_tokens": "128k"}, NOTHING),
+    ({"max_input_tokens": 0}, NOTHING),
+    ({"max_input_tokens": 8192, "max_tokens": 4096}, Known(8192, None)),
+    ({"max_tokens": 4096}, NOTHING),
+]
+
+
+def test_half_an_entry_of_the_map_gives_no_half_price(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both prices or none; a context only where the map gives one in tokens."""
-    monkeypatch.setattr(prices, "price_map", lambda: {"zai/x": entry})
-    assert look_up(Model(model="zai/x"), ZAI) == known
+    for entry, known in HALVES:
+        monkeypatch.setattr(prices, "price_map", lambda entry=entry: {"zai/x": entry})
+        assert look_up(Model(model="zai/x"), ZAI) == known
 
 
 def test_without_the_map_everything_is_unknown(
@@ -120,32 +114,22 @@ def test_the_map_is_the_file_that_the_engine_itself_reads() -> None:
 WATCHED = """
 import sys
 from llmswitch.cli.app import main
-try:
-    main()
-except SystemExit as stop:
-    assert not stop.code, stop.code
+for command in sys.argv[1:]:
+    sys.argv = ["llmswitch", *command.split()]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, (command, stop.code)
 print(",".join(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr)
 """
+COMMANDS = ("--version", "init --no-start", "validate", "render", "status", "usage", "down")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "--help",
-        "--version",
-        "init --no-start",
-        "validate",
-        "render",
-        "status",
-        "wrapper list",
-        "down",
-    ],
-)
-def test_no_command_imports_litellm(user: User, command: str) -> None:
+def test_no_command_imports_litellm(user: User) -> None:
     """Importing the engine costs 2.4 s of CPU; only the gateway's own process pays that."""
     user.write_profile("models: {a: zai/glm-4.7}\n")
     done = subprocess.run(
-        [sys.executable, "-c", WATCHED, *command.split()],
+        [sys.executable, "-c", WATCHED, *COMMANDS],
         env=user.env,
         cwd=user.home,
         capture_output=True,
