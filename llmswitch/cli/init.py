@@ -250,10 +250,10 @@ class _Guide:
 
     def _shown(self, taken: Sequence[Candidate]) -> list[str]:
         from llmswitch.cli import text_init
-        from llmswitch.profile.edit_text import entry
+        from llmswitch.profile import edit
 
         if self.ref:
-            lines = [entry(one.name, one.value) for one in taken]
+            lines = [edit.entry(one.name, one.value) for one in taken]
             return text_init.additions(self.ref.file, lines) if lines else []
         return text_init.profile(*self._new(taken), taken)
 

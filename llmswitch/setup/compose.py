@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from llmswitch.profile import catalogue
-from llmswitch.profile.edit_text import with_model
+from llmswitch.profile.edit import with_model
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import is_local
 from llmswitch.profile.rules import RESERVED, SUBSCRIPTION

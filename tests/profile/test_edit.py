@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, ProfileRef, find_home, find_profile, stamp
 from llmswitch.profile import edit
-from llmswitch.profile.edit_text import with_model, without_model
+from llmswitch.profile.edit import with_model, without_model
 from llmswitch.profile.yaml_lines import read_document
 from tests.command import run_here
 from tests.conftest import CHECKOUT, User

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmswitch.errors import LlmswitchError
-from llmswitch.profile.edit_text import with_model
+from llmswitch.profile import edit
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import catalogue_data
 from llmswitch.setup import compose
@@ -881,7 +881,7 @@ def test_what_is_added_to_any_profile_is_put_in_and_nothing_else(text: str, prov
     new = text
     try:
         for one in chosen:
-            new = with_model(new, one.name, one.value)
+            new = edit.with_model(new, one.name, one.value)
     except LlmswitchError:
         return
     kept = iter(new)
