@@ -123,7 +123,7 @@ def find_profile(home: Home, wanted: str | None, environ: Mapping[str, str]) -> 
     A value that has a `/` or ends in .yaml or .yml is a file, anything else a name: first of a
     profile of the user's, then of one that ships with llmswitch.
     """
-    value = wanted or environ.get("LLMSWITCH_PROFILE") or _default_name(home)
+    value = _wanted(home, wanted, environ)
     if value is None:
         raise LlmswitchError(
             "no profile is chosen and no default is set",
@@ -152,7 +152,7 @@ def find_run(home: Home, wanted: str | None, environ: Mapping[str, str]) -> Prof
     try:
         return find_profile(home, wanted, environ)
     except LlmswitchError:
-        name = wanted or environ.get("LLMSWITCH_PROFILE") or _default_name(home) or ""
+        name = _wanted(home, wanted, environ) or ""
         ref = ProfileRef(name, home.profiles / f"{name}.yaml", name)
         if PROFILE_NAME.fullmatch(name) and home.run(ref).is_dir():
             return ref
@@ -163,16 +163,15 @@ def find_profile_if_any(
     home: Home, wanted: str | None, environ: Mapping[str, str]
 ) -> ProfileRef | None:
     """The same; None where none is named and there is no default."""
-    if wanted or environ.get("LLMSWITCH_PROFILE") or home.default_profile.exists():
-        return find_profile(home, wanted, environ)
-    return None
+    return find_profile(home, wanted, environ) if _wanted(home, wanted, environ) else None
 
 
-def _default_name(home: Home) -> str | None:
-    try:
+def _wanted(home: Home, wanted: str | None, environ: Mapping[str, str]) -> str | None:
+    if value := wanted or environ.get("LLMSWITCH_PROFILE"):
+        return value
+    with contextlib.suppress(FileNotFoundError):
         return home.default_profile.read_text(errors="replace").strip() or None
-    except FileNotFoundError:
-        return None
+    return None
 
 
 def _named_profile(home: Home, name: str) -> ProfileRef:
@@ -246,9 +245,8 @@ def open_own(file: Path, flags: int) -> int:
     if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
         return descriptor
     os.close(descriptor)
-    wrong = "is not a regular file"
-    if status.st_uid != os.geteuid():
-        wrong = "belongs to another user"
+    own = status.st_uid == os.geteuid()
+    wrong = "is not a regular file" if own else "belongs to another user"
     raise LlmswitchError(f"{file} {wrong}", moved)
 
 
