@@ -70,6 +70,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage.close()
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("router")
 def test_the_rivals_pass_on_what_they_are_sent(stage: Stage) -> None:
     """The Flask proxy and claude-code-router send a native request on as it is, under the model's
@@ -113,6 +114,7 @@ def test_the_rivals_pass_on_what_they_are_sent(stage: Stage) -> None:
         assert body["messages"][-1]["content"][0]["text"] == kind.text
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("router")
 def test_everything_is_compared_and_written_down(tmp_path: Path) -> None:
     """A run with hardly a request: every contender has every figure that it can have, and the three

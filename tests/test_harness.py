@@ -10,12 +10,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -49,17 +49,6 @@ class Said:
     usage: Usage
 
 
-def sse_events(text: str) -> list[Json]:
-    """The payloads of a stream of named events, each under the name it carries itself."""
-    events = []
-    for block in text.strip().split("\n\n"):
-        name, data = block.split("\n")
-        payload = json.loads(data.removeprefix("data: "))
-        assert name == f"event: {payload['type']}"
-        events.append(payload)
-    return events
-
-
 def post(upstream: FakeUpstream, body: Json, timeout: float = 5) -> httpx.Response:
     """One message over the Anthropic dialect."""
     defaults = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
@@ -67,53 +56,35 @@ def post(upstream: FakeUpstream, body: Json, timeout: float = 5) -> httpx.Respon
 
 
 def ask_messages(upstream: FakeUpstream, turns: list[Json], *, stream: bool) -> Said:
-    """Anthropic Messages, put together from the events as Anthropic documents it."""
-    messages: list[Json] = [{"role": "user", "content": "go"}]
+    """Anthropic Messages, read by Anthropic's own client."""
+    messages: list[Any] = [{"role": "user", "content": "go"}]
     for turn in turns:
         use = {"type": "tool_use", "id": turn["id"], "name": turn["name"], "input": turn["input"]}
-        result = {
-            "type": "tool_result",
-            "tool_use_id": turn["id"],
-            "content": [{"type": "text", "text": turn["result"]}],
-        }
+        told = [{"type": "text", "text": turn["result"]}]
+        result = {"type": "tool_result", "tool_use_id": turn["id"], "content": told}
+        reminder = {"type": "text", "text": "a reminder"}
         messages += [
             {"role": "assistant", "content": [use]},
-            {"role": "user", "content": [result, {"type": "text", "text": "a reminder"}]},
+            {"role": "user", "content": [result, reminder]},
         ]
-    tools = [{"name": "Bash", "input_schema": SCHEMA}]
-    response = post(upstream, {"messages": messages, "tools": tools, "stream": stream})
-    if stream:
-        start, *rest = sse_events(response.text)
-        message = start["message"]
-        for event in rest:
-            match event["type"]:
-                case "content_block_start":
-                    message["content"].append(event["content_block"] | {"json": ""})
-                case "content_block_delta":
-                    block, delta = message["content"][event["index"]], event["delta"]
-                    if delta["type"] == "text_delta":
-                        block["text"] += delta["text"]
-                    else:
-                        block["json"] += delta["partial_json"]
-                case "message_delta":
-                    message |= event["delta"]
-                    message["usage"] |= event["usage"]
-    else:
-        message = response.json()
-    (block,) = message["content"]
-    counted = message["usage"]
-    usage = Usage(
-        counted["input_tokens"],
-        counted["output_tokens"],
-        counted["cache_read_input_tokens"],
-        counted["cache_creation_input_tokens"],
-    )
-    if block["type"] == "text":
-        assert message["stop_reason"] == "end_turn"
-        return Said(block["text"], None, usage)
-    assert message["stop_reason"] == "tool_use"
-    tool_input = json.loads(block["json"]) if stream else block["input"]
-    return Said("", (block["id"], block["name"], tool_input), usage)
+    asked: Any = {"model": "m", "max_tokens": 9, "messages": messages}
+    asked["tools"] = [{"name": "Bash", "input_schema": SCHEMA}]
+    done: Any
+    with anthropic.Anthropic(base_url=upstream.url, auth_token="k", max_retries=0) as client:
+        if stream:
+            with client.messages.stream(**asked) as events:
+                done = events.get_final_message()
+        else:
+            done = client.messages.create(**asked)
+    counted = done.usage
+    read, written = counted.cache_read_input_tokens, counted.cache_creation_input_tokens
+    usage = Usage(counted.input_tokens, counted.output_tokens, read, written)
+    (block,) = done.content
+    if block.type == "text":
+        assert done.stop_reason == "end_turn"
+        return Said(block.text, None, usage)
+    assert (block.type, done.stop_reason) == ("tool_use", "tool_use")
+    return Said("", (block.id, block.name, block.input), usage)
 
 
 def ask_chat(upstream: FakeUpstream, turns: list[Json], *, stream: bool) -> Said:
@@ -201,21 +172,6 @@ def test_tool_round_trip(upstream: FakeUpstream, ask: Ask, stream: bool) -> None
     assert ask(upstream, [], stream=stream).call is None
 
 
-def test_messages_stream_events(upstream: FakeUpstream) -> None:
-    """The Anthropic stream has the documented events in the documented order."""
-    response = post(upstream, {"stream": True})
-    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-    assert [event["type"] for event in sse_events(response.text)] == [
-        "message_start",
-        "content_block_start",
-        "ping",
-        *["content_block_delta"] * 5,
-        "content_block_stop",
-        "message_delta",
-        "message_stop",
-    ]
-
-
 def test_records_requests(upstream: FakeUpstream) -> None:
     """Method, path, query, headers in lower case and body are kept; `of` and `clear` work."""
     headers = [("X-Api-Key", "a"), ("x-api-key", "b")]
@@ -265,11 +221,7 @@ def test_probe_and_classifier_get_plain_answers(upstream: FakeUpstream) -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "exception"),
     [
-        (400, "invalid_request_error", openai.BadRequestError),
-        (401, "authentication_error", openai.AuthenticationError),
-        (404, "not_found_error", openai.NotFoundError),
         (429, "rate_limit_error", openai.RateLimitError),
-        (500, "api_error", openai.InternalServerError),
         (529, "overloaded_error", openai.InternalServerError),
     ],
 )
@@ -287,23 +239,6 @@ def test_errors(
     assert post(upstream, {}).status_code == 200
 
 
-def test_behaviour_of_one_model(upstream: FakeUpstream) -> None:
-    """A behaviour can be for one model; the others keep theirs."""
-    upstream.behave(Behaviour(status=500), model="broken")
-    assert post(upstream, {"model": "broken"}).status_code == 500
-    assert post(upstream, {"model": "other"}).status_code == 200
-
-
-@streamed_or_not
-def test_slow_stream(upstream: FakeUpstream, stream: bool) -> None:
-    """So many deltas, so far apart; the whole answer takes as long as the stream."""
-    upstream.behave(Behaviour(events=5, delay=0.05))
-    began = time.monotonic()
-    said = ask_messages(upstream, [], stream=stream)
-    assert said.text == "I am m at zai 2 3 4 5"
-    assert time.monotonic() - began >= 0.2
-
-
 @streamed_or_not
 def test_dropped_connections(upstream: FakeUpstream, stream: bool) -> None:
     """The connection closes before the first byte, or after half of the answer."""
@@ -319,14 +254,6 @@ def test_dropped_connections(upstream: FakeUpstream, stream: bool) -> None:
             received.extend(response.iter_text())
     assert received
     assert "".join(received).count("text_delta") == (2 if stream else 0)
-
-
-def test_hang(upstream: FakeUpstream) -> None:
-    """The request is taken and never answered; closing the upstream does not wait for it."""
-    upstream.behave(Behaviour(hang=True))
-    with pytest.raises(httpx.ReadTimeout):
-        post(upstream, {}, timeout=0.2)
-    assert len(upstream.requests) == 1
 
 
 def test_upstream_as_a_process() -> None:
@@ -366,14 +293,6 @@ def test_terminal_talks_to_a_program(tmp_path: Path) -> None:
         assert terminal.wait_exit() == 3
         assert terminal.lines()[:4] == ["12 200", str(tmp_path), "name? ann", "hello ann"]
         assert terminal.wait_for(re.compile(r"^hello \w+$", re.MULTILINE)) == terminal.text()
-
-
-def test_terminal_gives_the_program_its_environment_only(tmp_path: Path) -> None:
-    """The environment of the program is the one given, and nothing of ours."""
-    env = {"PATH": "/usr/bin:/bin", "ONLY": "this"}
-    with Terminal(["env"], env, tmp_path) as terminal:
-        terminal.wait_exit()
-        assert sorted(terminal.text().split()) == ["ONLY=this", "PATH=/usr/bin:/bin"]
 
 
 def test_terminal_waits(tmp_path: Path) -> None:
@@ -457,7 +376,12 @@ class Client:
     env: dict[str, str]
 
 
-@pytest.fixture(params=[clients.newest, clients.oldest], ids=["newest", "oldest"])
+@pytest.fixture(
+    params=[
+        pytest.param(clients.newest, id="newest"),
+        pytest.param(clients.oldest, id="oldest", marks=pytest.mark.soak),
+    ]
+)
 def client(request: pytest.FixtureRequest, tmp_path: Path, upstream: FakeUpstream) -> Client:
     """A real Claude Code that talks to the upstream directly."""
     project = tmp_path / "project"
@@ -465,28 +389,6 @@ def client(request: pytest.FixtureRequest, tmp_path: Path, upstream: FakeUpstrea
     home = clients.make_home(tmp_path / "home", project)
     env = clients.client_env(home, ANTHROPIC_BASE_URL=upstream.url, ANTHROPIC_AUTH_TOKEN="dummy")
     return Client(request.param(), project, env)
-
-
-@pytest.mark.timeout(900)  # the first time includes the download
-def test_client_headless(client: Client, upstream: FakeUpstream) -> None:
-    """`claude -p` prints the reply, and runs a tool that the model calls."""
-
-    def ask(*options: str) -> str:
-        done: subprocess.CompletedProcess[str] = subprocess.run(
-            [str(client.executable), "-p", "hello", *options],
-            env=client.env,
-            cwd=client.project,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
-
-    assert re.fullmatch(r"I am claude-opus\S+ at zai\n", ask())
-    assert upstream.requests[-1].headers["authorization"] == "Bearer dummy"
-    upstream.behave(Behaviour(tool=BASH))
-    assert f"the tool said: {RAN}" in ask("--allowedTools", "Bash")
 
 
 @pytest.mark.timeout(900)
