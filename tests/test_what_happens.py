@@ -31,9 +31,11 @@ HELD = {
     "it runs out of file descriptors": "gateway/test_break_machine::test_no_descriptors_left",
     "the clock jumps by a day": "gateway/test_break_machine::test_a_clock_that_jumps",
     "an upstream fails before its first byte": "engine/test_faults::test_one_key_of_two",
-    "an upstream breaks off a stream": "engine/test_fault_upstreams::test_what_comes_of_it",
+    "an upstream breaks off a stream": (
+        "engine/test_provider_errors::test_a_stream_that_is_cut_says_so"
+    ),
     "an upstream answers with a web page, nothing, or a status that HTTP does not have": (
-        "engine/test_fault_upstreams::test_what_comes_of_it"
+        "engine/test_provider_errors::test_no_answer_is_a_502_or_a_504"
     ),
     "an upstream's answer is longer than 64 MB": (
         "engine/test_fault_upstreams::test_what_comes_of_it"
@@ -52,7 +54,9 @@ HELD = {
     "the ledger's file is deleted": (
         "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs"
     ),
-    "you ask for a name that is not in the profile": "engine/test_auth::test_unknown_model",
+    "you ask for a name that is not in the profile": (
+        "engine/test_gate_bodies::test_a_model_is_a_name_of_the_profile_and_nothing_else"
+    ),
     "the last session ends": "gateway/test_on_demand::test_it_goes_after_the_last_session",
     "the wrapper is killed": "gateway/test_on_demand::test_a_session_that_crashed_does_not_keep_it",
     "you run `claude-multi` while the gateway is stopping": (
