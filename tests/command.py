@@ -7,7 +7,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 from unittest.mock import patch
@@ -19,19 +20,25 @@ from llmswitch.errors import LlmswitchError, as_text
 from tests.conftest import User
 
 
-def run_here(
-    user: User, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
+def inside(
+    arguments: Sequence[str], env: Mapping[str, str], cwd: Path, stdin: str = ""
 ) -> CompletedProcess[str]:
-    """`llmswitch ...` as `user.run` does it, with a pipe as stdin."""
-    environ = {**user.env, **(env or {})}
-    with patch.dict(os.environ, environ, clear=True), contextlib.chdir(user.home):
+    """The answer of a command, with an environment of nothing but `env`."""
+    with patch.dict(os.environ, env, clear=True), contextlib.chdir(cwd):
         done = CliRunner().invoke(app, arguments, input=stdin, prog_name="llmswitch")
     stderr = done.stderr
     if isinstance(done.exception, LlmswitchError | OSError):
         stderr += as_text(done.exception)
     elif done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
-    return CompletedProcess(arguments, done.exit_code, done.stdout, stderr)
+    return CompletedProcess(list(arguments), done.exit_code, done.stdout, stderr)
+
+
+def run_here(
+    user: User, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> CompletedProcess[str]:
+    """`llmswitch ...` as `user.run` does it, with a pipe as stdin."""
+    return inside(arguments, {**user.env, **(env or {})}, user.home, stdin)
 
 
 def json_here(user: User, *arguments: str, env: Mapping[str, str] | None = None) -> Any:
@@ -39,3 +46,14 @@ def json_here(user: User, *arguments: str, env: Mapping[str, str] | None = None)
     done = run_here(user, *arguments, "--json", env=env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+class InsideUser(User):
+    """A user whose commands run inside this process."""
+
+    def run(
+        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120
+    ) -> CompletedProcess[str]:
+        """As `User.run`."""
+        del timeout
+        return run_here(self, *arguments, env=env)

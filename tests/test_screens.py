@@ -18,17 +18,17 @@ from llmswitch.ledger import insert, open_to_write
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import catalogue_data
 from tests.clients import make_home, newest
-from tests.conftest import User, free_port
+from tests.conftest import CHECKOUT, User, free_port
 from tests.engine.test_ledger import ROW
 from tests.internet import Internet, Strict
 from tests.manual import BLOCKS, MENU, assert_picture, assert_shown, page
-from tests.newcomer import KEY, MODELS, Newcomer, newcomer, plain
+from tests.newcomer import KEY, MODELS, Newcomer, gateway_of, newcomer, plain
 from tests.picture import Cell, picture
 from tests.terminal import Terminal, type_command
 from tests.usage.test_summary import write
 from tests.work import minutes_of_work, week_of_work
 
-ASKED = re.compile(r"^k takes another key.*\n>$", re.MULTILINE)  # with its prompt
+ASKED = re.compile(r"^k adds a key.*\n>$", re.MULTILINE)  # with its prompt
 WRONG = """\
 models:
   glm-4.7: {model: zai/glm-4.7,
@@ -133,7 +133,10 @@ def test_the_table_of_providers_is_the_catalogue() -> None:
 
 def test_the_demo_prints_what_the_manual_shows(user: User) -> None:
     """`llmswitch try`, which `make demo` runs."""
-    done = user.run("try")
+    command = [sys.executable, "-m", "llmswitch", "try"]
+    done = subprocess.run(
+        command, env=user.env, cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert_shown("llmswitch try", printed(done.stdout, user))
 
@@ -213,6 +216,7 @@ def test_the_first_session_is_as_the_manual_shows(tmp_path: Path) -> None:
     """In a terminal: init with a pasted key, init again, and the menu of the real client."""
     with (
         newcomer(tmp_path) as here,
+        gateway_of(here),
         Strict("anthropic", MODELS, [KEY]) as anthropic,
         Internet({"api.anthropic.com": anthropic}, tmp_path) as internet,
     ):

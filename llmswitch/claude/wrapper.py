@@ -95,6 +95,12 @@ def direct_of(file: Path) -> Direct | None:
     return Direct(*arguments) if module == "direct" else None
 
 
+def profile_of(file: Path) -> str | None:
+    """The profile that a wrapper starts, as `--profile` takes it; None for a direct wrapper."""
+    module, arguments = _started(file)
+    return arguments[0] if module == "session" else None
+
+
 def is_for(file: Path, ref: ProfileRef) -> bool:
     """Whether a wrapper starts this profile."""
     return _started(file) == ("session", [ref.argument])

@@ -1,4 +1,4 @@
-"""The commands: parse, call one function, print, exit code. No logic."""
+"""The commands: each parses its options, calls one function, prints and exits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NoReturn
 
 import typer
 
@@ -15,11 +15,14 @@ from llmswitch.cli import budget, init, key, logs, models, service, usage, wrapp
 from llmswitch.cli.clients import client_app
 from llmswitch.cli.common import (
     BIN,
+    Commands,
     JsonOption,
     ProfileOption,
     chosen,
     confirm,
     keys_here,
+    own_command,
+    short,
     show,
 )
 from llmswitch.cli.wrapper import DirOption
@@ -29,14 +32,29 @@ from llmswitch.paths import find_home, find_run
 if TYPE_CHECKING:
     from llmswitch.doctor.context import Context
 
-VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Have LiteLLM log all that it has to say.")
-]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Let LiteLLM log everything.")]
 Shell = Literal["bash", "zsh", "fish"]
 Format = Literal["sh", "fish", "json", "vscode", "github-actions", "docker"]
 
+
+class _Root(Commands):
+    """The commands in four groups."""
+
+    titles: ClassVar = {
+        "Start": (
+            "init", "up", "down", "restart", "wrapper", "service", "try", "completion", "uninstall"
+        ),
+        "Look": (
+            "status", "doctor", "usage", "budget", "logs", "validate", "render", "statusline"
+        ),
+        "Models and keys": ("models", "providers", "key"),
+        "Sharing": ("client", "env", "code"),
+    }  # fmt: skip
+
+
 # Each command imports what it uses: `llmswitch --help` and `status` are asked for often.
 app = typer.Typer(
+    cls=_Root,
     help="Every model you pay for, one keypress away in Claude Code's own /model menu.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -78,7 +96,7 @@ def validate(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a profile: every mistake at once, with its line; then what to know of it."""
+    """Check a profile and list every mistake with its line."""
     from llmswitch.cli import text
     from llmswitch.profile import trust
     from llmswitch.profile.load import load_profile
@@ -106,7 +124,7 @@ def validate(
 
 @app.command()
 def render(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Print what would be written, and write nothing."""
+    """Print the files that `up` would write, and write nothing."""
     from llmswitch.claude import rendered_files
     from llmswitch.cli import text
 
@@ -122,13 +140,13 @@ def up(
         bool, typer.Option("--foreground", help="Stay in this terminal until Ctrl-C.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="One line, and the models that are left out.")
+        bool, typer.Option("--quiet", "-q", help="Print one line, and the models left out.")
     ] = False,
     verbose: VerboseOption = False,
     on_demand: Annotated[bool, typer.Option("--on-demand", hidden=True)] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the gateway run with the profile as it stands: start it, or reload it."""
+    """Start the gateway with the profile as it is now, or reload it."""
     from llmswitch.claude import login
     from llmswitch.cli import progress, text
     from llmswitch.gateway import lifecycle
@@ -147,7 +165,7 @@ def up(
 
 @app.command()
 def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Stop the gateway; open requests are given time to finish."""
+    """Stop the gateway; open requests get time to finish."""
     from llmswitch.cli import progress, text
     from llmswitch.gateway import service
 
@@ -162,7 +180,7 @@ def down(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
 def restart(
     profile: ProfileOption = None, verbose: VerboseOption = False, as_json: JsonOption = False
 ) -> None:
-    """Stop the gateway and start it anew, with the keys that are set now."""
+    """Stop the gateway and start it with the keys that are set now."""
     from llmswitch.cli import progress, text
     from llmswitch.gateway import lifecycle
 
@@ -174,7 +192,7 @@ def restart(
 
 @app.command()
 def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Whether the gateway runs, whether it is up to date, and which models it serves."""
+    """Show whether the gateway runs, and which models it serves."""
     from llmswitch.cli import text_status
     from llmswitch.gateway.status import find
 
@@ -243,10 +261,10 @@ def _ask_models(
 
 @app.command()
 def env(
-    form: Annotated[Format, typer.Option("--format", "-f", help="What is to read them.")] = "sh",
+    form: Annotated[Format, typer.Option("--format", "-f", help="Who reads them.")] = "sh",
     profile: ProfileOption = None,
 ) -> None:
-    """Print the variables by which editors, CI, SDKs and containers reach the gateway."""
+    """Print the variables that connect editors, CI and SDKs."""
     from llmswitch.claude import environment
 
     home, ref = chosen(profile)
@@ -260,11 +278,11 @@ def env(
 @app.command(context_settings={"ignore_unknown_options": True})
 def code(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="VS Code's own.")
+        list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="Passed to VS Code.")
     ] = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Start VS Code such that Claude Code in it reaches the gateway."""
+    """Start VS Code with Claude Code connected to the gateway."""
     from llmswitch.claude import environment
 
     home, ref = chosen(profile)
@@ -274,7 +292,7 @@ def code(
 
 @app.command()
 def statusline(profile: ProfileOption = None) -> None:
-    """A line for Claude Code's status line: model, provider, cost of the session, budget left."""
+    """Print Claude Code's status line: model, provider, cost, budget."""
     from llmswitch.claude import statusline as lines
 
     lines.main(["--profile", profile] if profile else [])
@@ -282,14 +300,14 @@ def statusline(profile: ProfileOption = None) -> None:
 
 @app.command("try")
 def try_demo(as_json: JsonOption = False) -> None:
-    """Try it without keys and without a network: two offline models, then gone again."""
+    """Try it offline: two demo models, no keys, nothing left behind."""
     from llmswitch.cli import progress, text
     from llmswitch.setup import demo
 
     with progress.shown() as tell, demo.demo_gateway(os.environ, tell) as (state, key):
         answers = [demo.ask(state, key, row) for row in state.models]
     data = {"models": state.models, "answers": [answer._asdict() for answer in answers]}
-    show(text.demo(state, answers), data, as_json)
+    show(text.demo(state, answers, own_command()), data, as_json)
 
 
 app.command("providers")(models.providers)
@@ -299,46 +317,47 @@ app.command("providers")(models.providers)
 def uninstall(
     folder: DirOption = BIN,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Everything: usage, profiles and keys too.")
+        bool, typer.Option("--yes", "-y", help="Remove usage, profiles and keys too; do not ask.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take away everything that llmswitch ever wrote; asks about usage, profiles and keys."""
-    from llmswitch.cli import progress, text
+    """Remove everything llmswitch wrote; asks what to keep."""
+    from llmswitch.cli import progress
     from llmswitch.setup import uninstall
 
     home = find_home(os.environ)
     found = uninstall.look(home, folder, os.environ)
     if not yes:
-        confirm("this stops every gateway and removes the wrappers and all that was generated")
+        confirm("this stops every gateway and removes the wrappers and all generated files")
 
-    def too(what: str, there: Sequence[object]) -> bool:
+    def remove(what: str, there: Sequence[object]) -> bool:
         return yes or not there or typer.confirm(f"remove {what} too?", err=True)
 
     choice = uninstall.Choice(
-        usage=too("what was used and what it cost", found.ledgers),
-        profiles=too("your profiles", found.profiles),
-        keys=too("the keys that `key set` has kept", found.keys),
+        usage=remove("the record of usage and cost", found.ledgers),
+        profiles=remove("your profiles", found.profiles),
+        keys=remove("the keys that `key set` stored", found.keys),
     )
     with progress.shown() as tell:
-        gone = uninstall.take_away(home, found, choice, os.environ, tell)
-    show(text.gone(gone), gone._asdict(), as_json)
+        gone = uninstall.remove(home, found, choice, os.environ, tell)
+    last = "the program itself: pip uninstall llmswitch    (or pipx, uv tool)"
+    show([*map(short, (*gone.removed, *gone.left)), last], gone._asdict(), as_json)
 
 
 @app.command()
 def completion(
-    shell: Annotated[Shell, typer.Argument(help="The shell that is to complete.")],
+    shell: Annotated[Shell, typer.Argument(help="Your shell.")],
 ) -> None:
-    """Print what lets a shell complete commands, options and profiles."""
+    """Print the script that lets Tab complete commands and profiles."""
     from typer._completion_shared import get_completion_script
 
     script = get_completion_script(prog_name="llmswitch", complete_var=_COMPLETE, shell=shell)
     show([script], None, as_json=False)
 
 
-def _open_closed() -> None:
-    """Let nobody listen where a shell has closed an output (`>&-`): Python leaves None there, and
-    the next file that is opened would get its number.
+def _open_closed_streams() -> None:
+    """Open /dev/null where a shell has closed an output (`>&-`): Python leaves None there, and the
+    next file that is opened would get its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -351,7 +370,7 @@ def _open_closed() -> None:
 
 def main() -> None:
     """The `llmswitch` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C."""
-    _open_closed()
+    _open_closed_streams()
     if _COMPLETE in os.environ:
         from typer._completion_classes import completion_init
 

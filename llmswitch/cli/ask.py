@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llmswitch.cli.common import show
 
-_ENDED = "the input has ended: the rest is taken as with --yes"
+_ENDED = "end of input: continuing as with --yes"
 
 
 @dataclass

@@ -4,21 +4,54 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
+from typer.core import TyperGroup
 
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_home, find_profile, find_profile_if_any, profile_names
+from llmswitch.redact import with_tilde
 
 if TYPE_CHECKING:
     from llmswitch.paths import Home, ProfileRef
     from llmswitch.profile.keys import Place
     from llmswitch.profile.schema import Profile
     from llmswitch.profile.secrets import Keys
+
+BIN = Path("~/.local/bin")  # where the wrappers are
+_WHOLE = 1000  # characters: no description is cut off
+
+
+class Commands(TyperGroup):
+    """A group whose help lists each command with its whole first sentence. `titles` has the names
+    of the commands by the title that they stand under.
+    """
+
+    titles: ClassVar[Mapping[str, Iterable[str]]] = {}
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the lists of commands."""
+        del ctx
+        width = max(map(len, self.commands))
+        for title, names in (self.titles or {"Commands": self.commands}).items():
+            rows = [
+                (name.ljust(width), self.commands[name].get_short_help_str(_WHOLE))
+                for name in names
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def group(text: str) -> typer.Typer:
+    """A group of commands with its help."""
+    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None, cls=Commands)
 
 
 def _profiles() -> list[str]:
@@ -35,8 +68,8 @@ ProfileOption = Annotated[
         autocompletion=_profiles,
     ),
 ]
-BIN = Path("~/.local/bin")  # where the wrappers are
-JsonOption = Annotated[bool, typer.Option("--json", help="The same as JSON, for scripts.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def own_home() -> Home:
@@ -74,17 +107,38 @@ def opened_keys(home: Home) -> dict[str, str]:
     return open_keys(os.environ, home)
 
 
-def show(lines: Sequence[str], data: Any, as_json: bool) -> None:
+def places_here(home: Home, names: Iterable[str]) -> dict[str, Place | None]:
+    """Where each of these keys comes from."""
+    from llmswitch.profile.keys import place_of
+
+    return {name: place_of(name, os.environ, home) for name in names}
+
+
+def show(lines: Sequence[str], data: Any = None, as_json: bool = False) -> None:
     """Print a result: as lines, or as data."""
     shown = [json.dumps(data, indent=2, ensure_ascii=False)] if as_json else lines
     sys.stdout.write("".join(f"{line}\n" for line in shown))
 
 
-def places_here(home: Home, names: Sequence[str]) -> dict[str, Place | None]:
-    """Where each of these keys comes from."""
-    from llmswitch.profile.keys import place_of
+def short(path: object) -> str:
+    """A path as every screen shows it: with `~` for the home folder."""
+    return with_tilde(str(path), Path.home())
 
-    return {name: place_of(name, os.environ, home) for name in names}
+
+def own_command() -> str:
+    """How this llmswitch is called from here: by its name where PATH finds it, else by its file."""
+    own = Path(sys.executable).with_name("llmswitch")
+    found = shutil.which("llmswitch")
+    if not own.exists() or (found and Path(found).resolve() == own.resolve()):
+        return "llmswitch"
+    with suppress(ValueError):
+        own = own.relative_to(Path.cwd())
+    return shlex.quote(str(own))
+
+
+def counted(number: int, noun: str) -> str:
+    """1 model, 2 models."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def read_secret(question: str) -> str:
@@ -95,7 +149,7 @@ def read_secret(question: str) -> str:
 
 
 def confirm(question: str) -> None:
-    """Ask before something is spent or gone; without a terminal that is a mistake."""
+    """Ask before something is spent or deleted. Raises LlmswitchError without a terminal."""
     if not sys.stdin.isatty():
-        raise LlmswitchError(f"{question}; nobody is here to ask", "add --yes")
-    typer.confirm(f"{question}; go on?", abort=True, err=True)
+        raise LlmswitchError(f"{question}; stdin is not a terminal", "pass --yes")
+    typer.confirm(f"{question}; continue?", abort=True, err=True)

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import os
 
-import typer
+from llmswitch.cli.common import JsonOption, ProfileOption, chosen, group, show
 
-from llmswitch.cli.common import JsonOption, ProfileOption, chosen, show
-
-app = typer.Typer(
-    help="A gateway that systemd (on macOS: launchd) starts at login.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = group("Run the gateway as a service of systemd (on macOS: launchd).")
 
 
 @app.command("install")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmswitch.budgets import dollars
+from llmswitch.cli.common import counted, short
 from llmswitch.columns import columns
 
 if TYPE_CHECKING:
@@ -22,8 +20,11 @@ if TYPE_CHECKING:
     from llmswitch.gateway.state import State
     from llmswitch.render.retirement import Retirement
     from llmswitch.setup.demo import Answer
-    from llmswitch.setup.uninstall import Gone
-    from llmswitch.setup.write import Done
+
+
+def address(url: str) -> str:
+    """A URL as people say it: host and port."""
+    return url.removeprefix("http://")
 
 
 def models(rows: Sequence[dict[str, Any]], default: str | None) -> list[str]:
@@ -48,16 +49,22 @@ def outcome_in_short(done: Outcome) -> list[str]:
     return [_did(done), *(f"{row['name']} is left out: {row['reason']}" for row in left_out)]
 
 
+def outcome_data(done: Outcome) -> dict[str, Any]:
+    """What `up --json` says."""
+    state = done.state
+    return {"did": done.did, "url": state.url, "pid": state.pid, "models": state.models}
+
+
 def not_verbose(done: Outcome) -> list[str]:
-    """What `up -v` says of a process that was there before."""
+    """What `up -v` says of a process that ran before."""
     if done.did in ("started", "starting", "restarted"):
         return []
-    return ["", "its log is as it was started; for all of it: llmswitch restart -v"]
+    return ["", "the running process keeps its log level; to change it: llmswitch restart -v"]
 
 
 def _did(done: Outcome) -> str:
     state = done.state
-    where = f"on {state.url.removeprefix('http://')}, pid {state.pid}"
+    where = f"{state.profile} on {address(state.url)}, pid {state.pid}"
     said = {
         "started": f"started {where}",
         "starting": f"starting {where}; its first answer takes a few seconds",
@@ -65,14 +72,14 @@ def _did(done: Outcome) -> str:
         "reloaded": f"reloaded {where}; open requests finish as they began",
         "nothing": f"already running {where}",
     }[done.did]
-    return f"{said}; from now on it stays" if done.stays else said
+    return f"{said}; it no longer stops by itself" if done.stays else said
 
 
 def stopped(state: State | None) -> list[str]:
     """What `down` did."""
     if state is None:
         return ["not running"]
-    return [f"stopped {state.url.removeprefix('http://')}, pid {state.pid}"]
+    return [f"stopped {address(state.url)}, pid {state.pid}"]
 
 
 _WRONG = ("warning", "failed", "error")
@@ -156,68 +163,14 @@ def _cell(cell: Cell) -> str:
     return {"error": "ERROR", "failed": "FAILED", "skipped": "-"}.get(cell.level, cell.level)
 
 
-def init(done: Done) -> list[str]:
-    """What `init --no-start` did, and what comes next."""
-    first = f"wrote {done.ref.file}: edit it as you like"
-    if done.added:
-        first = f"added {', '.join(done.added)} to {done.ref.file}"
-    elif done.was_there:
-        first = f"{done.ref.file} is there already and was left as it is"
-    default = f"{done.ref.argument} is now the default profile"
-    if done.default:
-        default = f"LLMSWITCH_PROFILE picked it; the default profile stays {done.default}"
-    return [
-        first,
-        default,
-        "",
-        "next:  llmswitch validate           what the profile needs",
-        "       llmswitch wrapper install    writes the command claude-multi",
-        "       claude-multi                 Claude Code, with every model in /model",
-    ]
-
-
-def gone(done: Gone) -> list[str]:
-    """What `uninstall` took away and what it left, and how the program itself goes."""
-    last = "the program itself: pip uninstall llmswitch    (or pipx, uv tool)"
-    return [*done.removed, *done.left, last]
-
-
-def installed(done: Installed) -> list[str]:
-    """What `wrapper install` did."""
-    said = {
-        "installed": f"installed {done.file}",
-        "updated": f"updated {done.file}",
-        "nothing": f"{done.file} is up to date",
-    }[done.did]
+def installed(done: Installed, profile: str | None = None) -> list[str]:
+    """What `wrapper install` did, and which profile the wrapper starts."""
+    file = short(done.file)
+    said = f"{file} is up to date" if done.did == "nothing" else f"{done.did} {file}"
+    said += f"; it starts the profile {profile}" if profile else ""
     if done.on_path:
         return [said, f"run it: {done.file.name}"]
-    return [said, f"{done.file.parent} is not on your PATH; until it is, run {done.file}"]
-
-
-def installed_direct(
-    done: Installed, label: str, models: Sequence[str], cure: str | None
-) -> list[str]:
-    """What `wrapper install --direct` did, and what there is without a gateway."""
-    counted = "1 model" if len(models) == 1 else f"{len(models)} models"
-    said = [
-        *installed(done),
-        f"it asks {label} itself, {counted} in /model; budgets, fallbacks and usage need a gateway",
-    ]
-    return [*said, f"first set the key: {cure}"] if cure else said
-
-
-def wrappers(found: Sequence[Path], direct: Mapping[str, str]) -> list[str]:
-    """The wrappers there are; beside a direct one its provider."""
-    lines = [
-        f"{file}    (direct: {direct[str(file)]})" if str(file) in direct else str(file)
-        for file in found
-    ]
-    return lines or ["no wrapper is installed"]
-
-
-def uninstalled(file: Path | None, name: str, folder: Path) -> list[str]:
-    """What `wrapper uninstall` did."""
-    return [f"removed {file}"] if file else [f"there is no {name} in {folder}"]
+    return [said, f"{short(done.file.parent)} is not on PATH; until it is, run {file}"]
 
 
 def valid(
@@ -228,44 +181,14 @@ def valid(
     trust: Sequence[str],
 ) -> list[str]:
     """What `validate` says of a profile without mistakes. `trust` is what to know of it if somebody
-    else has written it.
+    else wrote it.
     """
-    counted = "1 model" if models == 1 else f"{models} models"
-    lines = [f"{shown} is valid: {counted}"]
+    lines = [f"{shown} is valid: {counted(models, 'model')}"]
     lines += [f"warning: {one.line}" for one in retiring]
     lines += [f"note: {note}" for note in notes]
     if trust:
         lines += ["if you did not write it:", *(f"  {one}" for one in trust)]
     return lines
-
-
-def client_added(name: str, key: str) -> list[str]:
-    """A client's key, this once, and what it is for."""
-    return [
-        f"the key of {name}, which nobody can show again:",
-        f"  {key}",
-        "it opens the gateways of this installation; Claude Code takes it as ANTHROPIC_AUTH_TOKEN",
-    ]
-
-
-def client_removed(name: str) -> list[str]:
-    """What `client remove` did."""
-    return [f"removed {name}: its next request is refused"]
-
-
-def clients(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> list[str]:
-    """The clients that have a key: when it was made, last use, and what this month has cost."""
-    cells = [("CLIENT", "MADE", "LAST USE", "THIS MONTH")]
-    for row in rows:
-        last = _local(row["last_used"]) if row["last_used"] else "never"
-        unknown = f" and {row['month_unknown']} at an unknown price" if row["month_unknown"] else ""
-        cells.append((row["name"], _local(row["made"]), last, dollars(row["month_usd"]) + unknown))
-    shown = columns(cells) if rows else ["no client has a key    -> llmswitch client add NAME"]
-    return [*shown, *(f"note: {note}" for note in notes)]
-
-
-def _local(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M}"
 
 
 def files(rendered: dict[str, str]) -> list[str]:
@@ -274,22 +197,16 @@ def files(rendered: dict[str, str]) -> list[str]:
     return "\n".join(shown).splitlines()
 
 
-def outcome_data(done: Outcome) -> dict[str, Any]:
-    """What `up --json` says."""
-    state = done.state
-    return {"did": done.did, "url": state.url, "pid": state.pid, "models": state.models}
-
-
-def demo(state: State, answers: Sequence[Answer]) -> list[str]:
-    """What `try` shows: the models, what each said, how to go on."""
+def demo(state: State, answers: Sequence[Answer], program: str) -> list[str]:
+    """What `try` shows: the models, each answer, how to continue. `program` starts llmswitch."""
     lines = [f"a gateway ran on {state.url} with two offline models:", ""]
     lines += [*models(state.models, state.roles["default"]), ""]
     for said in answers:
         lines.append(f"{said.model} said, streamed in {said.pieces} pieces:")
         lines += [f"  {said.text}", ""]
-    return [
-        *lines,
-        "it is stopped again, and nothing is left behind. With your own keys:",
-        "  llmswitch init    finds or asks for a key, and sets everything up",
-        "  claude-multi      Claude Code, with every model in /model",
+    after = [
+        (f"{program} init", "finds keys or asks for one, and sets everything up"),
+        ("~/.local/bin/claude-multi", "then: Claude Code, with every model in /model"),
     ]
+    last = "it is stopped again, and left nothing behind. With your own keys:"
+    return [*lines, last, *(f"  {line}" for line in columns(after))]

@@ -10,70 +10,67 @@ from urllib.parse import urlsplit
 from llmswitch.claude.program import shown
 from llmswitch.claude.wrapper import Installed
 from llmswitch.cli import text
+from llmswitch.cli.common import counted, short
+from llmswitch.cli.key import place_name
 from llmswitch.columns import columns
 from llmswitch.doctor.checks import Result
-from llmswitch.profile.keys import KEYRING, Place
+from llmswitch.paths import Home, ProfileRef
+from llmswitch.profile.keys import Place
 from llmswitch.profile.model_lists import Answer
 from llmswitch.profile.providers import DIRECT, Provider
-from llmswitch.redact import with_tilde
 from llmswitch.render.menu import Row, format_context, format_price
 from llmswitch.setup.compose import Candidate
 from llmswitch.setup.detect import Found
 from llmswitch.setup.write import Done
 
-NOTHING = "nothing was written"
-NOTHING_NEW = "no key and no server is new since it was written"
-TERMS = (
-    "your Claude login pays for Anthropic's models, and is sent to Anthropic alone; whether the",
-    "terms of your plan allow its use through a gateway is between you and Anthropic",
-)
-LOGIN_TOO = (
-    "note:   the Claude login is left out; what lets it pay for Anthropic's models is the line",
-    "        providers: {anthropic: {auth: subscription}}",
-)
-NO_PROVIDER = ["that is no provider of the list: type its number, or its name"]
-NO_SUCH = ["that is no model of the list: type numbers of it, such as 2 1"]
+NOTHING_NEW = "no key and no model server is new"
+AGAIN = "paste another, or press Enter to continue without"
 PASTE = (
-    "paste a key of Anthropic, OpenAI, OpenRouter, Z.ai or another provider; it is not shown",
+    "paste a key (Anthropic, OpenAI, OpenRouter, Z.ai or any other); it stays hidden",
     "(Enter alone lists the providers)",
 )
-KEY, WHOSE, ANSWER = "key: ", "which provider? number or name: ", "> "
-_TOLD = ("warning", "failed", "error")
+TERMS = (
+    "your Claude login will pay for Anthropic's models; it is sent to Anthropic only.",
+    "Whether your plan allows that through a gateway is between you and Anthropic",
+)
+LOGIN_UNUSED = (
+    "note:   the Claude login is not used; what lets it pay for Anthropic's models is",
+    "        providers: {anthropic: {auth: subscription}}",
+)
+_PROBLEMS = ("warning", "failed", "error")
+_CLAUDE_CODE = "Claude Code, with every model in /model"
 
 
-def found(there: Found, known: Mapping[str, Provider], places: Mapping[str, Place | None],
-          keys: Path) -> list[str]:  # fmt: skip
-    """What is there, one thing a line."""
-    where = {"keyring": KEYRING, "file": _short(keys), "environment": "the environment"}
+def found(home: Home, there: Found, known: Mapping[str, Provider],
+          places: Mapping[str, Place | None]) -> list[str]:  # fmt: skip
+    """What was found, one thing a line."""
     lines = []
     for name, variables in there.keys.items():
-        place = where.get(places.get(variables[0]) or "", "the environment")
+        place = place_name(home, places[variables[0]])
         lines.append(f"{' and '.join(variables)} in {place} ({_label(known, name)})")
     for name, answer in there.servers.items():
-        count = len(answer.models)
-        models = "1 model" if count == 1 else f"{count} models"
         host = urlsplit(known[name].base_url or "").netloc
+        models = counted(len(answer.models), "model")
         lines.append(f"{_label(known, name)} on {host} with {models}")
     if there.login:
         lines.append("a Claude login")
     if not lines:
-        lines.append("no key, and no server of models on this machine")
+        lines.append("no key and no model server on this machine")
     if there.claude:
         claude, version = there.claude
-        lines.append(f"Claude Code {shown(version)}, {_short(claude)}")
-    lines += [f"the wrapper {_short(file)}" for file in there.wrappers]
-    told = [f"{'found:' if not at else '':8}{line}" for at, line in enumerate(lines)]
+        lines.append(f"Claude Code {shown(version)}, {short(claude)}")
+    lines += [f"the wrapper {short(file)}" for file in there.wrappers]
+    told = _under("found:  ", lines)
     if not there.claude:
-        told.append(
-            "note:   there is no `claude` on PATH    -> npm install -g @anthropic-ai/claude-code"
-        )
-    if there.astray:
-        told.append(f"note:   {there.astray}; it is left as it is")
+        told.append("note:   no `claude` on PATH    -> npm install -g @anthropic-ai/claude-code")
+    if there.redirect:
+        told.append(f"note:   {there.redirect}; it is left as it is")
     return told
 
 
-def _short(file: Path) -> str:
-    return with_tilde(str(file), Path.home())
+def _under(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines behind a title, those after the first below each other."""
+    return [f"{'' if at else title:{len(title)}}{line}" for at, line in enumerate(lines)]
 
 
 def _label(known: Mapping[str, Provider], name: str) -> str:
@@ -81,8 +78,8 @@ def _label(known: Mapping[str, Provider], name: str) -> str:
 
 
 def providers(known: Mapping[str, Provider], names: Sequence[str]) -> list[str]:
-    """The providers by number, with the page that has the key of each."""
-    cells = [("", "PROVIDER", "A KEY IS FROM")]
+    """The providers by number, with the page for the key of each."""
+    cells = [("", "PROVIDER", "GET A KEY AT")]
     cells += [
         (f"{at:2}", _label(known, name), known[name].key_page or "-")
         for at, name in enumerate(names, 1)
@@ -90,36 +87,29 @@ def providers(known: Mapping[str, Provider], names: Sequence[str]) -> list[str]:
     return columns(cells)
 
 
-def page_of(provider: Provider, name: str) -> list[str]:
-    """What key is asked for, and where it is from."""
-    page = f", from {provider.key_page}" if provider.key_page else ""
-    return [f"paste the key of {provider.label or name}{page}; it is not shown"]
+def key_page(provider: Provider, name: str) -> list[str]:
+    """Whose key to paste, and where to get it."""
+    page = f" (get one at {provider.key_page})" if provider.key_page else ""
+    return [f"paste a key from {provider.label or name}{page}; it stays hidden"]
 
 
-def wrong(what: str) -> list[str]:
-    """What is wrong with a key, which is not taken."""
-    return [f"that {what}; paste another, or Enter to go on without"]
-
-
-def checked(label: str, answer: Answer) -> list[str]:
+def checked(label: str, answer: Answer) -> str:
     """What a provider said to a key."""
     if answer.trouble is None:
-        return [f"{label} takes the key"]
+        return f"{label} accepts the key"
     if answer.refused:
-        return [f"{label} {answer.trouble}; paste another, or Enter to go on without"]
-    return [f"a key of {label}; it was not checked: {label} {answer.trouble}"]
+        return f"{label} {answer.trouble}; {AGAIN}"
+    return f"the key was not checked: {label} {answer.trouble}"
 
 
 def no_models(provider: Provider, name: str) -> list[str]:
-    """That nothing can be chosen of a provider."""
-    known = f"no model of {provider.label or name} is known that is not there already"
-    return [f"{known}    -> llmswitch models add {name}/MODEL"]
+    """Message for a provider without selectable models."""
+    line = f"every known model of {provider.label or name} is in the profile already"
+    return [f"{line}    -> llmswitch models add {name}/MODEL"]
 
 
 def models(there: Sequence[Candidate], chosen: Collection[Candidate]) -> list[str]:
-    """The models to choose from, with what each costs; those that are chosen with a star."""
-    if not there:
-        return []
+    """The models to choose from, with the cost of each; a star marks the chosen ones."""
     cells = [("", "", "NAME", "MODEL", "CONTEXT", "USD PER Mtok")]
     for at, one in enumerate(there, 1):
         context = format_context(one.context).removeprefix("context ")
@@ -127,103 +117,94 @@ def models(there: Sequence[Candidate], chosen: Collection[Candidate]) -> list[st
         price = "subscription" if one.by_login else price
         mark = "*" if one in chosen else ""
         cells.append((f"{at:2}", mark, one.name, one.target, context, price))
-    return columns(cells)
+    return columns(cells) if there else []
 
 
-def profile(file: Path, text: str, taken: Sequence[Candidate]) -> list[str]:
+def profile(file: Path, content: str, taken: Sequence[Candidate]) -> list[str]:
     """The profile that will be written, and who decides whether a login may pay for it."""
-    lines = [f"{_short(file)} will be:", "", *(f"  {line}" for line in text.splitlines())]
+    lines = [f"{short(file)} will be:", "", *(f"  {line}" for line in content.splitlines())]
     return [*lines, "", *TERMS] if any(one.by_login for one in taken) else lines
 
 
 def additions(file: Path, lines: Sequence[str]) -> list[str]:
-    """What will be added to a profile that is there."""
-    return [f"added to {_short(file)} will be:", "", *(f"  {line}" for line in lines)]
+    """What will be added to an existing profile."""
+    return [f"will be added to {short(file)}:", "", *(f"  {line}" for line in lines)]
 
 
 def question(there: Sequence[Candidate], taken: Sequence[Candidate], edits: bool) -> list[str]:
-    """What can be answered."""
+    """The possible answers."""
     if edits and not taken:
-        return ["Enter adds nothing; numbers add models; k takes a key"]
-    writes, first = ("adds them", "") if edits else ("writes it", ", the first one first")
-    lines = (
-        [f"Enter {writes}; numbers choose other models{first}"] if there else ["Enter writes it"]
-    )
-    leave = "n adds nothing" if edits else "n leaves, and nothing is written"
-    return [*lines, f"k takes another key; {leave}"]
+        return ["Enter adds nothing; numbers add models; k adds a key"]
+    if edits:
+        return ["Enter adds them; numbers choose other models", "k adds a key; n adds nothing"]
+    numbers = "; numbers choose other models, the default first" if there else ""
+    return [f"Enter writes it{numbers}", "k adds a key; n quits and writes nothing"]
 
 
-def second(file: Path, rows: Sequence[Row]) -> list[str]:
-    """What is set up already."""
-    usable = sum(row.reason is None for row in rows)
-    models = "1 model" if len(rows) == 1 else f"{len(rows)} models"
-    out = "" if usable == len(rows) else f", {len(rows) - usable} left out for want of a key"
-    return [f"{_short(file)} is your profile: {models}{out}"]
-
-
-def of_a_file(source: str, told: Sequence[str]) -> list[str]:
-    """What is to be known of a profile that may be somebody else's."""
-    if not told:
-        return [f"{source} sends each key to its provider alone, and runs no code"]
-    return [f"{source}, if you did not write it:", *(f"  {one}" for one in told)]
-
-
-def use(name: str) -> str:
-    """The question of it."""
-    return f"use it as the profile {name}?"
-
-
-def kept(name: str, place: Place, keys: Path) -> list[str]:
-    """Where a pasted key is now."""
-    return [f"{name} is kept in {KEYRING if place == 'keyring' else _short(keys)}"]
+def existing_profile(file: Path, rows: Sequence[Row]) -> list[str]:
+    """The profile that exists already."""
+    without = sum(row.reason is not None for row in rows)
+    out = f", {without} left out because no key is set" if without else ""
+    return [f"your profile is {short(file)}: {counted(len(rows), 'model')}{out}"]
 
 
 def written(done: Done) -> list[str]:
     """What became of the profile."""
-    file = _short(done.ref.file)
+    file = short(done.ref.file)
+    line = f"{file} exists and was not changed" if done.was_there else f"wrote {file}"
     if done.added:
-        return [f"added {', '.join(done.added)} to {file}"]
-    return [f"{file} is there already and was left as it is" if done.was_there else f"wrote {file}"]
+        line = f"added {', '.join(done.added)} to {file}"
+    if done.default:
+        kept = f"LLMSWITCH_PROFILE picked it; the default profile is still {done.default}"
+        return [line, kept]
+    return [line]
 
 
-def installed(done: Installed) -> list[str]:
-    """What `wrapper install` did."""
-    return [text.installed(done)[0].replace(str(done.file), _short(done.file))]
+def other_profile(before: ProfileRef, new: ProfileRef) -> str:
+    """The question whether claude-multi starts the new profile."""
+    return f"claude-multi starts {before.name}; let it start {new.name} instead? [Y/n] "
 
 
 def doctor(results: Sequence[Result]) -> list[str]:
-    """What the doctor found that asks for something to be done."""
-    told = [result for result in results if result.level in _TOLD]
-    if not told:
-        return [f"llmswitch doctor: {len(results)} checks, nothing is wrong"]
-    return [
-        f"llmswitch doctor: {len(results)} checks, {len(told)} to look at",
-        *text.doctor(told),
-    ]
+    """The problems that the doctor found."""
+    problems = [result for result in results if result.level in _PROBLEMS]
+    if not problems:
+        return [f"llmswitch doctor: {len(results)} checks, no problems"]
+    sums = f"llmswitch doctor: {len(results)} checks, {counted(len(problems), 'problem')}"
+    return [sums, *text.doctor(problems)]
 
 
 def without_gateway(rows: Sequence[Row]) -> list[str]:
-    """Where all models are of one provider that Claude Code can speak to itself: how."""
+    """How to do without a gateway, where one provider that Claude Code can use has all models."""
     of = {row.provider_name: row.provider for row in rows}
     name, provider = next(iter(of.items()))
     if len(of) > 1 or provider.dialect not in DIRECT or provider.auth == "subscription":
-        return []  # with a login a plain `claude` is enough
+        return []  # with a login plain `claude` is enough
     direct = f"llmswitch wrapper install --direct {name}"
     return [f"note: {provider.label or name} alone needs no gateway    -> {direct}"]
 
 
-def coming(done: Installed, rows: Sequence[Row]) -> list[str]:
-    """What to type next; where no model can be used yet, a key first."""
-    told = [(done.file.name, "Claude Code, with every model in /model")]
-    lines = [""]
-    if not done.on_path:
-        folder = with_tilde(shlex.quote(str(done.file.parent)), Path.home())
-        before = f'export PATH={folder}:"$PATH"'
-        told.insert(0, (before, "here, and in your shell's start-up file"))
+def next_by_hand(done: Done, starts: ProfileRef | None) -> list[str]:
+    """What to type after `init --no-start`; `starts` is what an installed claude-multi starts."""
+    default = [] if done.default else [f"{done.ref.argument} is now the default profile"]
+    rows = [("llmswitch validate", "what the profile needs")]
+    if starts != done.ref:
+        now = f"claude-multi starts {starts.name} now" if starts else "writes claude-multi"
+        option = f" --profile {done.ref.typed}" if done.default else ""
+        rows.append((f"llmswitch wrapper install{option}", now))
+    rows.append(("claude-multi", _CLAUDE_CODE))
+    return [*default, "", *_under("next:  ", columns(rows))]
+
+
+def next_steps(done: Installed, rows: Sequence[Row]) -> list[str]:
+    """What to type next: the keys first, where no model has one."""
+    lines, told = [""], []
     if all(row.reason for row in rows):
-        lines.insert(0, "the gateway was not started: no model has its key")
-        wanted = {row.missing[0]: row.provider.key_page for row in rows}
-        keys = [(f"llmswitch key set {name}", page or "") for name, page in wanted.items()]
-        told = [*((key, f"with a key from {page}") for key, page in keys), *told]
-    shown_lines = columns(told)
-    return lines + [f"{'next:' if not at else '':7}{line}" for at, line in enumerate(shown_lines)]
+        lines.insert(0, "the gateway was not started: no model has a key")
+        pages = {row.missing[0]: row.provider.key_page or "its provider" for row in rows}
+        told += [(f"llmswitch key set {key}", f"get one at {page}") for key, page in pages.items()]
+    if not done.on_path:
+        folder = short(shlex.quote(str(done.file.parent)))
+        told.append((f'export PATH={folder}:"$PATH"', "here, and in your shell's start-up file"))
+    told.append((done.file.name, _CLAUDE_CODE))
+    return [*lines, *_under("next:  ", columns(told))]

@@ -1,17 +1,15 @@
-"""The status, today's use and budgets in the words that a person reads."""
+"""The status and today's use in the words that a person reads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from llmswitch.budgets import Account, dollars
+from llmswitch.budgets import dollars
 from llmswitch.cli.text import models
 from llmswitch.columns import columns
 from llmswitch.gateway.lease import stops
 from llmswitch.render.retirement import Retirement
-
-_BAR = 20  # characters
 
 
 def status(found: dict[str, Any]) -> list[str]:
@@ -50,33 +48,6 @@ def _not_running(found: dict[str, Any]) -> str:
         silent = f"not answering {where}    -> llmswitch restart"
         return f"starting {where}" if found["starting"] else silent
     return f"not running (profile {profile})    -> llmswitch up"
-
-
-def budgets(accounts: Sequence[Account]) -> list[str]:
-    """A row for each budget."""
-    if not accounts:
-        return ["the profile has no budgets; write for example: budgets: [{usd: 50, per: month}]"]
-    cells = [("BUDGET", "SPENT", "OF", "LEFT", "UNTIL", "")]
-    for account in accounts:
-        left = max(0.0, account.limit - account.spent)
-        share = min(1.0, account.spent / account.limit)
-        cells.append(
-            (
-                account.budget.name,
-                dollars(account.spent),
-                dollars(account.limit),
-                dollars(left),
-                account.period.until,
-                f"{'█' * round(share * _BAR):░<{_BAR}} {share:.0%}",
-            )
-        )
-    return columns(cells)
-
-
-def raised(account: Account) -> list[str]:
-    """What `budget raise` did."""
-    limit, spent = dollars(account.limit), dollars(account.spent)
-    return [f"{account.budget.name} is {limit} until {account.period.until}; {spent} is spent"]
 
 
 def _today(rows: Sequence[dict[str, Any]]) -> list[str]:

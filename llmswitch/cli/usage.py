@@ -20,12 +20,12 @@ By = Literal["model", "provider", "day", "session", "client", "agent", "key"]
 def usage(
     context: typer.Context,
     *,
-    by: Annotated[By | None, typer.Option("--by", help="All columns of one kind.")] = None,
+    by: Annotated[By | None, typer.Option("--by", help="One kind, with all columns.")] = None,
     since: Annotated[
         str | None,
         typer.Option(help="today, yesterday, 7d, 24h, a date, a date with a time. [default: 30d]"),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="The same; a day is taken in whole.")] = None,
+    until: Annotated[str | None, typer.Option(help="The same; a whole day counts.")] = None,
     requests: Annotated[
         bool, typer.Option("--requests", help="The last requests, refused ones too.")
     ] = False,
@@ -39,15 +39,15 @@ def usage(
     errors: Annotated[
         bool, typer.Option("--errors", help="With --requests: those that got no answer.")
     ] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="A line for each, as CSV.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     page: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write all of it as one page, with charts."),
+        typer.Option("--html", metavar="FILE", help="Write all of it as a page with charts."),
     ] = None,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What was used and what it cost: by model, day, session, key and more."""
+    """Show what was used and what it cost, by model, day and more."""
     if context.invoked_subcommand:
         return
     if (as_csv, as_json, page is not None).count(True) > 1:
@@ -107,7 +107,7 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete old rows; the gateway may run meanwhile."""
+    """Delete old rows; the gateway can keep running."""
     from llmswitch.usage import prune as old
     from llmswitch.usage.summary import Period, moment
     from llmswitch.usage.tables import tries

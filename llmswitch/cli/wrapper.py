@@ -1,4 +1,4 @@
-"""`llmswitch wrapper ...`: parse, call one function, print."""
+"""The commands `wrapper install`, `wrapper uninstall` and `wrapper list`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from llmswitch.cli.common import (
     ProfileOption,
     chosen,
     chosen_if_any,
+    counted,
+    group,
     keys_here,
     own_home,
+    short,
     show,
 )
+from llmswitch.columns import columns
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_profile_if_any
 
-app = typer.Typer(
-    help="The commands that start Claude Code: claude-multi, and one for each provider.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-_USUAL = "claude-multi"
+app = group("The commands that start Claude Code, such as claude-multi.")
+USUAL = "claude-multi"
 
 
 def _direct_providers() -> list[str]:
@@ -35,26 +35,24 @@ def _direct_providers() -> list[str]:
 
     try:
         return possible(chosen_if_any(None)[1])
-    except LlmswitchError:  # a profile with mistakes: this is not the place to tell them
+    except LlmswitchError:  # a profile with mistakes: this is not the place to report them
         return possible(None)
 
 
 def _not_empty(provider: str | None) -> str | None:
-    """What a variable of the shell that is not set makes of `--direct` is no provider, and is not
-    the gateway either.
-    """
+    """Refuse the empty `--direct` that an unset shell variable leaves."""
     if provider == "":
         raise LlmswitchError("--direct is empty and names no provider", "llmswitch providers")
     return provider
 
 
-DirOption = Annotated[Path, typer.Option("--dir", help="The folder it is in.")]
+DirOption = Annotated[Path, typer.Option("--dir", help="The wrappers' folder.")]
 NameOption = Annotated[
     str | None,
     typer.Option(
         "--name",
-        help="What the command is called.",
-        show_default="claude-multi; with --direct as the catalogue says",
+        help="The command's name.",
+        show_default="claude-multi, or the provider's own",
     ),
 ]
 DirectOption = Annotated[
@@ -62,7 +60,7 @@ DirectOption = Annotated[
     typer.Option(
         "--direct",
         metavar="PROVIDER",
-        help="Of this provider alone, with no gateway.",
+        help="Connect to this provider itself, without a gateway.",
         autocompletion=_direct_providers,
         callback=_not_empty,
     ),
@@ -77,7 +75,7 @@ def install_wrapper(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the command that starts Claude Code with every model of the profile."""
+    """Write the command that starts Claude Code with a profile."""
     from llmswitch.claude import wrapper
     from llmswitch.cli import text
 
@@ -85,9 +83,9 @@ def install_wrapper(
         _install_direct(direct, name, folder, profile, as_json)
         return
     _, ref = chosen(profile)
-    done = wrapper.install(ref, _USUAL if name is None else name, folder, os.environ)
+    done = wrapper.install(ref, USUAL if name is None else name, folder, os.environ)
     data = {"file": str(done.file), "did": done.did, "on_path": done.on_path}
-    show(text.installed(done), data, as_json)
+    show(text.installed(done, ref.name), data, as_json)
 
 
 def _install_direct(
@@ -99,12 +97,19 @@ def _install_direct(
     home = own_home()
     ref = find_profile_if_any(home, profile, os.environ)
     drawn = direct_menu.render(provider, ref)
-    # The default profile is looked for at each start: it may come later, or be another then.
+    # The default profile is looked up at each start: it may be created later, or change.
     named = ref.argument if ref and (profile or os.environ.get("LLMSWITCH_PROFILE")) else ""
     called = direct_menu.wrapper_name(provider, ref) if name is None else name
     done = wrapper.install(wrapper.Direct(provider, named), called, folder, os.environ)
     key_set = bool(keys_here(home).names & set(drawn["keys"])) if drawn["keys"] else None
     models = list(drawn["clients"]["picker"]["ids"])
+    lines = [
+        *text.installed(done),
+        f"it connects to {drawn['label']} itself, with {counted(len(models), 'model')} in /model",
+        "budgets, fallbacks and usage need a gateway",
+    ]
+    if key_set is False:
+        lines.append(f"first set the key: {drawn['cure']}")
     data = {
         "file": str(done.file),
         "did": done.did,
@@ -113,8 +118,7 @@ def _install_direct(
         "models": models,
         "key_set": key_set,
     }
-    cure = drawn["cure"] if key_set is False else None
-    show(text.installed_direct(done, drawn["label"], models, cure), data, as_json)
+    show(lines, data, as_json)
 
 
 @app.command("uninstall")
@@ -125,27 +129,32 @@ def uninstall_wrapper(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take the command away again."""
+    """Remove a wrapper."""
     from llmswitch.claude import wrapper
-    from llmswitch.cli import text
 
-    called = _USUAL if name is None else name
+    called = USUAL if name is None else name
     if direct and name is None:
         from llmswitch.claude.direct_menu import wrapper_name
 
         called = wrapper_name(direct, find_profile_if_any(own_home(), profile, os.environ))
     file = wrapper.uninstall(called, folder, direct)
-    data = {"removed": str(file) if file else None}
-    show(text.uninstalled(file, called, folder), data, as_json)
+    line = f"removed {short(file)}" if file else f"there is no {called} in {short(folder)}"
+    show([line], {"removed": str(file) if file else None}, as_json)
 
 
 @app.command("list")
 def list_wrappers(folder: DirOption = BIN, as_json: JsonOption = False) -> None:
-    """List the commands that llmswitch wrote, in the folder and on PATH."""
+    """List the wrappers in the folder and on PATH, with profile and path."""
     from llmswitch.claude import wrapper
-    from llmswitch.cli import text
 
-    found = wrapper.list_installed(folder, os.environ)
-    direct = {str(file): of.provider for file in found if (of := wrapper.direct_of(file))}
-    data = {"wrappers": [str(file) for file in found], "direct": direct}
-    show(text.wrappers(found, direct), data, as_json)
+    files = wrapper.list_installed(folder, os.environ)
+    direct = {str(file): of.provider for file in files if (of := wrapper.direct_of(file))}
+    profiles = {str(file): name for file in files if (name := wrapper.profile_of(file))}
+    cells = [("NAME", "PROFILE", "PATH")]
+    for file in files:
+        provider = direct.get(str(file))
+        profile = short(profiles.get(str(file), "unknown"))
+        profile = f"none: {provider} itself" if provider else profile
+        cells.append((file.name, profile, short(file)))
+    data = {"wrappers": [str(file) for file in files], "direct": direct, "profiles": profiles}
+    show(columns(cells) if files else ["no wrapper is installed"], data, as_json)

@@ -197,7 +197,7 @@ def start(
     write_files(plan)
     log = plan.run / LOG
     offset = size(log)
-    progress("starting the gateway")
+    progress(f"starting {plan.drawing.ref.name} on {plan.listens.address}")
     process = None
     try:
         with log.open("ab") as stream, _signals_held():
@@ -272,7 +272,9 @@ def wait_for_answer(
     answered = health.wait_until(
         settled,
         START_SECONDS,
-        lambda: progress("starting the gateway (LiteLLM takes a few seconds)"),
+        lambda: progress(
+            f"starting {plan.drawing.ref.name} on {gateway.address} (LiteLLM takes a few seconds)"
+        ),
     )
     if ended():
         raise LlmswitchError(

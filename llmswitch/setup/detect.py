@@ -1,4 +1,4 @@
-"""What is there on a machine before `init` asks anything. Looks, and prints and changes nothing."""
+"""What is on a machine before `init` asks anything. Reads only."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _PORTS = 100
 
 class Found(NamedTuple):
     """What was found. `keys` are the set variables of each provider that has all it needs;
-    `clouds` are those of them that read the cloud's own credentials, which are often there for
-    something else. `servers` are the models that the servers on this machine list. `login` says
-    that the client has a Claude login, `astray` what leads a plain `claude` elsewhere.
+    `clouds` are those of them that read the cloud's own credentials, which are often set for
+    something else. `servers` are the models that the servers on this machine list. `redirect` says
+    what redirects plain `claude`; `port` is the gateway's usual one, or the next that is free.
     """
 
     keys: dict[str, tuple[str, ...]]
@@ -38,7 +38,8 @@ class Found(NamedTuple):
     claude: tuple[Path, Version] | None
     login: bool
     wrappers: list[Path]
-    astray: str | None
+    redirect: str | None
+    port: int
 
 
 def look(
@@ -48,14 +49,16 @@ def look(
     there = catalogue.providers(profile)
     variables = dict(_keys(there, known_keys(environ, home).names))
     plain = check_plain_claude(Context(environ, home, None, folder, now))
+    client, first = _client(environ), Gateway().port
     return Found(
         keys=variables,
         clouds=frozenset(name for name in variables if there[name].key is None),
         servers=_servers(there),
-        claude=(client := _client(environ)),
+        claude=client,
         login=client is not None and bool(has_login(environ)),
         wrappers=list_installed(folder, environ),
-        astray=plain.message if plain.level == "warning" else None,
+        redirect=plain.message if plain.level == "warning" else None,
+        port=next(filter(_is_free, range(first, first + _PORTS)), first),
     )
 
 
@@ -81,12 +84,6 @@ def _client(environ: Mapping[str, str]) -> tuple[Path, Version] | None:
         return claude, ask_version(claude, _CLIENT_SECONDS)
     except LlmswitchError:
         return None
-
-
-def free_port() -> int:
-    """The gateway's usual port where it is free, else the next one that is."""
-    first = Gateway().port
-    return next((port for port in range(first, first + _PORTS) if _is_free(port)), first)
 
 
 def _is_free(port: int) -> bool:

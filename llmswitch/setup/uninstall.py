@@ -1,4 +1,4 @@
-"""`llmswitch uninstall`: everything that llmswitch ever wrote is taken away, and nothing else."""
+"""`llmswitch uninstall`: removes everything llmswitch ever wrote, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from llmswitch.run_files import STATE
 
 
 class Found(NamedTuple):
-    """What there is: services, folders of gateways, wrappers, ledgers, the user's profiles, and the
-    names of the keys that `key set` has kept.
+    """What this installation wrote. `gateways` are their folders, `keys` the names of the keys that
+    `key set` stored.
     """
 
     services: list[Service]
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Of what a user may want to keep: what is to go too."""
+    """What to remove of what a user may want to keep."""
 
     usage: bool
     profiles: bool
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """What was taken away, and what was kept or could not be put back."""
+    """What was removed, and what was kept or could not be restored."""
 
     removed: list[str]
     left: list[str]
@@ -52,11 +52,11 @@ class Gone(NamedTuple):
 def look(home: Home, folder: Path, environ: Mapping[str, str]) -> Found:
     """What this installation wrote; `folder` is where wrappers usually are.
 
-    Raises LlmswitchError while a session is open: what it changes has to be put back first.
+    Raises LlmswitchError while a session is open: the saved default has to be restored first.
     """
     settings = user_settings(environ)
     if any(saved_default.sessions(settings, home.state / "sessions")):
-        raise LlmswitchError("a session that a wrapper started is open", "end it, then try again")
+        raise LlmswitchError("a session of a wrapper is open", "end it, then try again")
     wrappers = [file for file in list_installed(folder, environ) if is_of(file, environ)]
     return Found(
         services=all_installed(home, environ),
@@ -68,15 +68,15 @@ def look(home: Home, folder: Path, environ: Mapping[str, str]) -> Found:
     )
 
 
-def take_away(
+def remove(
     home: Home,
     found: Found,
     choice: Choice,
     environ: Mapping[str, str],
     progress: Callable[[str], None],
 ) -> Gone:
-    """Stop what runs, then remove it all, but for what the choice keeps."""
-    # What a session that was killed has left in the user's settings is put back.
+    """Stop what runs, then remove everything that the choice does not keep."""
+    # The saved default that a killed session left changed is restored.
     before = saved_default.note(user_settings(environ), home.state / "sessions", frozenset())
     after = saved_default.put_back(before)
     left = [told for told in (before.left.warning, after.warning) if told]
@@ -89,7 +89,7 @@ def take_away(
         file.unlink()
         removed.append(f"removed {file}")
     if choice.keys:
-        removed += [f"forgot {name}" for name in found.keys if remove_key(home, name)]
+        removed += [f"removed the key {name}" for name in found.keys if remove_key(home, name)]
     for file in found.profiles if choice.profiles else ():
         file.unlink()
     kept = {
@@ -105,7 +105,7 @@ def take_away(
         _remove_empty(place, Path(environ.get("HOME") or Path.home()))
     for folder in (home.state, home.config):
         (left if folder.exists() else removed).append(
-            f"{'kept what is left in' if folder.exists() else 'removed'} {folder}"
+            f"{'kept the rest of' if folder.exists() else 'removed'} {folder}"
         )
     return Gone(removed, left)
 
@@ -122,8 +122,8 @@ def _remove(part: Path) -> None:
 
 
 def _remove_empty(folder: Path, user_home: Path) -> None:
-    """A folder and those above it in the user's home that are empty, and that only the user can
-    enter: as we make them.
+    """Remove a folder and its parents in the user's home while they are empty and 0700, as we make
+    them.
     """
     with suppress(OSError):  # not empty, or not there
         while folder != user_home and folder.stat().st_mode & 0o777 == 0o700:  # noqa: PLR2004

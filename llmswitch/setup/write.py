@@ -102,7 +102,7 @@ def read(source: str) -> Source:
     origin = Path(source).expanduser() if is_file else data_folder("profiles") / f"{source}.yaml"
     if origin.is_file() and not PROFILE_NAME.fullmatch(origin.stem):
         raise LlmswitchError(
-            f"{source!r} has a name that no profile can have",
+            f"{source!r} cannot be the name of a profile",
             "rename the file: letters, digits and . _ -",
         )
     if not origin.is_file():

@@ -292,7 +292,7 @@ def test_a_key_of_the_systems_keyring(someone: User, upstream: FakeUpstream) -> 
         capture_output=True,
         check=True,
     )
-    assert kept.stdout.startswith("ZAI_API_KEY is kept in the system's keyring\n")
+    assert kept.stdout.startswith("stored ZAI_API_KEY in the system's keyring\n")
     assert run(seat, "claude-glm", "-p", "hi").returncode == 0
     assert credentials(upstream.requests[0])["x-api-key"] == "own-zai"
     (ring / "locked").touch()
@@ -530,7 +530,8 @@ def test_without_a_key_nothing_is_started(shell: User) -> None:
     done = shell.run("wrapper", "install", "--direct", "zai", "--dir", where)
     assert done.stdout == (
         f"installed {where}/claude-glm\nrun it: claude-glm\n"
-        "it asks Z.ai itself, 6 models in /model; budgets, fallbacks and usage need a gateway\n"
+        "it connects to Z.ai itself, with 6 models in /model\n"
+        "budgets, fallbacks and usage need a gateway\n"
         f"first set the key: {cure}\n"
     )
     done = subprocess.run(
@@ -614,7 +615,10 @@ def test_each_has_a_name_of_its_own(someone: User) -> None:
     assert listed["direct"] == {file: name for name, file in files.items()} | {
         str(someone.root / "bin" / "z"): "zai"
     }
-    assert f"{files['zai']}    (direct: zai)\n" in someone.run("wrapper", "list", *where).stdout
+    rows = someone.run("wrapper", "list", *where).stdout.splitlines()
+    assert [row.split()[1:] for row in rows if row.endswith(str(files["zai"]))] == [
+        ["none:", "zai", "itself", str(files["zai"])]
+    ]
     done = someone.run("wrapper", "uninstall", "--direct", "moonshot", *where)
     assert done.stdout == f"removed {files['moonshot']}\n"
     (someone.root / "bin" / "claude-kimi").write_text("mine")

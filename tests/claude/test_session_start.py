@@ -202,7 +202,7 @@ def test_the_gateway_is_started_and_kept_up_to_date(mission: Mission, tmp_path: 
     assert (done.stdout, done.returncode) == ("out\n", 0)
     started = mission.user.gateway_state()
     assert done.stderr == (
-        f"started on 127.0.0.1:{mission.port}, pid {started['pid']}\n"
+        f"started work on 127.0.0.1:{mission.port}, pid {started['pid']}\n"
         "qwen is left out: MINE_KEY is not set\n"
     )
     assert "qwen" not in str(shell.seen.settings)
@@ -213,7 +213,7 @@ def test_the_gateway_is_started_and_kept_up_to_date(mission: Mission, tmp_path: 
 
     done = shell.run("-p", "x", env={"MINE_KEY": "mine-own"})
     assert (done.stdout, done.returncode) == ("out\n", 0)
-    assert "reloaded on" in done.stderr
+    assert "reloaded work on" in done.stderr
     assert shell.seen.settings["modelPicker"]["options"][-1]["model"] == "qwen"
     assert shell.run("-p", "x").stderr == "", "the gateway has the key now, this shell need not"
 
@@ -222,7 +222,7 @@ def test_the_gateway_is_started_and_kept_up_to_date(mission: Mission, tmp_path: 
     done = shell.run("-p", "x", env={"ZAI_API_KEY": "zai-new"})
     assert (done.stdout, done.returncode) == ("out\n", 0)
     assert shell.seen.settings["modelPicker"]["options"][-1]["label"] == "Renamed"
-    assert "reloaded on" in done.stderr
+    assert "reloaded work on" in done.stderr
     assert mission.user.gateway_state()["pid"] == started["pid"]
     assert Gateway(mission.url, mission.user.gateway_key()).ask("glm-4.7").status == 200
     assert mission.zai.requests[-1].headers["authorization"] == "Bearer zai-new"

@@ -54,6 +54,7 @@ def test_install_update_uninstall(user: User, bin_folder: Path) -> None:
     """
     file = bin_folder / "claude-multi"
     at = ("--dir", str(bin_folder))
+    starts = "; it starts the profile work"
 
     def run(*arguments: str) -> str:
         done = user.run("wrapper", *arguments)
@@ -61,25 +62,33 @@ def test_install_update_uninstall(user: User, bin_folder: Path) -> None:
         return done.stdout
 
     assert run("list", *at) == "no wrapper is installed\n"
-    assert run("install", *at) == f"installed {file}\nrun it: claude-multi\n"
+    assert run("install", *at) == f"installed {file}{starts}\nrun it: claude-multi\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o755
     first = file.read_text()
-    assert run("install", *at) == f"{file} is up to date\nrun it: claude-multi\n"
+    assert run("install", *at) == f"{file} is up to date{starts}\nrun it: claude-multi\n"
     assert file.read_text() == first
     installed = {"file": str(file), "did": "nothing", "on_path": True}
     assert user.json("wrapper", "install", *at) == installed
 
     file.write_text(first + "# an older one\n")
-    assert run("install", *at) == f"updated {file}\nrun it: claude-multi\n"
+    assert run("install", *at) == f"updated {file}{starts}\nrun it: claude-multi\n"
     assert file.read_text() == first
     user.write_profile(PROFILE, "other")
     assert user.json("wrapper", "install", *at, "--profile", "other")["did"] == "updated"
     assert file.read_text() != first
 
     named = bin_folder / "claude-x"
-    assert run("install", *at, "--name", "claude-x") == f"installed {named}\nrun it: claude-x\n"
-    assert run("list", "--dir", str(user.home)) == f"{file}\n{named}\n", "they are on PATH"
-    listed = {"wrappers": [str(file), str(named)], "direct": {}}
+    done = run("install", *at, "--name", "claude-x")
+    assert done == f"installed {named}; it starts the profile other\nrun it: claude-x\n"
+    assert run("list", "--dir", str(user.home)) == (
+        f"NAME          PROFILE  PATH\nclaude-multi  other    {file}\n"
+        f"claude-x      other    {named}\n"
+    ), "they are on PATH"
+    listed = {
+        "wrappers": [str(file), str(named)],
+        "direct": {},
+        "profiles": {str(file): "other", str(named): "other"},
+    }
     assert user.json("wrapper", "list", *at) == listed
     assert run("uninstall", *at) == f"removed {file}\n"
     assert run("uninstall", *at) == f"there is no claude-multi in {bin_folder}\n"
@@ -100,7 +109,7 @@ def test_a_wrapper_whose_module_has_moved(user: User, bin_folder: Path, what: li
     row = next(one for one in checks if one["name"] == "wrapper")
     assert row["message"] == f"{file} is not as this llmswitch writes it"
     assert row["hint"].split()[:3] == ["llmswitch", *at[:2]]
-    assert user.run(*at).stdout.startswith(f"updated {file}\n")
+    assert user.run(*at).stdout.startswith(f"updated {file}")
     assert file.read_text() == first
 
 
@@ -115,10 +124,9 @@ def test_a_folder_that_is_not_on_path(user: User) -> None:
     assert done.stderr.startswith("there is no profile named 'nosuch'; there are: ")
     assert list(files_below(user.home)) == [".profile"]
     done = user.run("wrapper", "install")
-    folder = user.home / ".local" / "bin"
     assert done.stdout == (
-        f"installed {folder / 'claude-multi'}\n"
-        f"{folder} is not on your PATH; until it is, run {folder / 'claude-multi'}\n"
+        "installed ~/.local/bin/claude-multi; it starts the profile work\n"
+        "~/.local/bin is not on PATH; until it is, run ~/.local/bin/claude-multi\n"
     )
     assert list(files_below(user.home)) == [".local/bin/claude-multi", ".profile"]
 

@@ -85,11 +85,11 @@ def test_nothing_is_asked_without_a_yes(live: Mission) -> None:
     done = live.user.run("doctor", "--live", "glm-4.7", "qwen")
     assert (done.returncode, done.stdout) == (1, "")
     question = "this sends real requests to 2 models, for at most $0.20 and what qwen costs"
-    assert done.stderr == f"{question}; nobody is here to ask\n-> add --yes\n"
+    assert done.stderr == f"{question}; stdin is not a terminal\n-> pass --yes\n"
     command = [sys.executable, "-m", "llmswitch", "doctor", "--live", "glm-4.7", "qwen"]
     env = {**live.user.env, "TERM": "xterm"}
     with Terminal(command, env, live.user.home, columns=120) as terminal:
-        terminal.wait_for(f"{question}; go on? [y/N]:")
+        terminal.wait_for(f"{question}; continue? [y/N]:")
         terminal.send("n\r")
         assert terminal.wait_exit() == 1
         assert "Traceback" not in terminal.text()

@@ -30,8 +30,8 @@ gateway: {{port: {port}}}
 EVENTS = 40
 RUNS = "running on {address}, pid {pid}, profile work; "
 STAYS = RUNS + "stays until llmswitch down"
-UP = "already running on {address}, pid {pid}\n"
-RELOADED = "reloaded on {address}, pid {pid}; open requests finish as they began\n"
+UP = "already running work on {address}, pid {pid}\n"
+RELOADED = "reloaded work on {address}, pid {pid}; open requests finish as they began\n"
 NO_PROFILE = "there is no profile named 'work'; there are: "
 MISTAKE = "{root}/llmswitch/profiles/work.yaml:2: "
 KEYS = "the file of your keys, {root}/llmswitch/keys.json, is damaged\n"
@@ -155,7 +155,7 @@ def test_a_file_that_is_lost_while_it_runs(place: Place, broken: Break) -> None:
         assert Gateway(gateway.url, user.gateway_key()).ask("quick").status == 200
         said = stream.result().said
     assert said == "1" + "".join(f" {number}" for number in range(2, EVENTS + 1))
-    assert user.run("up").stdout.startswith("already running on ")
+    assert user.run("up").stdout.startswith("already running work on ")
     assert user.run("status").stdout.splitlines()[0] == place.told(STAYS)
     assert user.gateway_state()["pid"] == MASTERS[place.port]
 

@@ -258,7 +258,7 @@ def test_a_full_disk(place: Place) -> None:
     after = {file: file.read_bytes() for file in place.user.state.rglob("*") if file.is_file()}
     assert after == files
     full.unlink()
-    assert place.user.run("up").stdout.startswith("started on ")
+    assert place.user.run("up").stdout.startswith("started work on ")
 
 
 @pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="only Linux has prlimit")
@@ -313,7 +313,7 @@ def test_a_clock_that_jumps(place: Place) -> None:
     (run / "clock.py").write_text(CLOCK)
     offset.write_text("0")
     place.write("litellm: {litellm_settings: {callbacks: [clock.hook]}}")
-    assert place.user.run("up").stdout.startswith("reloaded on ")
+    assert place.user.run("up").stdout.startswith("reloaded work on ")
 
     def spent() -> float:
         said = place.gateway.send("GET", "/llmswitch/state").json()
@@ -367,5 +367,5 @@ def test_a_master_that_is_killed(place: Place) -> None:
         assert level == "error"
     with timed("until `up` has started it"):
         done = place.user.run("up")
-    assert done.stdout.startswith(f"started on 127.0.0.1:{place.port}, pid ")
+    assert done.stdout.startswith(f"started work on 127.0.0.1:{place.port}, pid ")
     assert place.gateway.ask("quick").status == 200

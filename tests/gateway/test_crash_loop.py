@@ -52,7 +52,7 @@ def test_a_crash_loop_stops_the_gateway(user: User) -> None:
                 kill_one(user)
             models = ", ".join(f"m{number}: demo/parrot" for number in range(count))
             user.write_profile(f"models: {{{models}}}\n" + profile)
-            assert user.run("up").stdout.startswith("reloaded on ")
+            assert user.run("up").stdout.startswith("reloaded work on ")
         kill_one(user)
         kill_one(user)
         wait_for(lambda: user.json("status")["running"])
@@ -72,6 +72,6 @@ def test_a_crash_loop_stops_the_gateway(user: User) -> None:
     [row] = [row for row in rows if row["name"] == "process"]
     assert (row["level"], row["message"]) == ("error", f"it stopped by itself: {REASON}")
     assert row["hint"] == ("llmswitch up --profile work    (why: llmswitch logs --profile work)")
-    assert user.run("up").stdout.startswith("started on ")
+    assert user.run("up").stdout.startswith("started work on ")
     assert user.json("status")["stopped"] is None
     user.run("down")

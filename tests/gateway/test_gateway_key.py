@@ -173,13 +173,13 @@ def answers(mission: Mission, key: str) -> int:
 def told(user: User, *gateways: str) -> list[str]:
     """What `key renew-gateway` prints."""
     return [
-        f"made a new gateway key: {user.state / 'gateway.key'}",
+        f"created a new gateway key: {user.state / 'gateway.key'}",
         *gateways,
-        "what still has the old key, and where the new one comes from:",
+        "these still have the old key; how each gets the new one:",
         "  open sessions                 end them, then: claude-multi --continue",
         "  VS Code                       llmswitch env --format vscode, or: llmswitch code",
         "  shells, CI, containers, SDKs  llmswitch env",
-        "keys of `client add` stay as they are",
+        "client keys stay as they are",
     ]
 
 
@@ -208,7 +208,7 @@ def test_a_running_gateway_takes_the_new_key_alone(running: Mission) -> None:
     address = running.url.removeprefix("http://")
     assert (done.returncode, done.stdout.splitlines()) == (
         0,
-        told(user, f"work on {address} takes it"),
+        told(user, f"work on {address} accepts it"),
     )
     new = user.gateway_key()
     assert old not in done.stdout + done.stderr
@@ -233,7 +233,7 @@ def test_a_gateway_that_cannot_be_reloaded_is_named(running: Mission) -> None:
         assert done.returncode == 1
         failed = [line for line in done.stdout.splitlines() if "work" in line]
         shown = f"{file}:{len(before.splitlines()) + 1}: modells is not a field"
-        assert failed[0].startswith(f"work still takes the old key: {shown}")
+        assert failed[0].startswith(f"work still accepts the old key: {shown}")
         assert failed[1].endswith("(or: llmswitch down --profile work)")
         assert answers(running, old) == 200
     finally:

@@ -113,7 +113,7 @@ def test_up_again(shell: Mission) -> None:
     done = shell.user.run("up")
     assert (done.returncode, done.stderr) == (0, "")
     pid = before["pid"]
-    assert done.stdout == f"already running on 127.0.0.1:{shell.port}, pid {pid}\n{TABLE}"
+    assert done.stdout == f"already running work on 127.0.0.1:{shell.port}, pid {pid}\n{TABLE}"
     assert shell.user.gateway_state() == before
     assert worker_pids(shell.user) == workers
     assert len(workers) == 1
@@ -355,7 +355,9 @@ def test_down_and_restart(mission: Mission) -> None:
 
     done = user.run("restart")
     third = user.gateway_state()
-    assert done.stdout.startswith(f"restarted on 127.0.0.1:{mission.port}, pid {third['pid']}\n")
+    assert done.stdout.startswith(
+        f"restarted work on 127.0.0.1:{mission.port}, pid {third['pid']}\n"
+    )
     assert third["pid"] not in (first["pid"], second["pid"])
     assert {int(line.split()[0]) for line in running_below(user.root)} == {
         third["pid"],

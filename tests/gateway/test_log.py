@@ -176,7 +176,7 @@ def test_from_start_to_start(mission: Mission) -> None:
     mission.zai.heal()
     assert gateway.ask("glm-4.7").status == 200
     mission.write("budgets: [{usd: 99, per: day}]\n")
-    assert user.run("up").stdout.startswith("reloaded on ")
+    assert user.run("up").stdout.startswith("reloaded work on ")
     wait_for(lambda: rows(user) == [500, 404, 200])
     lines = log.read_text().splitlines()
     assert [line for line in lines if not _GUNICORN.fullmatch(line)] == []
@@ -195,15 +195,17 @@ def test_from_start_to_start(mission: Mission) -> None:
     assert rows(user) == [500, 404, 200, 200]
 
     mission.zai.behave(Behaviour(status=500, error=SECRET_TEXT))
-    assert user.run("up", "-v").stdout.startswith("started on ")
+    assert user.run("up", "-v").stdout.startswith("started work on ")
     assert gateway.ask("glm-4.7").status == 500
     assert log.read_text().startswith(text)
     said = log.read_text()[len(text) :]
     for part in (SECRET_TEXT, "Traceback", "Proxy initialized with Config"):
         assert part in said
     again = user.run("up", "-v").stdout.splitlines()
-    assert again[-1] == "its log is as it was started; for all of it: llmswitch restart -v"
+    assert (
+        again[-1] == "the running process keeps its log level; to change it: llmswitch restart -v"
+    )
     before = log.stat().st_size
-    assert user.run("restart").stdout.startswith("restarted on ")
+    assert user.run("restart").stdout.startswith("restarted work on ")
     assert "Proxy initialized" not in log.read_text()[before:]
     user.run("down")

@@ -141,7 +141,7 @@ def test_what_the_user_started_or_confirmed_stays(shell: Shell) -> None:
     """
     with session(shell):
         done = shell.user.run("up", "--quiet")
-        assert done.stdout.endswith("; from now on it stays\n"), done.stdout
+        assert done.stdout.endswith("; it no longer stops by itself\n"), done.stdout
         pid = master(shell)
     time.sleep(GRACE + 3)
     assert master(shell) == pid
@@ -291,18 +291,18 @@ def test_the_next_start_is_not_waited_for(shell: Shell, mission: Mission) -> Non
     held, and its first request waits for its answer. A client that asks for its menu only when it
     starts is still given a gateway that answers, and so is everyone after a change.
     """
-    assert shell.run().stderr.startswith("started on ")
+    assert shell.run().stderr.startswith("started work on ")
     wait_for(lambda: is_gone(shell), 20)
     done = shell.run()
     pid = master(shell)
     where = f"127.0.0.1:{mission.port}, pid {pid}"
-    assert done.stderr == f"starting on {where}; its first answer takes a few seconds\n"
+    assert done.stderr == f"starting work on {where}; its first answer takes a few seconds\n"
     assert done.stdout == "out\n"
     assert not (shell.user.run_folder() / "workers" / "served").exists(), "it was not waited for"
     assert Gateway(mission.url, shell.user.gateway_key()).ask("glm-4.7").status == 200
     wait_for(lambda: is_gone(shell), 20)
     grace(mission, 1)
-    assert shell.run().stderr.startswith("started on ")
+    assert shell.run().stderr.startswith("started work on ")
 
 
 def test_a_start_that_fails_behind_the_clients_back(shell: Shell) -> None:

@@ -156,7 +156,7 @@ def test_changed_profile(running: Mission) -> None:
     with timed("a reload"):
         done = user.run("up")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"reloaded on 127.0.0.1:{running.port}, pid {master}; ")
+    assert done.stdout.startswith(f"reloaded work on 127.0.0.1:{running.port}, pid {master}; ")
     found = user.json("status")
     assert (found["current"], found["pid"]) == (True, master)
     assert [row["name"] for row in found["models"]][-1] == "coder"
@@ -252,7 +252,7 @@ def test_change_that_is_not_the_engines(running: Mission) -> None:
     change(running, "default: glm-4.7,", "default: opus,  # mine\n  ")
     assert running.user.json("status")["current"] is False
     done = running.user.run("up")
-    assert done.stdout.startswith("already running on ")
+    assert done.stdout.startswith("already running work on ")
     found = running.user.json("status")
     assert (found["current"], found["default"]) == (True, "opus")
     assert only_one_worker(running) == worker
@@ -427,7 +427,7 @@ def test_changed_address(running: Mission) -> None:
 
     change(running, f"port: {taken}", f"port: {running.port}, host: 0.0.0.0")
     done = user.run("up")
-    assert done.stdout.startswith(f"restarted on 127.0.0.1:{running.port}, pid ")
+    assert done.stdout.startswith(f"restarted work on 127.0.0.1:{running.port}, pid ")
     assert bound(running) == {f"0.0.0.0:{running.port}"}
     assert user.json("status")["url"] == running.url
     assert gateway_of(running).ask("qwen").status == 200

@@ -140,7 +140,9 @@ def test_a_service_from_install_to_uninstall(user: User, systemd: FakeSystemd) -
     assert user.run("status").stdout.splitlines()[0] == (
         f"running on 127.0.0.1:{port}, pid {pid}, profile work, by the service {NAME}"
     )
-    assert user.run("up").stdout.startswith(f"already running on 127.0.0.1:{port}, pid {pid}\n")
+    assert user.run("up").stdout.startswith(
+        f"already running work on 127.0.0.1:{port}, pid {pid}\n"
+    )
     again = user.json("service", "install")
     assert (again["did"], again["pid"], again["missing"]) == ("nothing", pid, ["ZAI_API_KEY"])
     assert systemd.calls() == []
@@ -160,13 +162,13 @@ def test_a_service_from_install_to_uninstall(user: User, systemd: FakeSystemd) -
         "changed\n-> llmswitch restart --profile work\n"
     )
     assert systemd.calls() == []
-    assert user.run("restart").stdout.startswith(f"restarted on 127.0.0.1:{moved}, pid ")
+    assert user.run("restart").stdout.startswith(f"restarted work on 127.0.0.1:{moved}, pid ")
     assert systemd.calls() == [f"stop {UNIT}", *started]
     assert user.run("down").stdout.startswith(f"stopped 127.0.0.1:{moved}, pid ")
     assert systemd.calls() == [f"stop {UNIT}"]
     stopped = f"{NAME} is stopped until the next login"
     assert user.run("service", "status").stdout == f"{stopped}    -> llmswitch up\n"
-    assert user.run("up").stdout.startswith(f"started on 127.0.0.1:{moved}, pid ")
+    assert user.run("up").stdout.startswith(f"started work on 127.0.0.1:{moved}, pid ")
     assert systemd.calls() == started
 
     assert user.run("service", "uninstall").stdout == f"stopped and removed the service {NAME}\n"
@@ -462,9 +464,9 @@ def test_under_a_real_systemd_of_a_user(user: User) -> None:
     assert parts["install"].startswith(runs), done.stdout
     assert parts["enabled"] == "enabled\n"
     assert parts["hardened"].split() == ["NoNewPrivs:", "1", "Seccomp:", "2"]
-    assert parts["killed"].startswith(f"already running on {where}"), done.stdout
+    assert parts["killed"].startswith(f"already running work on {where}"), done.stdout
     assert parts["down"].startswith(f"stopped {where}")
-    assert parts["again"].startswith(f"started on {where}")
+    assert parts["again"].startswith(f"started work on {where}")
     assert parts["uninstall"] == f"stopped and removed the service {NAME}\n"
     assert [file.name for file in more.parent.iterdir()] == [more.name]
     wait_for(lambda: not running_below(user.root), 20)

@@ -283,7 +283,7 @@ def test_missing_key_leaves_the_model_out(mission: Mission) -> None:
     pid = user.gateway_state()["pid"]
     reason = "ZAI_API_KEY is not set"
     shown = table("opus", dict.fromkeys(("glm", "glm-4.7", "glm-4.5"), reason))
-    assert done.stdout == f"already running on 127.0.0.1:{mission.port}, pid {pid}\n{shown}"
+    assert done.stdout == f"already running work on 127.0.0.1:{mission.port}, pid {pid}\n{shown}"
     assert user.run("status").stdout.endswith(shown)
     row = user.json("status")["models"][2]
     assert (row["available"], row["reason"]) == (False, reason)
@@ -312,7 +312,7 @@ def test_a_gateway_whose_state_was_lost_is_named(mission: Mission) -> None:
     assert (row["level"], row["message"], row["hint"]) == ("error", said, cure)
     os.kill(master, signal.SIGTERM)
     wait_for(lambda: running_below(user.root) == [])
-    assert user.run("up").stdout.startswith("started on ")
+    assert user.run("up").stdout.startswith("started work on ")
 
 
 def test_state_files_that_cannot_be_believed(user: User) -> None:
@@ -340,7 +340,7 @@ def test_state_files_that_cannot_be_believed(user: User) -> None:
                 f"the state file {file} is damaged\n-> llmswitch up    (writes it anew)\n"
             )
     done = user.run("up")
-    assert done.stdout.startswith("started on "), done.stderr
+    assert done.stdout.startswith("started work on "), done.stderr
     assert user.run("status").stdout.startswith("running")
 
 

@@ -86,7 +86,7 @@ def test_a_key_is_kept_in_a_private_file(user: User) -> None:
     done = key_set(user, "zai", SECRET)
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
-        f"ZAI_API_KEY is kept in {file}\n",
+        f"stored ZAI_API_KEY in {file}\n",
         "",
     )
     assert key_set(user, "MY_KEY", "mine-own").returncode == 0
@@ -100,19 +100,17 @@ def test_a_key_is_kept_in_a_private_file(user: User) -> None:
     assert f"MY_KEY              -             {file}" in lines
     done = run_here(user, "key", "remove", "zai")
     assert done.stdout == (
-        f"removed ZAI_API_KEY from {file}\na gateway that runs has it until: llmswitch restart\n"
+        f"removed ZAI_API_KEY from {file}\na running gateway keeps it until: llmswitch restart\n"
     )
     assert json.loads(file.read_text()) == {"MY_KEY": "mine-own"}
-    assert (
-        run_here(user, "key", "remove", "zai").stdout == "ZAI_API_KEY was not kept by `key set`\n"
-    )
+    assert run_here(user, "key", "remove", "zai").stdout == "`key set` has not stored ZAI_API_KEY\n"
 
 
 def test_the_environment_comes_first(user: User) -> None:
     """And `key set` says so when it keeps one that is not used."""
     user.keys = {"ZAI_API_KEY": "from-the-shell"}
     assert key_set(user, "zai", SECRET).stdout.splitlines()[1] == (
-        "note: ZAI_API_KEY is also set in this shell, and that one is used    -> unset ZAI_API_KEY"
+        "note: this shell also sets ZAI_API_KEY, which is used first    -> unset ZAI_API_KEY"
     )
     assert places(user) == {"ZAI_API_KEY": "environment"}
     user.keys = {"ZAI_API_KEY": " "}
@@ -126,7 +124,7 @@ def test_a_key_is_typed_unseen(user: User) -> None:
     with Terminal(command, user.env, user.home) as terminal:
         terminal.wait_for("the key for ZAI_API_KEY:")
         terminal.send(f"{SECRET}\r")
-        terminal.wait_for("ZAI_API_KEY is kept in")
+        terminal.wait_for("stored ZAI_API_KEY in")
         assert SECRET not in "".join(terminal.lines())
     assert SECRET in (user.root / "llmswitch" / "keys.json").read_text()
 
@@ -347,7 +345,7 @@ def test_a_key_in_the_keyring_stays_there(mission: Mission, ring: Path) -> None:
     """
     user = mission.user
     done = key_set_apart(user, "zai", SECRET)
-    assert done.stdout == "ZAI_API_KEY is kept in the system's keyring\n"
+    assert done.stdout == "stored ZAI_API_KEY in the system's keyring\n"
     held = json.loads((ring / "ring.json").read_text())
     assert held == {f"llmswitch {user.root / 'llmswitch'}|ZAI_API_KEY": SECRET}
     (kept,) = json.loads((user.root / "llmswitch" / "keys.json").read_text()).items()
@@ -437,7 +435,7 @@ def test_a_locked_keyring_does_not_lose_the_key(mission: Mission, ring: Path) ->
     user = mission.user
     (ring / "locked").touch()
     file = user.root / "llmswitch" / "keys.json"
-    assert key_set_apart(user, "zai", SECRET).stdout == f"ZAI_API_KEY is kept in {file}\n"
+    assert key_set_apart(user, "zai", SECRET).stdout == f"stored ZAI_API_KEY in {file}\n"
     assert places(user) == {"ZAI_API_KEY": "file"}
     (ring / "locked").unlink()
     key_set_apart(user, "zai", OTHER)
@@ -453,7 +451,7 @@ def test_without_the_library_nothing_is_missed(user: User) -> None:
     """
     user.keys = {"PYTHON_KEYRING_BACKEND": "nothing.Here"}
     file = user.root / "llmswitch" / "keys.json"
-    assert key_set_apart(user, "zai", SECRET).stdout == f"ZAI_API_KEY is kept in {file}\n"
+    assert key_set_apart(user, "zai", SECRET).stdout == f"stored ZAI_API_KEY in {file}\n"
     user.keys = {}
     code = "import sys; sys.modules['keyring'] = None; sys.argv[0] = 'llmswitch'\n"
     code += "from llmswitch.cli.app import main; main()"
@@ -461,7 +459,7 @@ def test_without_the_library_nothing_is_missed(user: User) -> None:
         [sys.executable, "-c", code, "key", "set", "zai"],
         env=user.env, cwd=CHECKOUT, input=SECRET, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout == f"ZAI_API_KEY is kept in {file}\n"
+    assert done.stdout == f"stored ZAI_API_KEY in {file}\n"
 
 
 # ------------------------------------------------------------------ check
@@ -478,7 +476,7 @@ def test_check_asks_the_provider_and_nobody_else(user: User) -> None:
             f"providers: {{zai: {{base_url: '{zai.url}'}}, xai: {{base_url: '{other.url}/v1'}}}}\n"
         )
         done = run_here(user, "key", "check", "zai")
-        assert (done.returncode, done.stdout) == (0, "zai takes ZAI_API_KEY\nzai takes TWO\n")
+        assert (done.returncode, done.stdout) == (0, "zai accepts ZAI_API_KEY\nzai accepts TWO\n")
         assert [key for _, key in zai.asked] == [f"Bearer {SECRET}", None, "Bearer second", None]
         assert other.asked == []
         zai.answers["/v1/models"] = (401, {})

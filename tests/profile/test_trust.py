@@ -144,18 +144,18 @@ def test_init_from_a_file_asks_for_a_word(text: str, user: User) -> None:
     same; nothing is written before.
     """
     (user.home / "team.yaml").write_text(text)
-    shown = ["team.yaml sends each key to its provider alone, and runs no code"]
+    shown = ["team.yaml sends each key only to its provider, and runs no code"]
     if text == FOREIGN:
         shown = ["team.yaml, if you did not write it:", *(f"  {line}" for line in LINES)]
     command = ["init", "--from", "team.yaml", "--no-start"]
     for more, printed, why in (
         ([], shown, "stdin is not a terminal"),
-        (["--json"], [], "--json asks nothing"),
+        (["--json"], [], "--json does not ask"),
     ):
         done = run_here(user, *command, *more)
         assert (done.returncode, done.stdout.splitlines()) == (1, printed)
         assert done.stderr == (
-            f"team.yaml is used only when you say so, and {why}\n"
+            f"team.yaml is used only with your consent, and {why}\n"
             "-> llmswitch init --from team.yaml --yes\n"
         )
         assert not written(user)
@@ -164,7 +164,7 @@ def test_init_from_a_file_asks_for_a_word(text: str, user: User) -> None:
     assert (done.returncode, done.stdout.splitlines()[: len(shown)]) == (0, shown)
     assert file.read_text() == text
     again = run_here(user, *command)
-    assert again.stdout.startswith(f"{file} is there already and was left as it is\n")
+    assert again.stdout.startswith(f"{file} exists and was not changed\n")
     found = json_here(user, *command)
     assert (found["was_there"], found["trust"]) == (True, DATA if text == FOREIGN else NOTHING)
 

@@ -36,33 +36,10 @@ def nothing_left(user: User) -> bool:
 
 
 def test_try(stranger: User) -> None:
-    """`try` starts a gateway, sends each of two models a message as Claude Code would, shows the
-    answers that came streamed, and leaves nothing: no key, no network, no file, no process.
+    """`try` starts a gateway, sends each of two models a message as Claude Code would, tells the
+    answers that came streamed, and leaves nothing: no key, no network, no file, no process. It
+    needs nothing of the shell but a PATH and a home.
     """
-    done = stranger.run("try")
-    assert (done.returncode, done.stderr) == (0, "")
-    first, rest = done.stdout.split("\n", 1)
-    assert first.startswith("a gateway ran on http://127.0.0.1:")
-    assert first.endswith(" with two offline models:")
-    assert rest.startswith(
-        """
-MODEL             LABEL   PROVIDER, CONTEXT, PRICE
-parrot (default)  Parrot  offline demo · 200k · free
-butler            Butler  offline demo · 200k · free
-
-parrot said, streamed in 6 pieces:
-  You said: Hello from Claude Code
-
-butler said, streamed in 16 pieces:
-  Certainly. Hello from Claude Code has been noted, and both of us run without a network.
-
-it is stopped again, and nothing is left behind."""
-    )
-    assert nothing_left(stranger)
-
-
-def test_try_json(stranger: User) -> None:
-    """`try --json` is the same as data, and needs nothing of the shell but a PATH and a home."""
     done = stranger.json("try", env={"LLMSWITCH_HOME": "", "LANG": ""})
     assert [row["name"] for row in done["models"]] == ["parrot", "butler"]
     assert done["answers"] == [
@@ -85,8 +62,8 @@ def test_try_json(stranger: User) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
-    ids=["Ctrl-C", "told to end", "terminal closed"],
+    [(signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["told to end", "terminal closed"],
 )
 def test_interrupted(stranger: User, number: signal.Signals, code: int) -> None:
     """However it is ended before its end, `try` leaves nothing."""
@@ -103,7 +80,7 @@ def test_progress_on_a_terminal(stranger: User) -> None:
     """On a terminal one sees what takes so long; Ctrl-C there leaves nothing either."""
     command = [sys.executable, "-m", "llmswitch", "try"]
     with Terminal(command, {**stranger.unmeasured, "TERM": "xterm"}, stranger.home) as terminal:
-        terminal.wait_for("starting the gateway (LiteLLM takes a few seconds) ... ", timeout=60)
+        terminal.wait_for("(LiteLLM takes a few seconds) ... ", timeout=60)
         wait_for(lambda: running_below(stranger.root / "tmp"))
         terminal.interrupt()
         assert terminal.wait_exit(60) == 130
@@ -223,7 +200,13 @@ def test_counting(gateway: Gateway) -> None:
 
 
 @pytest.mark.timeout(900)  # the first run fetches the client
-@pytest.mark.parametrize("client", [newest, oldest], ids=["newest", "oldest"])
+@pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(newest, id="newest"),
+        pytest.param(oldest, id="oldest", marks=pytest.mark.soak),
+    ],
+)
 def test_the_real_client_hears_what_was_typed(user: User, client: Callable[[], Path]) -> None:
     """Through `claude-multi` the parrot repeats what the person typed, and not the thousands of
     words that Claude Code puts beside it; nor does the butler after a switch in mid-session.

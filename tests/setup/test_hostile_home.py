@@ -22,7 +22,13 @@ from tests.terminal import INPUT_BOX
 pytestmark = [pytest.mark.xdist_group("hostile-home"), pytest.mark.timeout(900)]
 
 Fetch = Callable[[], Path]
-both = pytest.mark.parametrize("client", [clients.newest, clients.oldest], ids=["newest", "oldest"])
+both = pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(clients.newest, id="newest"),
+        pytest.param(clients.oldest, id="oldest", marks=pytest.mark.soak),
+    ],
+)
 LABELS = [*(row.label for row in ROWS.values()), "Qwen3"]
 ASKED = {
     SONNET.label: ("anthropic", SONNET.model.id),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import stat
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pexpect
 import pytest
 
 from llmswitch.claude import saved_default
 from llmswitch.claude.settings_files import user_settings
-from tests.conftest import Mission, User, free_port
+from tests.command import InsideUser
+from tests.conftest import User, free_port
 from tests.gateways import running_below
-from tests.shell import Shell, take_shell
 
 pytestmark = [pytest.mark.xdist_group("leaving"), pytest.mark.timeout(300)]
 
@@ -31,30 +33,27 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes | None]]:
 
 
 @pytest.fixture
-def standard(user: User) -> User:
+def standard(user: InsideUser) -> InsideUser:
     """Someone with the standard folders."""
     user.keys = {**user.keys, "LLMSWITCH_HOME": "", "PATH": f"{user.home}/.local/bin:/usr/bin:/bin"}
     return user
 
 
 def use_all_of_it(user: User) -> None:
-    """Everything that writes a file."""
+    """Every command that writes a file, but what starts a gateway."""
     profile = f"models: {{a: demo/parrot, b: zai/glm-4.7}}\ngateway: {{port: {free_port()}}}\n"
     (user.root / "mine.yaml").write_text(profile)
     for arguments in (
-        ("init", "--yes", "--from", str(user.root / "mine.yaml")),
+        ("init", "--yes", "--no-start", "--from", str(user.root / "mine.yaml")),
         ("wrapper", "install"),
-        ("up",),
         ("client", "add", "ci"),
-        ("status",),
         ("usage",),
-        ("env",),
     ):
         done = user.run(*arguments)
         assert done.returncode == 0, done.stderr
 
 
-def test_after_it_the_home_is_as_before(standard: User) -> None:
+def test_after_it_the_home_is_as_before(standard: InsideUser) -> None:
     """No file, no folder, no process of ours is left; what was there is as it was."""
     user = standard
     (user.home / ".config" / "other").mkdir(parents=True)
@@ -63,6 +62,7 @@ def test_after_it_the_home_is_as_before(standard: User) -> None:
     (user.home / ".claude" / "settings.json").write_text('{"model": "opus"}')
     before = snapshot(user.home)
     use_all_of_it(user)
+    assert User.run(user, "up").returncode == 0
     assert snapshot(user.home) != before
     done = user.run("uninstall", "--yes")
     assert done.returncode == 0, done.stderr
@@ -71,19 +71,22 @@ def test_after_it_the_home_is_as_before(standard: User) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("stopped 127.0.0.1:")
     assert lines[1:] == [
-        f"removed {user.home}/.local/bin/claude-multi",
-        f"removed {user.home}/.local/state/llmswitch",
-        f"removed {user.home}/.config/llmswitch",
+        "removed ~/.local/bin/claude-multi",
+        "removed ~/.local/state/llmswitch",
+        "removed ~/.config/llmswitch",
         "the program itself: pip uninstall llmswitch    (or pipx, uv tool)",
     ]
     assert user.run("uninstall", "--yes").returncode == 0, "again, with nothing there"
     assert snapshot(user.home) == before
 
 
-def test_what_the_user_keeps_is_kept(standard: User) -> None:
+def test_what_the_user_keeps_is_kept(standard: InsideUser) -> None:
     """Asked one by one; a profile that stays is to the byte what it was."""
     user = standard
     use_all_of_it(user)
+    state = user.home / ".local/state/llmswitch"
+    (state / "ledger").mkdir(parents=True, exist_ok=True)
+    (state / "ledger" / "mine.db").touch()
     file = user.home / ".config/llmswitch/profiles/mine.yaml"
     own = file.read_bytes()
     terminal = pexpect.spawn(
@@ -95,8 +98,8 @@ def test_what_the_user_keeps_is_kept(standard: User) -> None:
         timeout=60,
     )
     for question, answer in (
-        ("go on?", "y"),
-        ("remove what was used and what it cost too?", "y"),
+        ("continue?", "y"),
+        ("remove the record of usage and cost too?", "y"),
         ("remove your profiles too?", "n"),
     ):
         terminal.expect_exact(question)
@@ -109,38 +112,45 @@ def test_what_the_user_keeps_is_kept(standard: User) -> None:
     assert not (user.home / ".local").exists()
 
 
-def test_nobody_to_ask(standard: User) -> None:
-    """Without a terminal it takes nothing away unless told to."""
+def refused(user: User, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
+    """An `uninstall` that must change nothing."""
+    before = snapshot(user.root)
+    done = user.run("uninstall", *([] if env is None else ["--yes"]), env=env)
+    assert snapshot(user.root).keys() == before.keys()
+    return done
+
+
+def test_without_a_terminal_it_removes_nothing_unless_told_to(standard: InsideUser) -> None:
+    """It names the option."""
     use_all_of_it(standard)
-    before = snapshot(standard.home)
-    done = standard.run("uninstall")
+    done = refused(standard)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith("nobody is here to ask\n-> add --yes\n")
-    assert snapshot(standard.home).keys() == before.keys()
-    standard.run("down")
+    assert done.stderr == (
+        "this stops every gateway and removes the wrappers and all generated files; stdin is not "
+        "a terminal\n-> pass --yes\n"
+    )
 
 
-def test_another_installation_is_left_alone(mission: Mission, tmp_path: Path) -> None:
+def test_another_installation_is_left_alone(user: InsideUser) -> None:
     """A wrapper that starts one with another LLMSWITCH_HOME stays, and so do its files."""
-    shell: Shell = take_shell(mission, tmp_path / "shell")
-    other = {"LLMSWITCH_HOME": str(tmp_path / "other")}
-    wrapper = shell.wrapper
-    before = wrapper.read_bytes()
-    done = mission.user.run("uninstall", "--yes", "--dir", str(wrapper.parent), env=other)
+    user.write_profile("models: {a: demo/parrot}\n")
+    folder = user.root / "bin"
+    assert user.run("wrapper", "install", "--dir", str(folder)).returncode == 0
+    before = snapshot(user.root)
+    other = {"LLMSWITCH_HOME": str(user.root / "other")}
+    done = user.run("uninstall", "--yes", "--dir", str(folder), env=other)
     assert done.returncode == 0, done.stderr
-    assert wrapper.read_bytes() == before
-    assert mission.user.run("validate").returncode == 0
+    assert snapshot(user.root) == before
 
 
-def test_a_session_that_is_open_comes_first(mission: Mission) -> None:
-    """What it changes in the user's settings could not be put back any more."""
-    settings = user_settings(mission.user.env)
-    record = saved_default.note(settings, mission.user.state / "sessions", {"glm-4.7"}).record
+def test_an_open_session_comes_first(user: InsideUser) -> None:
+    """What it changes in the user's settings could not be restored any more."""
+    settings = user_settings(user.env)
+    record = saved_default.note(settings, user.state / "sessions", {"glm-4.7"}).record
     assert json.loads(record.read_text())
-    done = mission.user.run("uninstall", "--yes")
+    done = refused(user, {})
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
         "",
-        "a session that a wrapper started is open\n-> end it, then try again\n",
+        "a session of a wrapper is open\n-> end it, then try again\n",
     )
-    assert record.exists()

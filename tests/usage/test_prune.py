@@ -54,11 +54,11 @@ def test_it_is_asked_first(user: User) -> None:
     question = f"this deletes 1 try of the profile work before {day}"
     assert (done.returncode, done.stderr) == (
         1,
-        f"{question}; nobody is here to ask\n-> add --yes\n",
+        f"{question}; stdin is not a terminal\n-> pass --yes\n",
     )
     command = [sys.executable, "-m", "llmswitch", "usage", "prune", "--older-than", "90d"]
     with Terminal(command, user.env, cwd=user.home, columns=120) as terminal:
-        terminal.wait_for(f"{question}; go on?")
+        terminal.wait_for(f"{question}; continue?")
         terminal.send("n\r")
         terminal.wait_for("Aborted")
     assert rows(file) == ["old", "new"]

@@ -1,0 +1,20 @@
+"""What the tests of init and uninstall share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command import InsideUser
+from tests.conftest import make_user
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[InsideUser]:
+    """A user of this test's own, whose commands run inside this process."""
+    make_user(tmp_path)
+    someone = InsideUser(tmp_path)
+    yield someone
+    someone.stop_everything()
