@@ -22,7 +22,7 @@ from llmswitch.redact import with_tilde
 if TYPE_CHECKING:
     from llmswitch.paths import Home, ProfileRef
     from llmswitch.profile.keys import Place
-    from llmswitch.profile.schema import Profile
+    from llmswitch.profile.schema import Price, Profile
     from llmswitch.profile.secrets import Keys
 
 BIN = Path("~/.local/bin")  # where the wrappers are
@@ -136,6 +136,14 @@ def own_command() -> str:
     return shlex.quote(str(own))
 
 
+def context_and_price(context: int | None, price: Price | None) -> tuple[str, str]:
+    """A window and a price as a table shows them."""
+    from llmswitch.render.menu import format_context, format_price
+
+    window = format_context(context).removeprefix("context ")
+    return window, format_price(price).removeprefix("price ")
+
+
 def counted(number: int, noun: str) -> str:
     """1 model, 2 models."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -148,8 +156,11 @@ def read_secret(question: str) -> str:
     return (getpass(f"{question}: ") if sys.stdin.isatty() else sys.stdin.read()).strip()
 
 
-def confirm(question: str) -> None:
-    """Ask before something is spent or deleted. Raises LlmswitchError without a terminal."""
-    if not sys.stdin.isatty():
-        raise LlmswitchError(f"{question}; stdin is not a terminal", "pass --yes")
+def confirm(question: str, *, as_json: bool = False) -> None:
+    """Ask before something is spent, deleted or trusted. Raises LlmswitchError where nobody can
+    answer.
+    """
+    if as_json or not (sys.stdin and sys.stdin.isatty()):
+        why = "--json does not ask" if as_json else "stdin is not a terminal"
+        raise LlmswitchError(f"{question}; {why}", "pass --yes")
     typer.confirm(f"{question}; continue?", abort=True, err=True)

@@ -53,7 +53,7 @@ def init(
     if source is None:
         done = init_guide.run(home, screen, os.environ)
     else:
-        done, trust = init_from.copy(home, source, screen, yes=yes)
+        done, trust = init_from.copy(home, source, screen, yes)
     screen.tell(text_init.written(done))
     if no_start:
         screen.tell(text_init.next_by_hand(done, _wrapper_profile(home)))
@@ -95,7 +95,7 @@ def _start(home: Home, done: Done, screen: Screen) -> dict[str, Any]:
     screen.tell([*text_init.without_gateway(rows), *text_init.next_steps(made, rows)])
     return {
         "gateway": text.outcome_data(outcome) if outcome else None,
-        "wrapper": {"file": str(made.file), "did": made.did, "on_path": made.on_path},
+        "wrapper": text.installed_data(made),
         "doctor": checks.worst(results),
     }
 

@@ -170,4 +170,5 @@ class _Guide:
         if self.ref:
             added = {one.name: one.value for one in chosen}
             return write.extend(self.home, self.ref, added, self.environ)
-        return write.write(self.home, *self.new_profile(chosen), self.environ)
+        file, text = self.new_profile(chosen)
+        return write.write(self.home, file, text.encode(), self.environ)

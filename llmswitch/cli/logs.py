@@ -19,7 +19,10 @@ def logs(
     ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 100,
 ) -> None:
-    """Show the end of the gateway's log; `usage --requests` shows requests."""
+    """Show the end of the gateway's log.
+
+    For the last requests: llmswitch usage --requests
+    """
     from llmswitch.gateway.log import tail
     from llmswitch.gateway.manager import managed
 

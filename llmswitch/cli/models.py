@@ -14,6 +14,7 @@ from llmswitch.cli.common import (
     ProfileOption,
     chosen,
     chosen_if_any,
+    context_and_price,
     keys_here,
     opened_keys,
     show,
@@ -85,15 +86,13 @@ def models(
 def _table(rows: list[dict[str, Any]]) -> list[str]:
     """A row for each model."""
     from llmswitch.profile.schema import Price
-    from llmswitch.render.menu import format_context, format_price
 
     if not rows:
         return ["no known model matches; ask the providers: llmswitch models --refresh"]
     cells = [("MODEL", "CONTEXT", "PRICE", "KEY", "IN THE PROFILE")]
     for row in rows:
-        context = format_context(row["context"]).removeprefix("context ")
-        price = format_price(Price(**row["price"]) if row["price"] else None)
-        price = price.removeprefix("price ")
+        known = Price(**row["price"]) if row["price"] else None
+        context, price = context_and_price(row["context"], known)
         if row["auth"] == "subscription":
             price = "Claude subscription"
         key = "set" if row["key_set"] else f"{' or '.join(row['keys'])} is not set"

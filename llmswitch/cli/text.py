@@ -173,6 +173,11 @@ def installed(done: Installed, profile: str | None = None) -> list[str]:
     return [said, f"{short(done.file.parent)} is not on PATH; until it is, run {file}"]
 
 
+def installed_data(done: Installed) -> dict[str, Any]:
+    """The same for --json."""
+    return {"file": str(done.file), "did": done.did, "on_path": done.on_path}
+
+
 def valid(
     shown: str,
     models: int,
@@ -202,8 +207,7 @@ def demo(state: State, answers: Sequence[Answer], program: str) -> list[str]:
     lines = [f"a gateway ran on {state.url} with two offline models:", ""]
     lines += [*models(state.models, state.roles["default"]), ""]
     for said in answers:
-        lines.append(f"{said.model} said, streamed in {said.pieces} pieces:")
-        lines += [f"  {said.text}", ""]
+        lines += [f"{said.model} answered:", f"  {said.text}", ""]
     after = [
         (f"{program} init", "finds keys or asks for one, and sets everything up"),
         ("~/.local/bin/claude-multi", "then: Claude Code, with every model in /model"),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from llmswitch.claude.program import shown
 from llmswitch.claude.wrapper import Installed
 from llmswitch.cli import text
-from llmswitch.cli.common import counted, short
+from llmswitch.cli.common import context_and_price, counted, short
 from llmswitch.cli.key import place_name
 from llmswitch.columns import columns
 from llmswitch.doctor.checks import Result
@@ -18,7 +18,7 @@ from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.keys import Place
 from llmswitch.profile.model_lists import Answer
 from llmswitch.profile.providers import DIRECT, Provider
-from llmswitch.render.menu import Row, format_context, format_price
+from llmswitch.render.menu import Row
 from llmswitch.setup.compose import Candidate
 from llmswitch.setup.detect import Found
 from llmswitch.setup.write import Done
@@ -112,9 +112,8 @@ def models(there: Sequence[Candidate], chosen: Collection[Candidate]) -> list[st
     """The models to choose from, with the cost of each; a star marks the chosen ones."""
     cells = [("", "", "NAME", "MODEL", "CONTEXT", "USD PER Mtok")]
     for at, one in enumerate(there, 1):
-        context = format_context(one.context).removeprefix("context ")
-        price = format_price(one.price).removeprefix("price ").removesuffix(" per Mtok")
-        price = "subscription" if one.by_login else price
+        context, price = context_and_price(one.context, one.price)
+        price = "subscription" if one.by_login else price.removesuffix(" per Mtok")
         mark = "*" if one in chosen else ""
         cells.append((f"{at:2}", mark, one.name, one.target, context, price))
     return columns(cells) if there else []

@@ -84,8 +84,7 @@ def install_wrapper(
         return
     _, ref = chosen(profile)
     done = wrapper.install(ref, USUAL if name is None else name, folder, os.environ)
-    data = {"file": str(done.file), "did": done.did, "on_path": done.on_path}
-    show(text.installed(done, ref.name), data, as_json)
+    show(text.installed(done, ref.name), text.installed_data(done), as_json)
 
 
 def _install_direct(
@@ -110,15 +109,8 @@ def _install_direct(
     ]
     if key_set is False:
         lines.append(f"first set the key: {drawn['cure']}")
-    data = {
-        "file": str(done.file),
-        "did": done.did,
-        "on_path": done.on_path,
-        "direct": provider,
-        "models": models,
-        "key_set": key_set,
-    }
-    show(lines, data, as_json)
+    data = {"direct": provider, "models": models, "key_set": key_set}
+    show(lines, text.installed_data(done) | data, as_json)
 
 
 @app.command("uninstall")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import http
-import http.client
-import json
 import signal
 import socket
 import sys
@@ -15,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
+from llmswitch.doctor import messages_api
+from llmswitch.doctor.requests import user
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import lifecycle
 from llmswitch.gateway.process import Progress
@@ -23,26 +22,23 @@ from llmswitch.paths import Home, ProfileRef, data_folder
 from llmswitch.profile.secrets import gateway_key
 
 QUESTION = "Hello from Claude Code"
-# Its log is gone with the gateway, and nothing of the user's has a part in it.
-_REPORT = "this is a fault of llmswitch: please report it"
 
 
 class Answer(NamedTuple):
-    """What a model said, and in how many streamed pieces it came."""
+    """What a model said."""
 
     model: str
     label: str
     text: str
-    pieces: int
 
 
 @contextmanager
 def demo_gateway(environ: Mapping[str, str], progress: Progress) -> Iterator[tuple[State, str]]:
-    """A gateway with the demo profile on a free port and in a folder of its own; gone afterwards.
+    """A gateway with the demo profile on a free port, in a folder that is deleted afterwards.
 
     Yields its state and its key.
     """
-    with _ended_cleanly(), tempfile.TemporaryDirectory(prefix="llmswitch-try-") as folder:
+    with _signals_end_cleanly(), tempfile.TemporaryDirectory(prefix="llmswitch-try-") as folder:
         home = Home(Path(folder), Path(folder) / "state")
         ready_made = (data_folder("profiles") / "demo.yaml").read_text(encoding="utf-8")
         file = home.profiles / "demo.yaml"
@@ -57,8 +53,8 @@ def demo_gateway(environ: Mapping[str, str], progress: Progress) -> Iterator[tup
 
 
 @contextmanager
-def _ended_cleanly() -> Iterator[None]:
-    """Clean up also when told to end, or when the terminal is closed."""
+def _signals_end_cleanly() -> Iterator[None]:
+    """Clean up also on SIGTERM, and when the terminal is closed."""
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
@@ -79,54 +75,13 @@ def _free_port() -> int:
 
 
 def ask(state: State, key: str, row: dict[str, Any]) -> Answer:
-    """Send the model of a row one message as Claude Code does.
-
-    The request has the form that Claude Code 2.1 gives it: the beta query, a system prompt with a
-    cache mark, thinking, streaming.
-    """
-    body = {
-        "model": row["name"],
-        "max_tokens": 32000,
-        "stream": True,
-        "system": [
-            {
-                "type": "text",
-                "text": "You are Claude Code, Anthropic's official CLI for Claude.",
-                "cache_control": {"type": "ephemeral"},
-            }
-        ],
-        "messages": [{"role": "user", "content": [{"type": "text", "text": QUESTION}]}],
-        "thinking": {"type": "enabled", "budget_tokens": 31999},
-        "metadata": {"user_id": "llmswitch try"},
-    }
-    headers = {
-        "Authorization": f"Bearer {key}",
-        "Content-Type": "application/json",
-        "User-Agent": "claude-cli/2.1.330 (external, cli)",
-        "anthropic-beta": "claude-code-20250219,interleaved-thinking-2025-05-14",
-        "anthropic-version": "2023-06-01",
-    }
-    connection = http.client.HTTPConnection(state.host, state.port, timeout=60)
+    """Send the model of a row one message, streamed, as Claude Code does."""
+    body = {"model": row["name"], "max_tokens": 1000, "stream": True, "messages": [user(QUESTION)]}
     try:
-        connection.request("POST", "/v1/messages?beta=true", json.dumps(body), headers)
-        response = connection.getresponse()
-        if response.status != http.HTTPStatus.OK:
-            said = response.read().decode(errors="replace")[:300]
-            raise LlmswitchError(f"{row['name']} answered {response.status}: {said}", _REPORT)
-        pieces = [event["delta"]["text"] for event in _events(response) if _is_text(event)]
-        return Answer(row["name"], row["label"], "".join(pieces), len(pieces))
-    finally:
-        connection.close()
-
-
-def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    for line in response:
-        if line.startswith(b"data: ") and line.strip() != b"data: [DONE]":
-            event: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
-            if event.get("type") == "error":
-                raise LlmswitchError(f"the stream broke: {event['error']}", _REPORT)
-            yield event
-
-
-def _is_text(event: dict[str, Any]) -> bool:
-    return event.get("type") == "content_block_delta" and event["delta"].get("type") == "text_delta"
+        endpoint = messages_api.Endpoint(state.host, state.port, key)
+        said = messages_api.ask(endpoint, body)
+    except messages_api.AnswerError as error:
+        raise LlmswitchError(
+            f"{row['name']} did not answer: {error}", "this is a bug in llmswitch: please report it"
+        ) from error
+    return Answer(row["name"], row["label"], said.text)

@@ -38,11 +38,11 @@ class Done(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What `init --from` starts from: the name of the profile, its text as it was read, what it
-    says, and whether it is a file of somebody's, not a ready-made profile.
+    """What `init --from` starts from: the file that the profile will have, its text, what it says,
+    and whether it comes from a file, not from a ready-made profile.
     """
 
-    name: str
+    target: Path
     content: bytes
     profile: Profile
     is_file: bool
@@ -64,7 +64,7 @@ def own_profile(home: Home, environ: Mapping[str, str]) -> ProfileRef | None:
     if default and not edit.is_ready_made(default):
         return default
     file = home.profiles / f"{FIRST}.yaml"
-    return ProfileRef(FIRST, file, FIRST) if _is_there(file) else None
+    return ProfileRef(FIRST, file, FIRST) if exists(file) else None
 
 
 def _default(home: Home) -> ProfileRef | None:
@@ -94,59 +94,40 @@ def ready_made() -> tuple[str, str]:
     return READY_MADE, file.read_text(encoding="utf-8")
 
 
-def read(source: str) -> Source:
+def read(home: Home, source: str) -> Source:
     """A ready-made profile by its name, or one by its file. Raises LlmswitchError for none, and for
     one that is not valid, with its mistakes.
     """
     is_file = "/" in source or source.endswith((".yaml", ".yml"))
     origin = Path(source).expanduser() if is_file else data_folder("profiles") / f"{source}.yaml"
-    if origin.is_file() and not PROFILE_NAME.fullmatch(origin.stem):
+    if not origin.is_file():
+        names = ", ".join(sorted(file.stem for file in data_folder("profiles").glob("*.yaml")))
+        raise LlmswitchError(
+            f"there is no profile {source!r} to start from",
+            f"llmswitch init --from NAME, with one of: {names}; or --from FILE.yaml",
+        )
+    if not PROFILE_NAME.fullmatch(origin.stem):
         raise LlmswitchError(
             f"{source!r} cannot be the name of a profile",
             "rename the file: letters, digits and . _ -",
         )
-    if not origin.is_file():
-        ready_made = ", ".join(sorted(file.stem for file in data_folder("profiles").glob("*.yaml")))
-        raise LlmswitchError(
-            f"there is no profile {source!r} to start from",
-            f"llmswitch init --from NAME, with one of: {ready_made}; or --from FILE.yaml",
-        )
     content = origin.read_bytes()
-    return Source(origin.stem, content, read_profile(content, source), is_file=is_file)
+    target = home.profiles / f"{origin.stem}.yaml"
+    return Source(target, content, read_profile(content, source), is_file=is_file)
 
 
-def is_there(home: Home, source: Source) -> bool:
-    """Whether the user has a profile of that name, which is kept."""
-    return _is_there(_file(home, source))
+def exists(file: Path) -> bool:
+    """Whether there is a file, or a broken link, which is reported and not replaced."""
+    return file.exists() or file.is_symlink()
 
 
-def copy(home: Home, source: Source) -> Done:
-    """Write what was read to the user's profiles and make it the default.
+def write(home: Home, file: Path, content: bytes, environ: Mapping[str, str]) -> Done:
+    """Write a new profile and make it the default. An existing one is kept.
 
-    A profile of that name that is there already is kept as it is. Raises LlmswitchError where that
-    one cannot be read.
+    Raises LlmswitchError where that one cannot be read.
     """
-    return _place(home, _file(home, source), source.content, {})
-
-
-def _file(home: Home, source: Source) -> Path:
-    return home.profiles / f"{source.name}.yaml"
-
-
-def _is_there(file: Path) -> bool:
-    return file.exists() or file.is_symlink()  # a link that leads nowhere is told, not replaced
-
-
-def write(home: Home, file: Path, text: str, environ: Mapping[str, str]) -> Done:
-    """Write a new profile, to a file of `new_file`, and make it the default; one that came
-    meanwhile is kept.
-    """
-    return _place(home, file, text.encode(), environ)
-
-
-def _place(home: Home, file: Path, content: bytes, environ: Mapping[str, str]) -> Done:
     with locked(home.state / "edit.lock"):
-        was_there = _is_there(file)
+        was_there = exists(file)
         if was_there:
             load_profile(file, shown_path(file))  # what cannot be read becomes no default
         else:

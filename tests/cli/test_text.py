@@ -179,13 +179,13 @@ def test_a_valid_profile_and_what_to_know_of_it() -> None:
 
 def test_the_demo_shows_each_answer_and_how_to_continue() -> None:
     """The end of `try` is the beginning of the real thing, by commands that work from here."""
-    answers = [stand_in(model="parrot", text="You said: Hi", pieces=3)]
+    answers = [stand_in(model="parrot", text="You said: Hi")]
     assert text.demo(STATE, answers, ".venv/bin/llmswitch") == [
         "a gateway ran on http://127.0.0.1:4000 with two offline models:",
         "",
         *TABLE,
         "",
-        "parrot said, streamed in 3 pieces:",
+        "parrot answered:",
         "  You said: Hi",
         "",
         "it is stopped again, and left nothing behind. With your own keys:",

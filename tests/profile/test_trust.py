@@ -154,10 +154,7 @@ def test_init_from_a_file_asks_for_a_word(text: str, user: User) -> None:
     ):
         done = run_here(user, *command, *more)
         assert (done.returncode, done.stdout.splitlines()) == (1, printed)
-        assert done.stderr == (
-            f"team.yaml is used only with your consent, and {why}\n"
-            "-> llmswitch init --from team.yaml --yes\n"
-        )
+        assert done.stderr == (f"this makes team.yaml your profile team; {why}\n-> pass --yes\n")
         assert not written(user)
     done = run_here(user, *command, "--yes")
     file = user.root / "llmswitch" / "profiles" / "team.yaml"
@@ -175,7 +172,7 @@ def test_on_a_terminal_it_asks(answer: str, user: User) -> None:
     (user.home / "team.yaml").write_text(FOREIGN)
     command = [sys.executable, "-m", "llmswitch", "init", "--from", "team.yaml", "--no-start"]
     with Terminal(command, user.env, user.home) as terminal:
-        terminal.wait_for("use it as the profile team?")
+        terminal.wait_for("this makes team.yaml your profile team; continue?")
         screen = " ".join(terminal.lines())
         assert "ZAI_API_KEY -> evil.example" in screen
         assert not written(user)
@@ -190,7 +187,7 @@ def test_a_file_that_changes_while_it_is_asked_about_is_not_read_again(user: Use
     source.write_text("models: {a: zai/glm-4.7}\n")
     command = [sys.executable, "-m", "llmswitch", "init", "--from", "team.yaml", "--no-start"]
     with Terminal(command, user.env, user.home) as terminal:
-        terminal.wait_for("use it as the profile team?")
+        terminal.wait_for("this makes team.yaml your profile team; continue?")
         source.write_text(FOREIGN)
         terminal.send("y\r")
         assert terminal.wait_exit() == 0

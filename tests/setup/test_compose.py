@@ -84,7 +84,7 @@ def write_and_die(moment):
     sys.settrace(trace)
     try:
         if old is None:
-            write.write(home, file, new, {})
+            write.write(home, file, new.encode(), {})
         else:
             models = {"glm": "zai/glm-5.3", "opus": "anthropic/claude-opus-5-5"}
             write.extend(home, write.own_profile(home, {}), models, {})
