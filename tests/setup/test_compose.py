@@ -64,70 +64,49 @@ def test_every_choice_of_the_catalogue_makes_a_valid_profile(names: set[str], po
 KILLED = """
 import json, os, signal, sys
 from llmswitch.setup import write
-from llmswitch.paths import find_home, find_profile
+from llmswitch.paths import find_home
 
 home = find_home(os.environ)
 file = home.profiles / "main.yaml"
-old, new = json.load(sys.stdin)
+new, step = json.load(sys.stdin)
 
 def write_and_die(moment):
     seen = 0
     def trace(frame, event, argument):
         nonlocal seen
-        ours = ("setup/write.py", "/paths.py", "profile/edit.py", "pathlib.py")
-        if not frame.f_code.co_filename.endswith(ours):
+        if not frame.f_code.co_filename.endswith(("setup/write.py", "/paths.py", "pathlib.py")):
             return None
         seen += event == "line"
         if seen == moment:
             os.kill(os.getpid(), signal.SIGKILL)
         return trace
     sys.settrace(trace)
-    try:
-        if old is None:
-            write.write(home, file, new.encode(), {})
-        else:
-            models = {"glm": "zai/glm-5.3", "opus": "anthropic/claude-opus-5-5"}
-            write.extend(home, write.own_profile(home, {}), models, {})
-    except BaseException:
-        os._exit(1)
+    write.write(home, file, new.encode(), {})
     os._exit(0)
 
 found = []
 while not found or found[-1][0] == signal.SIGKILL:
     for there in (file, home.default_profile):
         there.unlink(missing_ok=True)
-    if old is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(old)
-    step = int(os.environ["STEP"])
     child = os.fork() or write_and_die(1 + step * len(found))
     status = os.waitpid(child, 0)[1]
     both = (file, home.default_profile)
-    texts = [there.read_text() if there.exists() else None for there in both]
-    found.append((status, *texts))
+    found.append((status, *(there.read_text() if there.exists() else None for there in both)))
 print(json.dumps(found))
 """
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    ("old", "step"),
-    [(None, 1), ("models: {a: zai/x} # mine\n", 7)],
-    ids=["the first profile", "what is added"],
-)
-def test_killed_at_any_moment_the_old_file_or_the_new_one_is_there(
-    old: str | None, step: int, user: User
-) -> None:
-    """Killed before each line of what writes (before each seventh, where a profile is read again
-    too), until one run comes through: never a part of a profile, never one model of two, and no
-    default that is not there.
+def test_killed_at_any_moment_there_is_no_profile_or_all_of_it(user: User) -> None:
+    """Killed before each line of what writes, until one run comes through: never a part of a
+    profile, and no default that is not there. (What is added: tests/profile/test_edit.py.)
     """
-    new = "models: {a: zai/x, glm: zai/glm-5.3, opus: anthropic/claude-opus-5-5} # mine\n"
+    new = "models: {a: zai/x, glm: zai/glm-5.3} # mine\n"
     done = subprocess.run(
         [sys.executable, "-c", KILLED],
-        env=user.unmeasured | {"STEP": str(step * size(1, 5))},
+        env=user.unmeasured,
         cwd=CHECKOUT,
-        input=json.dumps([old, new]),
+        input=json.dumps([new, size(1, 5)]),
         capture_output=True,
         text=True,
         check=True,
@@ -135,6 +114,6 @@ def test_killed_at_any_moment_the_old_file_or_the_new_one_is_there(
     found = json.loads(done.stdout)
     assert len(found) > size(30, 6)
     assert {status for status, _, _ in found[:-1]} == {signal.SIGKILL}
-    assert {text for _, text, _ in found} == {old, new}
-    assert {(text == new, default) for _, text, default in found if default} == {(True, "main\n")}
+    assert {text for _, text, _ in found} == {None, new}
+    assert {(text, default) for _, text, default in found if default} == {(new, "main\n")}
     assert found[-1] == [0, new, "main\n"]
