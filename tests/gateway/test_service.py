@@ -313,7 +313,7 @@ def test_status_and_doctor_tell_of_the_service(user: User, systemd: FakeSystemd)
     told = row(user, "service")
     assert (told["level"], told["message"], told["hint"]) == (
         "warning",
-        f"the file of {NAME} was written by another version of llmswitch",
+        f"{NAME} was written by another version of llmswitch",
         "llmswitch service install --profile work",
     )
     assert user.run("service", "status").stdout.splitlines()[1] == (
