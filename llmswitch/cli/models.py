@@ -123,7 +123,8 @@ def add(
     row = catalogue.model_row(loaded, keys_here(home).names, said, called)
     lines = [f"added {called} ({row['model']}) to {file}"]
     if not known:
-        lines.append(f"note: the catalogue does not know {row['model']}; check its spelling")
+        provider, _, wanted = row["model"].partition("/")
+        lines.append(f"note: {provider} is not known to have {wanted}; check the spelling")
     if row["key_set"] is False:
         page = loaded.provider_of(loaded.models[called]).key_page
         where = f"    (from {page})" if page else ""

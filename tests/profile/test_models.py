@@ -384,7 +384,7 @@ def test_a_model_is_added_and_removed_and_the_file_is_as_before(user: User) -> N
     )
     assert done.stdout == (
         f"added new (zhipu/glm-9) to {shown}\n"
-        "note: the catalogue does not know zhipu/glm-9; check its spelling\n-> llmswitch up\n"
+        "note: zhipu is not known to have glm-9; check the spelling\n-> llmswitch up\n"
     )
     assert json_here(user, "models", "add", "zhipu/glm-9", "--name", "new")["added"] is False
     for name in ("new", "glm-5.3"):
