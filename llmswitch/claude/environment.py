@@ -18,7 +18,7 @@ from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import gateway_key, known_keys
 from llmswitch.render.claude_settings import make_settings
 from llmswitch.render.menu import Menu, make_menu
-from llmswitch.render.plan import draw
+from llmswitch.render.plan import render
 
 # Formats for a program on the machine where the user is logged in.
 EDITORS = ("vscode",)
@@ -49,12 +49,12 @@ def client_environment(
     state = read_state(home.run(ref))
     known = known_keys(environ, home)
     held = state.keys if is_ours(state) and state else {}
-    drawing = draw(ref, known.values, {*known.hidden, *held})
-    menu, without = drawing.menu, [row.name for row in drawing.menu.served if row.needs_login]
+    rendered = render(ref, known.values, {*known.hidden, *held})
+    menu, without = rendered.menu, [row.name for row in rendered.menu.served if row.needs_login]
     login = with_login and bool(without)
     if without and not login:
-        menu = _without_login(drawing.profile, menu)
-    gateway = drawing.profile.gateway
+        menu = _without_login(rendered.profile, menu)
+    gateway = rendered.profile.gateway
     settings = make_settings(menu, "rows", url_of(gateway.host, gateway.port))
     told = {
         name: value

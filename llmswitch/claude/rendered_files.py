@@ -12,7 +12,7 @@ from llmswitch.health import url_of
 from llmswitch.paths import ProfileRef, find_home
 from llmswitch.profile.secrets import known_keys
 from llmswitch.render.claude_settings import MenuSupport, make_settings
-from llmswitch.render.plan import draw
+from llmswitch.render.plan import render
 from llmswitch.run_files import CONFIG, GUNICORN
 
 
@@ -21,14 +21,14 @@ def rendered(ref: ProfileRef, environ: Mapping[str, str]) -> dict[str, str]:
     comes into the client's settings only when a session starts.
     """
     known = known_keys(environ, find_home(environ))
-    drawing = draw(ref, known.values, known.hidden)
+    files = render(ref, known.values, known.hidden)
     support: MenuSupport = "picker"  # of the newest client, if there is none here
     with suppress(LlmswitchError):
         support = menu_support(ask_version(find_claude(environ)))
-    gateway = drawing.profile.gateway
-    settings = make_settings(drawing.menu, support, url_of(gateway.host, gateway.port))
+    gateway = files.profile.gateway
+    settings = make_settings(files.menu, support, url_of(gateway.host, gateway.port))
     return {
-        str(CONFIG): drawing.config,
-        str(GUNICORN): drawing.conf,
+        str(CONFIG): files.config,
+        str(GUNICORN): files.conf,
         "claude-settings.json": json.dumps(settings, indent=2, ensure_ascii=False) + "\n",
     }

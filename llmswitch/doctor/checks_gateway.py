@@ -155,15 +155,15 @@ def check_models(context: Context) -> Verdict:
 
 def check_current(context: Context) -> Verdict:
     """What runs is what the profile and this shell's keys would make."""
-    state, drawing, up = context.gateway, context.drawing, context.command("up")
+    state, rendered, up = context.gateway, context.rendered, context.command("up")
     if state.version != __version__:
         said = f"the gateway was started by llmswitch {state.version}, this is {__version__}"
         return Verdict("warning", said, up)
-    if state.config_sha256 != drawing.config_sha256 or state.roles != drawing.menu.roles:
+    if state.config_sha256 != rendered.config_sha256 or state.roles != rendered.menu.roles:
         return Verdict("warning", "the profile has changed since the gateway loaded it", up)
     others = [
         name
-        for name, key in drawing.keys.items()
+        for name, key in rendered.keys.items()
         if state.keys.get(name) != fingerprint(key, context.own_key)
     ]
     if others:

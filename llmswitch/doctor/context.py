@@ -18,7 +18,7 @@ from llmswitch.profile.load import load_profile
 from llmswitch.profile.schema import Profile
 from llmswitch.profile.secrets import Keys, find_keys, known_keys, read_gateway_key
 from llmswitch.render.menu import Row, make_rows, row_data
-from llmswitch.render.plan import Drawing, draw, shown_path
+from llmswitch.render.plan import RenderedFiles, render, shown_path
 from llmswitch.render.retirement import Retirement, retirements
 
 Level = Literal["failed", "skipped", "ok", "info", "warning", "error"]
@@ -143,10 +143,10 @@ class Context:
         return retirements(map(row_data, self.rows_if_any), self.now)
 
     @cached_property
-    def drawing(self) -> Drawing:
+    def rendered(self) -> RenderedFiles:
         """What `up` would write now."""
         try:
-            return draw(self.ref, self.known.values, {*self.held, *self.known.hidden})
+            return render(self.ref, self.known.values, {*self.held, *self.known.hidden})
         except LlmswitchError as error:
             raise NotAskedError("the profile has mistakes") from error
 

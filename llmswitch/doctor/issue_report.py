@@ -79,7 +79,7 @@ def _who(context: Context) -> dict[str, str]:
 
 def _config(context: Context) -> str:
     try:
-        return context.drawing.config
+        return context.rendered.config
     except NotAskedError as reason:
         return f"not there: {reason}"
 

@@ -38,7 +38,7 @@ from llmswitch.gateway.state import State, command, is_ours, running, write_stat
 from llmswitch.paths import Home, ProfileRef, locked, write_private
 from llmswitch.profile.keys import kept_keys, open_keys
 from llmswitch.profile.secrets import gateway_key
-from llmswitch.render.plan import Plan, draw, environment, identity, secrets_inside
+from llmswitch.render.plan import Plan, environment, identity, render, secrets_inside
 from llmswitch.run_files import CONFIG, GUNICORN, HANDOVER, LOG, PROVEN
 
 
@@ -79,7 +79,7 @@ def up(
         stays = state is not None and lease.stops_by_itself(run) and not on_demand
         held = state.keys if state else {}
         keys = open_keys(environ, home)
-        plan = Plan(draw(ref, keys, held), home, gateway_key(home))
+        plan = Plan(render(ref, keys, held), home, gateway_key(home))
         if state is None or not on_demand:
             lease.mark(run, on_demand=on_demand)
         if state is None:
@@ -88,7 +88,7 @@ def up(
             return Outcome("starting" if early else "started", state)
         if (state.host, state.port, state.version, state.engine) != identity(plan):
             # A new process holds no keys but those that are set now.
-            plan = plan._replace(drawing=draw(ref, keys))
+            plan = plan._replace(rendered=render(ref, keys))
             if service is not None:
                 raise LlmswitchError(
                     f"the service {service.name} has to be restarted: the address or the version "
@@ -98,7 +98,7 @@ def up(
             fresh = _start_anew(plan, state, environ, progress, verbose)
             return Outcome("restarted", fresh, stays)
         changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
-        if state.config_sha256 == plan.drawing.config_sha256 and not changed:
+        if state.config_sha256 == plan.rendered.config_sha256 and not changed:
             wait_for_answer(plan, state.pid, progress)
             fresh = state_of(plan, state.pid or 0, state.keys)
             if fresh != state:  # a comment in the profile, a role: nothing of the engine's
@@ -136,7 +136,7 @@ def restart(
     if service := managed(ref, home, environ):
         if verbose:
             raise _not_of_a_service(service, ref)
-        draw(ref, kept_keys(home))
+        render(ref, kept_keys(home))
         progress("restarting the service")
         before = _running_or_damaged(run)
         service.restart()
@@ -144,7 +144,7 @@ def restart(
         done = up(ref, home, environ, progress)
         return done._replace(did="restarted" if before else "started")
     with _alone(run, progress):
-        plan = Plan(draw(ref, open_keys(environ, home)), home, gateway_key(home))
+        plan = Plan(render(ref, open_keys(environ, home)), home, gateway_key(home))
         lease.mark(run, on_demand=False)
         state = _running_or_damaged(run)
         if state is None:
@@ -158,7 +158,7 @@ def run_in_foreground(
     """Become the gateway: its output on this terminal, until Ctrl-C. Never returns."""
     run = home.run(ref)
     with _alone(run, lambda _text: None):
-        plan = Plan(draw(ref, open_keys(environ, home)), home, gateway_key(home))
+        plan = Plan(render(ref, open_keys(environ, home)), home, gateway_key(home))
         if state := _running_or_damaged(run):
             raise LlmswitchError(
                 f"already running on {state.url.removeprefix('http://')}, pid {state.pid}",
@@ -196,7 +196,7 @@ def _wake(service: Service, ref: ProfileRef, home: Home, progress: Progress) -> 
     if _running_or_damaged(service.run) is not None:
         return False
     # What keeps it from starting would else stand in the journal alone.
-    check_port(Plan(draw(ref, kept_keys(home)), home, own_key=""))
+    check_port(Plan(render(ref, kept_keys(home)), home, own_key=""))
     progress("starting the service")
     service.start()
     _wait_for(service, None, progress)
@@ -246,7 +246,7 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
     try:
         before = config.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):  # lost: there is nothing to go back to
-        before = plan.drawing.config
+        before = plan.rendered.config
     log = plan.run / LOG
     offset = size(log)
     held = state.keys | plan.fingerprints()
@@ -256,7 +256,7 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
     try:
         if held != state.keys:
             write_private(plan.run / HANDOVER, json.dumps(secrets_inside(plan)))
-        write_private(config, plan.drawing.config)
+        write_private(config, plan.rendered.config)
         served = workers.replace()
         reason = failure_reason(log, offset)
     finally:  # also on Ctrl-C: one worker stays, with a configuration that starts
@@ -273,10 +273,10 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
         )
         raise LlmswitchError(
             f"{said}: {reason}",
-            f"correct the profile, then: llmswitch up --profile {plan.drawing.ref.typed}",
+            f"correct the profile, then: llmswitch up --profile {plan.rendered.ref.typed}",
         )
     fresh = state_of(plan, state.pid or 0, held)
-    write_private(plan.run / GUNICORN, plan.drawing.conf)
+    write_private(plan.run / GUNICORN, plan.rendered.conf)
     write_private(plan.run / PROVEN, proof(plan))
     write_state(plan.run, fresh)
     return fresh

@@ -56,19 +56,19 @@ def state_of(plan: Plan, pid: int, keys: dict[str, str]) -> State:
         started=process_start(pid) or "",
         host=host,
         port=port,
-        profile=plan.drawing.ref.name,
-        profile_file=str(plan.drawing.ref.file),
-        profile_sha256=plan.drawing.profile_sha256,
-        config_sha256=plan.drawing.config_sha256,
+        profile=plan.rendered.ref.name,
+        profile_file=str(plan.rendered.ref.file),
+        profile_sha256=plan.rendered.profile_sha256,
+        config_sha256=plan.rendered.config_sha256,
         version=own,
         engine=engine,
         log=str(plan.run / LOG),
-        models=[row_data(row) for row in plan.drawing.menu.rows],
-        roles=plan.drawing.menu.roles,
+        models=[row_data(row) for row in plan.rendered.menu.rows],
+        roles=plan.rendered.menu.roles,
         clients={},
         keys=keys,
     )
-    clients = {str(one): make_client(plan.drawing.menu, one, state.url) for one in MENU_SUPPORTS}
+    clients = {str(one): make_client(plan.rendered.menu, one, state.url) for one in MENU_SUPPORTS}
     return state._replace(clients=clients)
 
 
@@ -81,8 +81,8 @@ def write_files(plan: Plan) -> None:
     shutil.rmtree(workers, ignore_errors=True)
     make_private_folder(workers)
     (plan.run / HANDOVER).unlink(missing_ok=True)
-    write_private(plan.run / CONFIG, plan.drawing.config)
-    write_private(plan.run / GUNICORN, plan.drawing.conf)
+    write_private(plan.run / CONFIG, plan.rendered.config)
+    write_private(plan.run / GUNICORN, plan.rendered.conf)
     # Until it has served again it is not relied on: the worker puts this in its place.
     (plan.run / PROVEN).unlink(missing_ok=True)
     write_private(plan.run / PROVING, proof(plan))
@@ -90,7 +90,7 @@ def write_files(plan: Plan) -> None:
 
 def proof(plan: Plan) -> str:
     """What must be the same for a start to go as one that went well."""
-    return f"{plan.drawing.config_sha256} {identity(plan)}"
+    return f"{plan.rendered.config_sha256} {identity(plan)}"
 
 
 def has_served(plan: Plan) -> bool:
@@ -172,7 +172,7 @@ def check_room(plan: Plan) -> None:
     """
     trial = plan.run / ".room"
     try:
-        write_private(trial, plan.drawing.config + plan.drawing.conf + " " * _ROOM)
+        write_private(trial, plan.rendered.config + plan.rendered.conf + " " * _ROOM)
     except OSError as error:
         error.filename = str(plan.run)
         raise
@@ -197,7 +197,7 @@ def start(
     write_files(plan)
     log = plan.run / LOG
     offset = size(log)
-    progress(f"starting {plan.drawing.ref.name} on {plan.listens.address}")
+    progress(f"starting {plan.rendered.ref.name} on {plan.listens.address}")
     process = None
     try:
         with log.open("ab") as stream, _signals_held():
@@ -273,19 +273,19 @@ def wait_for_answer(
         settled,
         START_SECONDS,
         lambda: progress(
-            f"starting {plan.drawing.ref.name} on {gateway.address} (LiteLLM takes a few seconds)"
+            f"starting {plan.rendered.ref.name} on {gateway.address} (LiteLLM takes a few seconds)"
         ),
     )
     if ended():
         raise LlmswitchError(
             f"the gateway stopped while it started: {failure_reason(log, offset)}",
-            f"llmswitch logs --profile {plan.drawing.ref.typed}",
+            f"llmswitch logs --profile {plan.rendered.ref.typed}",
         )
     if not answered:
         raise LlmswitchError(
             f"the gateway (pid {pid}) does not answer on {gateway.address}: "
             f"{failure_reason(log, offset)}",
-            f"llmswitch restart --profile {plan.drawing.ref.typed}",
+            f"llmswitch restart --profile {plan.rendered.ref.typed}",
         )
 
 

@@ -15,7 +15,7 @@ from llmswitch.profile.keys import kept_keys
 from llmswitch.profile.secrets import find_key
 from llmswitch.render.litellm_config import named_variables, render_agent, render_unit
 from llmswitch.render.menu import make_menu
-from llmswitch.render.plan import draw
+from llmswitch.render.plan import render
 
 _CARRIED = ("LLMSWITCH_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 Progress = Callable[[str], None]
@@ -100,15 +100,15 @@ def _keys_of_this_shell(ref: ProfileRef, home: Home, environ: Mapping[str, str])
     `key set` has kept. Raises LlmswitchError where it could not start without them.
     """
     kept = kept_keys(home)
-    drawing = draw(ref, {**kept, **environ})
-    profile, menu = drawing.profile, make_menu(drawing.profile, set(drawing.profile.key_names))
+    rendered = render(ref, {**kept, **environ})
+    profile, menu = rendered.profile, make_menu(rendered.profile, set(rendered.profile.key_names))
     password = [profile.cache.key] if profile.cache and profile.cache.key else []
     wanted = [*profile.key_names, *password, *sorted(named_variables(profile, menu))]
     only_here = [
         name for name in dict.fromkeys(wanted) if name not in kept and find_key(name, environ)
     ]
     try:
-        draw(ref, kept)
+        render(ref, kept)
     except LlmswitchError as error:
         if not only_here:
             raise

@@ -75,8 +75,8 @@ _LITELLM = {
 }
 
 
-class Drawing(NamedTuple):
-    """Everything that a profile makes of a gateway, computed before anything is written.
+class RenderedFiles(NamedTuple):
+    """Everything that a gateway is started with, rendered from a profile; nothing is written yet.
 
     `keys` are the values of the models' keys by the name of their variable, `named` those of the
     variables that the engine reads under their own names.
@@ -98,29 +98,29 @@ class Drawing(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A drawing, where llmswitch's files are, and the gateway's own key."""
+    """The rendered files, where llmswitch's own files are, and the gateway's own key."""
 
-    drawing: Drawing
+    rendered: RenderedFiles
     home: Home
     own_key: str
 
     @property
     def run(self) -> Path:
         """The folder of everything generated for the profile."""
-        return self.home.run(self.drawing.ref)
+        return self.home.run(self.rendered.ref)
 
     def fingerprints(self) -> dict[str, str]:
         """One digest for each secret that the gateway is given."""
-        given = self.drawing.keys | self.drawing.named | {GATEWAY_KEY: self.own_key}
+        given = self.rendered.keys | self.rendered.named | {GATEWAY_KEY: self.own_key}
         return {name: fingerprint(value, self.own_key) for name, value in given.items()}
 
     @property
     def listens(self) -> Gateway:
         """Where the gateway listens."""
-        return self.drawing.profile.gateway
+        return self.rendered.profile.gateway
 
 
-def draw(ref: ProfileRef, keys: Mapping[str, str], held: Container[str] = ()) -> Drawing:
+def render(ref: ProfileRef, keys: Mapping[str, str], held: Container[str] = ()) -> RenderedFiles:
     """Load the profile and render everything, writing nothing. `keys` are all that are set, by
     the names of their variables. `held` are the names of others that count as set, without their
     values: what a running gateway has already, so that `up` from another shell takes no model
@@ -148,7 +148,7 @@ def draw(ref: ProfileRef, keys: Mapping[str, str], held: Container[str] = ()) ->
             f"{lacking[0]} is not set, and the `litellm:` part of the profile needs it",
             f"export {lacking[0]}=...    (or take os.environ/{lacking[0]} out)",
         )
-    return Drawing(
+    return RenderedFiles(
         ref=ref,
         profile=profile,
         menu=menu,
@@ -186,8 +186,8 @@ def environment(plan: Plan, environ: Mapping[str, str], verbose: bool = False) -
     result |= _LITELLM | {
         "CONFIG_FILE_PATH": str(plan.run / CONFIG),
         "LLMSWITCH_CLIENTS": str(plan.home.client_keys),
-        "LLMSWITCH_LEDGER": str(plan.home.ledger(plan.drawing.ref)),
-        "LLMSWITCH_PROFILE": plan.drawing.ref.argument,  # for the cures that are told
+        "LLMSWITCH_LEDGER": str(plan.home.ledger(plan.rendered.ref)),
+        "LLMSWITCH_PROFILE": plan.rendered.ref.argument,  # for the cures that are told
     }
     if verbose:
         del result["LITELLM_LOG"]
@@ -197,5 +197,5 @@ def environment(plan: Plan, environ: Mapping[str, str], verbose: bool = False) -
 
 def secrets_inside(plan: Plan) -> dict[str, str]:
     """Every secret of the gateway's environment, under the names that it has in there."""
-    keys = {inside_name(name): key for name, key in plan.drawing.keys.items()}
-    return keys | plan.drawing.named | {GATEWAY_KEY: plan.own_key}
+    keys = {inside_name(name): key for name, key in plan.rendered.keys.items()}
+    return keys | plan.rendered.named | {GATEWAY_KEY: plan.own_key}

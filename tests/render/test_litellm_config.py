@@ -31,7 +31,7 @@ from llmswitch.render.litellm_config import (
     render_litellm_config,
 )
 from llmswitch.render.menu import make_menu
-from llmswitch.render.plan import draw
+from llmswitch.render.plan import render
 from tests.conftest import CHECKOUT
 
 CALLBACKS = [
@@ -82,11 +82,11 @@ def deployments(text: str, keys: Iterable[str] | None = None) -> list[tuple[str,
 def generated(name: str) -> dict[str, str]:
     """Everything that is generated for a ready-made profile, with all its keys set."""
     ref = find_profile(Home(Path("/nowhere"), Path("/nowhere")), name, {})
-    drawing = draw(ref, VALUES)
-    url = url_of(drawing.profile.gateway.host, drawing.profile.gateway.port)
-    files = {"litellm_config.yaml": drawing.config, "gunicorn.conf.py": drawing.conf}
+    rendered = render(ref, VALUES)
+    url = url_of(rendered.profile.gateway.host, rendered.profile.gateway.port)
+    files = {"litellm_config.yaml": rendered.config, "gunicorn.conf.py": rendered.conf}
     for support in MENU_SUPPORTS:
-        text = json.dumps(make_settings(drawing.menu, support, url), indent=2, ensure_ascii=False)
+        text = json.dumps(make_settings(rendered.menu, support, url), indent=2, ensure_ascii=False)
         files[f"claude-settings.{support}.json"] = text + "\n"
     return {
         file: text.replace(f"llmswitch {__version__} ", "llmswitch VERSION ")
@@ -521,9 +521,9 @@ def test_a_profile_file_of_any_name_gives_files_that_do_nothing_else(tmp_path: P
     """The profile's name stands in comments, which an end of a line would end."""
     file = tmp_path / "a\nimport os; os.mkdir('pwned')\n#$(mkdir pwned)\nx: y.yaml"
     file.write_text("models: {a: ollama/x}\n")
-    drawing = draw(find_profile(Home(tmp_path, tmp_path), str(file), {}), {})
-    assert yaml.safe_load(drawing.config) == engine_config(drawing.profile, drawing.menu)
-    exec(compile(drawing.conf, "c", "exec"), {})  # noqa: S102 - as gunicorn does
+    rendered = render(find_profile(Home(tmp_path, tmp_path), str(file), {}), {})
+    assert yaml.safe_load(rendered.config) == engine_config(rendered.profile, rendered.menu)
+    exec(compile(rendered.conf, "c", "exec"), {})  # noqa: S102 - as gunicorn does
     assert not list(tmp_path.rglob("pwned"))
 
 

@@ -10,7 +10,14 @@ import yaml
 
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import LOOPBACK, Home, ProfileRef
-from llmswitch.render.plan import Drawing, Plan, draw, environment, secrets_inside, shown_path
+from llmswitch.render.plan import (
+    Plan,
+    RenderedFiles,
+    environment,
+    render,
+    secrets_inside,
+    shown_path,
+)
 
 TEXT = """\
 models:
@@ -49,44 +56,44 @@ def make_ref(folder: Path, text: str) -> ProfileRef:
     return ProfileRef("work", file, "work")
 
 
-def names(drawing: Drawing) -> list[str]:
+def names(rendered: RenderedFiles) -> list[str]:
     """The models that LiteLLM is configured with."""
-    return [item["model_name"] for item in yaml.safe_load(drawing.config)["model_list"]]
+    return [item["model_name"] for item in yaml.safe_load(rendered.config)["model_list"]]
 
 
-def test_a_drawing_holds_the_keys_of_what_is_served_and_no_others(ref: ProfileRef) -> None:
+def test_the_rendered_files_hold_the_keys_of_what_is_served_and_no_others(ref: ProfileRef) -> None:
     """White space around a pasted key is no part of it; a key that is not set is not there."""
-    drawing = draw(ref, ENVIRON)
-    assert names(drawing) == ["a", "b", "c"]
-    assert drawing.keys == {"ZAI_API_KEY": "zai-1", "K2": "k-2"}
-    assert drawing.named == {"AWS_REGION": "eu-central-1"}
-    assert drawing.profile_sha256 == hashlib.sha256(ref.file.read_bytes()).hexdigest()
+    rendered = render(ref, ENVIRON)
+    assert names(rendered) == ["a", "b", "c"]
+    assert rendered.keys == {"ZAI_API_KEY": "zai-1", "K2": "k-2"}
+    assert rendered.named == {"AWS_REGION": "eu-central-1"}
+    assert rendered.profile_sha256 == hashlib.sha256(ref.file.read_bytes()).hexdigest()
 
 
-def test_drawing_writes_nothing(ref: ProfileRef, tmp_path: Path) -> None:
+def test_rendering_writes_nothing(ref: ProfileRef, tmp_path: Path) -> None:
     """`render` and the check before a start leave no trace."""
-    draw(ref, ENVIRON)
+    render(ref, ENVIRON)
     assert [entry.name for entry in tmp_path.iterdir()] == ["work.yaml"]
 
 
 def test_keys_that_a_running_gateway_holds_count_as_set(ref: ProfileRef) -> None:
     """`up` from a shell without the keys takes no model away."""
-    drawing = draw(ref, {}, held=["ZAI_API_KEY", "K1"])
-    assert names(drawing) == ["a", "b", "c"]
-    assert drawing.keys == {}
-    assert names(draw(ref, {})) == ["c"]
+    rendered = render(ref, {}, held=["ZAI_API_KEY", "K1"])
+    assert names(rendered) == ["a", "b", "c"]
+    assert rendered.keys == {}
+    assert names(render(ref, {})) == ["c"]
 
 
 def test_the_same_profile_and_keys_have_the_same_digest(ref: ProfileRef, tmp_path: Path) -> None:
     """It tells when a running gateway must be reloaded: for another model, not for a comment."""
-    first = draw(ref, ENVIRON)
-    assert draw(ref, {**ENVIRON, "K2": "another"}).config_sha256 == first.config_sha256
-    assert draw(ref, {**ENVIRON, "K1": "one more"}).config_sha256 != first.config_sha256
+    first = render(ref, ENVIRON)
+    assert render(ref, {**ENVIRON, "K2": "another"}).config_sha256 == first.config_sha256
+    assert render(ref, {**ENVIRON, "K1": "one more"}).config_sha256 != first.config_sha256
     comment = make_ref(tmp_path, f"# new\n{TEXT}")
-    assert draw(comment, ENVIRON).config_sha256 == first.config_sha256
-    assert draw(comment, ENVIRON).profile_sha256 != first.profile_sha256
+    assert render(comment, ENVIRON).config_sha256 == first.config_sha256
+    assert render(comment, ENVIRON).profile_sha256 != first.profile_sha256
     port = make_ref(tmp_path, f"{TEXT}gateway: {{port: 4001}}\n")
-    assert draw(port, ENVIRON).config_sha256 != first.config_sha256
+    assert render(port, ENVIRON).config_sha256 != first.config_sha256
 
 
 def test_a_variable_that_litellms_part_names_must_be_set(tmp_path: Path) -> None:
@@ -96,19 +103,19 @@ def test_a_variable_that_litellms_part_names_must_be_set(tmp_path: Path) -> None
     )
     for environ in ({}, {"REDIS": " "}):
         with pytest.raises(LlmswitchError) as caught:
-            draw(ref, environ)
+            render(ref, environ)
         assert caught.value.message == (
             "REDIS is not set, and the `litellm:` part of the profile needs it"
         )
         assert caught.value.hint == "export REDIS=...    (or take os.environ/REDIS out)"
-    assert draw(ref, {"REDIS": "x"}).named == {"REDIS": "x"}
-    assert draw(ref, {}, held=["REDIS"]).named == {}
+    assert render(ref, {"REDIS": "x"}).named == {"REDIS": "x"}
+    assert render(ref, {}, held=["REDIS"]).named == {}
 
 
-def test_no_usable_model_is_no_drawing(tmp_path: Path) -> None:
+def test_no_usable_model_is_an_error(tmp_path: Path) -> None:
     """Nothing is started that could serve nothing."""
     with pytest.raises(LlmswitchError) as caught:
-        draw(make_ref(tmp_path, "models: {a: zai/x}\n"), {})
+        render(make_ref(tmp_path, "models: {a: zai/x}\n"), {})
     assert caught.value.message == (
         "no model of the profile can be used: a: ZAI_API_KEY is not set"
     )
@@ -116,7 +123,7 @@ def test_no_usable_model_is_no_drawing(tmp_path: Path) -> None:
 
 def test_the_gateways_environment_is_built_from_nothing(ref: ProfileRef, tmp_path: Path) -> None:
     """Keys under our names, the cloud's variables under theirs, nobody's URL, token or database."""
-    plan = Plan(draw(ref, ENVIRON), Home(tmp_path, tmp_path / "state"), "sk-gateway")
+    plan = Plan(render(ref, ENVIRON), Home(tmp_path, tmp_path / "state"), "sk-gateway")
     inside = environment(plan, ENVIRON)
     assert secrets_inside(plan) == {
         "LLMSWITCH_KEY_ZAI_API_KEY": "zai-1",
