@@ -72,13 +72,14 @@ def _named(profile: Profile | None, provider: str) -> Provider:
     one = get_provider(profile, provider)
     if one.dialect not in DIRECT:
         raise LlmswitchError(
-            f"{provider} has no Anthropic-compatible endpoint that is known, so Claude Code cannot "
-            f"speak to it directly; these have one: {', '.join(possible(profile))}",
+            f"{provider} has no known Anthropic-compatible endpoint, so Claude Code cannot "
+            f"talk to it directly; these have one: {', '.join(possible(profile))}",
             "llmswitch wrapper install    (through the gateway, with every provider)",
         )
     if not PROFILE_NAME.fullmatch(provider):
         raise LlmswitchError(
-            f"{provider!r} is no name for a folder", "rename it under `providers:` in the profile"
+            f"{provider!r} is not a valid folder name",
+            "rename it under `providers:` in the profile",
         )
     return one
 
@@ -91,7 +92,7 @@ def _own(profile: Profile | None, provider: str, one: Provider) -> Profile:
     known = {model.id: Model(model=f"{provider}/{model.id}") for model in one.models}
     if not known:
         raise LlmswitchError(
-            f"no model of {provider} is known",
+            f"no models of {provider} are known",
             f"llmswitch models add {provider}/MODEL    (what it serves: llmswitch models "
             f"--provider {provider} --refresh)",
         )

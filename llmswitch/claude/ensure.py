@@ -22,7 +22,7 @@ from llmswitch.run_files import SERVED
 
 
 class Used(NamedTuple):
-    """A gateway that a session uses. While `lease` is open it does not go by itself."""
+    """A gateway that a session uses. It does not stop by itself while `lease` is open."""
 
     ref: ProfileRef
     run: Path
@@ -54,7 +54,7 @@ def ensure(ref: ProfileRef, run: Path, key: str, known: Keys) -> Used:
             sys.exit(done.returncode)
         state = read_state(run)
         if state is None:
-            raise LlmswitchError("the gateway left no state behind", "llmswitch up")
+            raise LlmswitchError("the gateway wrote no state file", "llmswitch up")
     return Used(ref, run, state, held)
 
 

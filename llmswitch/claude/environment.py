@@ -90,7 +90,7 @@ def run_code(
     if program is None:
         raise LlmswitchError(
             "there is no `code` on PATH",
-            "llmswitch env --format vscode    (what belongs into VS Code's settings.json)",
+            "llmswitch env --format vscode    (what to put into VS Code's settings.json)",
         )
     clean = {name: value for name, value in environ.items() if name != _NO_OTHER_KEY}
     os.execve(program, [program, *arguments], {**clean, **values})  # noqa: S606 - no shell wanted

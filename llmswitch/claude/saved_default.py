@@ -105,7 +105,7 @@ def _put_back(before: Before) -> After:
     if seen == before.seen:
         return After(None, None)
     if fault := before.seen.fault or seen.fault:
-        return After(None, f"{before.file} {fault}, so it was left as it is")
+        return After(None, f"{before.file} {fault} and was left unchanged")
     if seen.content is None:
         return After(None, None)  # taken away meanwhile
     now = _model(seen)
@@ -120,8 +120,8 @@ def _put_back(before: Before) -> After:
     except ValueError:
         return After(
             picked,
-            f'"model" in {before.file} is now {now!r}, which plain `claude` does not know, and the '
-            "file's layout is not the client's own, so it was left; set it back with /model",
+            f'"model" in {before.file} is now {now!r}, which plain `claude` does not know. The '
+            "file was laid out by hand and was left unchanged; set it back with /model",
         )
     return After(picked, _write(before.file, seen.content, restored))
 
@@ -172,7 +172,7 @@ def _look(file: Path) -> _Seen:
     except OSError as error:
         return _Seen(None, stamp, f"cannot be read ({error.strerror})")
     except ValueError:
-        return _Seen(None, stamp, "is or was not JSON")
+        return _Seen(None, stamp, "is or was not valid JSON")
     return seen
 
 

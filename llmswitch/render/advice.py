@@ -28,7 +28,7 @@ def _keys(rows: Sequence[Row]) -> Iterator[str]:
         if row.reason:
             yield f"{row.name} is left out of the menu: {row.reason}"
         else:
-            yield from (f"{row.name} does without {key}, which is not set" for key in row.missing)
+            yield from (f"{row.name} works without {key}, which is not set" for key in row.missing)
 
 
 def _unverified(rows: Sequence[Row]) -> Iterator[str]:
@@ -42,7 +42,7 @@ def _unverified(rows: Sequence[Row]) -> Iterator[str]:
             ours = catalogue_data().get(name, {}).get(field) == value
             if ours and (field != "key_page" or name in lacking):
                 said = f"{name} has an unverified {field}, {value}"
-                yield f"{said}; a better one goes under `providers:`"
+                yield f"{said}; correct it under `providers:`"
 
 
 def _fallbacks(rows: Sequence[Row]) -> Iterator[str]:
@@ -89,7 +89,7 @@ def _cache(profile: Profile) -> Iterator[str]:
 def _address(profile: Profile) -> Iterator[str]:
     host = profile.gateway.host
     if not (host.startswith("127.") or host in {"localhost", "::1"}):
-        yield f"the gateway listens on {host}: who reaches it and has its key can use your keys"
+        yield f"the gateway listens on {host}: anyone who reaches it with its key can use your keys"
 
 
 def _windows(menu: Menu) -> Iterator[str]:

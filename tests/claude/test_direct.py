@@ -15,6 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
+from llmswitch.claude import direct_menu, wrapper
+from llmswitch.errors import LlmswitchError
+from llmswitch.paths import ProfileRef
 from llmswitch.profile.providers import DIRECT, catalogue_data
 from llmswitch.profile.rules import TEST_HOST
 from tests import clients
@@ -308,12 +311,12 @@ def test_a_key_of_the_systems_keyring(someone: User, upstream: FakeUpstream) -> 
 
 
 def test_newest_menu(someone: User, upstream: FakeUpstream) -> None:
-    """On 2.1.332: Default and every model of the catalogue; A, B, and A again go to the provider
-    under its own names; nothing is said of an unknown model or of two credentials. A pick is
-    remembered for this wrapper alone, and the user's own default put back.
+    """On 2.1.332, in a home and a shell that would send it elsewhere: it asks nothing and warns of
+    nothing; the menu is Default and every model of the catalogue; A, B, and A again go to the
+    provider under its own names, and every request, those of its own accord too, carries the
+    provider's key alone. A pick is remembered for this wrapper, and the user's default put back.
     """
     seat = sit_down(someone, clients.newest())
-    seat.settings.write_text('{"model": "opus",   "x": 1}')
     url = upstream.url
     someone.write_profile(
         "models: {x: demo/parrot}\nproviders:\n"
@@ -322,28 +325,28 @@ def test_newest_menu(someone: User, upstream: FakeUpstream) -> None:
     keep_keys(someone, ZAI_API_KEY="own-zai", MOONSHOT_API_KEY="own-kimi")
     add_wrapper(someone, "zai")
     add_wrapper(someone, "moonshot")
-    with open_it(seat, "claude-glm") as terminal:
-        terminal.wait_for(INPUT_BOX)
-        assert "⚠" not in terminal.wait_idle(1)
-        assert ask(terminal, upstream, "word-one") == "glm-5.3"
-        rows = open_menu(terminal)
-        assert [(row.label, row.description) for row in rows[1:]] == MENU
-        assert rows[0].label == "Default (recommended)"
-        choose(terminal, str(rows[4].number))
-        assert json.loads(seat.settings.read_text())["model"] != "opus", "no pick was saved"
-        assert ask(terminal, upstream, "word-two") == "glm-5.1"
-        switch(terminal, "glm-5.3")
-        assert ask(terminal, upstream, "word-three") == "glm-5.3"
-        assert leave(terminal) == 0
-    titles = {(r.body or {})["model"] for r in upstream.requests} - {"glm-5.3", "glm-5.1"}
-    assert titles <= {"glm-5.3-flash"}, "what the client asks by itself is for the small one"
-    assert {credentials(r)["authorization"] for r in upstream.requests} == {"Bearer own-zai"}
-    assert seat.settings.read_text() == '{"model": "opus",   "x": 1}'
-    pick = someone.state / "direct"
-    assert [json.loads(file.read_text()) for file in pick.rglob("pick.json")] == [
-        {"model": "glm-5.3"}
-    ]
-    assert run(seat, "claude-kimi", "-p", "x").stdout == "I am kimi-k3 at it\n"
+    with hostile(seat) as before:
+        with open_it(seat, "claude-glm") as terminal:
+            terminal.wait_for(INPUT_BOX)
+            assert "⚠" not in terminal.wait_idle(1)
+            assert ask(terminal, upstream, "word-one") == "glm-5.3"
+            rows = open_menu(terminal)
+            assert [(row.label, row.description) for row in rows[1:]] == MENU
+            assert rows[0].label == "Default (recommended)"
+            choose(terminal, str(rows[4].number))
+            assert json.loads(seat.settings.read_text())["model"] == "glm-5.1", "no pick was saved"
+            assert ask(terminal, upstream, "word-two") == "glm-5.1"
+            assert leave(terminal) == 0
+        after = files_below(seat.home / ".claude")
+        assert {name: after.get(name) for name in before} == before
+        assert run(seat, "claude-glm", "-p", "x").stdout == "I am glm-5.1 at it\n"
+        titles = {(r.body or {})["model"] for r in upstream.requests} - {"glm-5.3", "glm-5.1"}
+        assert titles <= {"glm-5.3-flash"}, "what the client asks by itself is for the small one"
+        sent = {tuple(sorted(credentials(request).items())) for request in upstream.requests}
+        assert sent == {(("authorization", "Bearer own-zai"), ("x-api-key", "own-zai"))}
+        assert run(seat, "claude-kimi", "-p", "x").stdout == "I am kimi-k3 at it\n"
+    everything = json.dumps([[r.headers, r.body] for r in upstream.requests])
+    assert not [secret for secret in (*SECRETS.values(), "saved-login") if secret in everything]
 
 
 @pytest.mark.soak
@@ -370,35 +373,6 @@ def test_oldest_menu(someone: User, upstream: FakeUpstream) -> None:
         assert ask(terminal, upstream, "word-three") == "glm-4.5-air"
         assert leave(terminal) == 0
     assert {request.method for request in upstream.requests} == {"POST"}
-
-
-@newest_and_oldest
-def test_a_hostile_home_in_a_terminal(client: Fetch, someone: User, upstream: FakeUpstream) -> None:
-    """The client asks nothing and warns of nothing, the menu is the provider's, and every request
-    of the session, those of its own accord too, carries the provider's key alone.
-    """
-    seat = sit_down(someone, client())
-    point(someone, "moonshot", upstream)
-    keep_keys(someone, MOONSHOT_API_KEY="own-kimi")
-    add_wrapper(someone, "moonshot")
-    with hostile(seat) as before:
-        with open_it(seat, "claude-kimi") as terminal:
-            terminal.wait_for(INPUT_BOX)
-            assert "⚠" not in terminal.wait_idle(1)
-            assert ask(terminal, upstream, "word-one") == "kimi-k3"
-            rows = open_menu(terminal)
-            labels = {row.label for row in rows} - {"Default (recommended)"}
-            # 2.1.197 adds a row for a model of a million tokens that it has started with.
-            assert labels - {"kimi-k3[1m]"} == {"Kimi K3", "Kimi K2.7 Code"}
-            choose(terminal, next(str(row.number) for row in rows if row.label == "Kimi K2.7 Code"))
-            assert ask(terminal, upstream, "word-two") == "kimi-k2.7-code"
-            assert leave(terminal) == 0
-        after = files_below(seat.home / ".claude")
-        assert {name: after.get(name) for name in before} == before
-    sent = {tuple(sorted(credentials(request).items())) for request in upstream.requests}
-    assert sent == {(("authorization", "Bearer own-kimi"), ("x-api-key", "own-kimi"))}
-    everything = json.dumps([[r.headers, r.body] for r in upstream.requests])
-    assert not [secret for secret in (*SECRETS.values(), "saved-login") if secret in everything]
 
 
 # ------------------------------------------------------------------ what it is made of
@@ -577,53 +551,53 @@ def test_a_provider_of_the_profiles_own(shell: User) -> None:
 # ------------------------------------------------------------------ which there can be
 
 
-def test_providers_that_need_the_gateway_are_refused(someone: User) -> None:
-    """With those that do not, and how to reach this one; a name that nobody has, and a provider
-    without a known model, say so.
-    """
-    done = someone.run("wrapper", "install", "--direct", "openai")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "openai has no Anthropic-compatible endpoint that is known, so Claude Code cannot speak to "
-        f"it directly; these have one: {', '.join(PROVIDERS)}\n"
-        "-> llmswitch wrapper install    (through the gateway, with every provider)\n"
-    )
-    done = someone.run("wrapper", "install", "--direct", "zia")
-    assert (
-        done.stderr == "there is no provider 'zia'; did you mean `zai`?\n-> llmswitch providers\n"
-    )
-    done = someone.run("wrapper", "install", "--direct", "ollama")
-    assert done.stderr == (
-        "no model of ollama is known\n-> llmswitch models add ollama/MODEL    (what it serves: "
-        "llmswitch models --provider ollama --refresh)\n"
-    )
-    assert not (someone.home / ".local").exists()
+@pytest.mark.parametrize(
+    ("provider", "said", "cure"),
+    [
+        (
+            "openai",
+            (
+                "openai has no known Anthropic-compatible endpoint, so Claude Code cannot "
+                f"talk to it directly; these have one: {', '.join(PROVIDERS)}"
+            ),
+            "llmswitch wrapper install    (through the gateway, with every provider)",
+        ),
+        ("zia", "there is no provider 'zia'; did you mean `zai`?", "llmswitch providers"),
+        (
+            "ollama",
+            "no models of ollama are known",
+            (
+                "llmswitch models add ollama/MODEL    (what it serves: llmswitch models "
+                "--provider ollama --refresh)"
+            ),
+        ),
+    ],
+)
+def test_what_there_can_be_no_direct_wrapper_of(provider: str, said: str, cure: str) -> None:
+    """A provider that needs the gateway, a name that nobody has, no known model: each says so."""
+    with pytest.raises(LlmswitchError) as caught:
+        direct_menu.render(provider, None)
+    assert (caught.value.message, caught.value.hint) == (said, cure)
 
 
 def test_each_has_a_name_of_its_own(someone: User) -> None:
     """From the catalogue, or `--name`; the list tells which is which, and each can be taken away by
     its provider.
     """
-    where = ("--dir", str(someone.root / "bin"))
     names = {"zai": "claude-glm", "anthropic": "claude-opus", "deepseek": "claude-deepseek",
              "moonshot": "claude-kimi", "openrouter": "claude-openrouter"}  # fmt: skip
-    files = {name: str(someone.root / "bin" / command) for name, command in names.items()}
-    assert {name: add_wrapper(someone, name)["file"] for name in names} == files
-    assert add_wrapper(someone, "zai")["did"] == "nothing"
-    assert add_wrapper(someone, "zai", "--name", "z")["file"] == str(someone.root / "bin" / "z")
+    assert {name: direct_menu.wrapper_name(name, None) for name in names} == names
+    where = ("--dir", str(someone.root / "bin"))
+    kimi, named = str(someone.root / "bin" / "claude-kimi"), str(someone.root / "bin" / "z")
+    assert add_wrapper(someone, "moonshot")["file"] == kimi
+    assert add_wrapper(someone, "moonshot")["did"] == "nothing"
+    assert add_wrapper(someone, "zai", "--name", "z")["file"] == named
     listed = someone.json("wrapper", "list", *where)
-    assert listed["direct"] == {file: name for name, file in files.items()} | {
-        str(someone.root / "bin" / "z"): "zai"
-    }
+    assert listed["direct"] == {kimi: "moonshot", named: "zai"}
     rows = someone.run("wrapper", "list", *where).stdout.splitlines()
-    assert [row.split()[1:] for row in rows if row.endswith(str(files["zai"]))] == [
-        ["none:", "zai", "itself", str(files["zai"])]
-    ]
+    assert ["none:", "zai", "itself", named] in [row.split()[1:] for row in rows]
     done = someone.run("wrapper", "uninstall", "--direct", "moonshot", *where)
-    assert done.stdout == f"removed {files['moonshot']}\n"
-    (someone.root / "bin" / "claude-kimi").write_text("mine")
-    done = someone.run("wrapper", "install", "--direct", "moonshot", *where)
-    assert "was not written by llmswitch, so it is left alone" in done.stderr
+    assert done.stdout == f"removed {kimi}\n"
 
 
 @pytest.mark.parametrize("name", [(), ("--name", "claude-multi")], ids=["usual", "named"])
@@ -639,33 +613,38 @@ def test_an_empty_provider_is_not_the_gateway(name: tuple[str, ...], someone: Us
     assert files_below(someone.root) == before
 
 
-def test_a_wrapper_of_another_kind_is_not_replaced(someone: User) -> None:
+def test_a_wrapper_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
     """Nor taken away by a provider that it does not start, whether it is one of the gateway's or
     another provider's; what is said cures it.
     """
-    someone.write_profile("models: {x: demo/parrot}\n")
-    folder = someone.root / "bin"
-    at = ("--dir", str(folder))
-    glm = folder / "claude-glm"
-    away = f"llmswitch wrapper uninstall --name claude-glm --dir {folder}"
+    glm = tmp_path / "claude-glm"
+    away = f"llmswitch wrapper uninstall --name claude-glm --dir {tmp_path}"
     first = f"choose another name with --name, or first: {away}"
-    gateway, zai, kimi = "through the gateway", "at zai itself", "at moonshot itself"
-    named = ("--name", "claude-glm")
-    for there, other, said, cure in (
-        (named, ("install", "--direct", "zai"), (gateway, zai), first),
-        (named, ("uninstall", "--direct", "zai"), (gateway, zai), away),
-        (("--direct", "zai"), ("install", *named), (zai, gateway), first),
-        (("--direct", "zai"), ("install", "--direct", "moonshot", *named), (zai, kimi), first),
-        (("--direct", "zai"), ("uninstall", "--direct", "moonshot", *named), (zai, kimi), away),
+    multi = ProfileRef("work", tmp_path / "work.yaml", "work")
+    zai, kimi = wrapper.Direct("zai", ""), wrapper.Direct("moonshot", "")
+    gateway, at_zai, at_kimi = "through the gateway", "at zai itself", "at moonshot itself"
+
+    def install(of: ProfileRef | wrapper.Direct) -> Callable[[], object]:
+        return lambda: wrapper.install(of, "claude-glm", tmp_path, {})
+
+    def uninstall(provider: str | None) -> Callable[[], object]:
+        return lambda: wrapper.uninstall("claude-glm", tmp_path, provider)
+
+    for there, act, starts, wanted, cure in (
+        (multi, install(zai), gateway, at_zai, first),
+        (multi, uninstall("zai"), gateway, at_zai, away),
+        (zai, install(multi), at_zai, gateway, first),
+        (zai, install(kimi), at_zai, at_kimi, first),
+        (zai, uninstall("moonshot"), at_zai, at_kimi, away),
     ):
-        assert someone.json("wrapper", "install", *there, *at)["did"] == "installed"
-        before = files_below(someone.root)
-        done = someone.run("wrapper", *other, *at)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"{glm} starts Claude Code {said[0]}, not {said[1]}\n-> {cure}\n"
-        assert files_below(someone.root) == before
-        assert someone.json("wrapper", "install", *there, *at)["did"] == "nothing"
-        assert someone.run(*away.split()[1:]).stdout == f"removed {glm}\n"
+        install(there)()
+        before = glm.read_bytes()
+        with pytest.raises(LlmswitchError) as caught:
+            act()
+        assert caught.value.message == f"{glm} starts Claude Code {starts}, not {wanted}"
+        assert caught.value.hint == cure
+        assert glm.read_bytes() == before
+        assert uninstall(None)() == glm
 
 
 def test_the_catalogues_roles_are_of_its_models() -> None:

@@ -97,7 +97,7 @@ def test_code_is_started_with_them(user: User, told: dict[str, str]) -> None:
         1,
         (
             "there is no `code` on PATH\n"
-            "-> llmswitch env --format vscode    (what belongs into VS Code's settings.json)\n"
+            "-> llmswitch env --format vscode    (what to put into VS Code's settings.json)\n"
         ),
     )
     program = user.root / "bin" / "code"

@@ -156,8 +156,8 @@ def test_a_layout_that_is_not_the_clients(file: Path, records: Path) -> None:
     file.write_text(by_hand)
     assert saved_default.put_back(before) == After(
         "opus",
-        f"\"model\" in {file} is now 'opus', which plain `claude` does not know, and the file's "
-        "layout is not the client's own, so it was left; set it back with /model",
+        f"\"model\" in {file} is now 'opus', which plain `claude` does not know. The file "
+        "was laid out by hand and was left unchanged; set it back with /model",
     )
     assert file.read_text() == by_hand
 
@@ -171,7 +171,7 @@ def test_broken_settings_are_left_alone(file: Path, records: Path, broken: bytes
     assert saved_default.put_back(begin(file, records)) == After(None, None)
     assert file.read_bytes() == broken
 
-    told = After(None, f"{file} is or was not JSON, so it was left as it is")
+    told = After(None, f"{file} is or was not valid JSON and was left unchanged")
     before = begin(file, records)
     file.write_text('{"model": "opus"}')
     assert saved_default.put_back(before) == told
@@ -194,7 +194,7 @@ def test_unreadable_settings_are_left_alone(file: Path, records: Path) -> None:
     file.rmdir()
     client_saves(file, {"model": "opus"})
     why = "cannot be read (Is a directory)"
-    assert saved_default.put_back(before) == After(None, f"{file} {why}, so it was left as it is")
+    assert saved_default.put_back(before) == After(None, f"{file} {why} and was left unchanged")
     assert json.loads(file.read_text()) == {"model": "opus"}
 
 

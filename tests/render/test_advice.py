@@ -29,7 +29,7 @@ models:
 """
     assert advice(text, "K1") == [
         "a is left out of the menu: ZAI_API_KEY is not set",
-        "b does without K2, which is not set",
+        "b works without K2, which is not set",
         "c is left out of the menu: K3 and K4 are not set",
     ]
 
@@ -78,7 +78,7 @@ def test_a_gateway_beyond_this_machine_is_pointed_out() -> None:
         assert advice(text % host) == []
     for host in ("0.0.0.0", "::", "192.168.1.5", "127-box.example"):
         assert advice(text % host) == [
-            f"the gateway listens on {host}: who reaches it and has its key can use your keys"
+            f"the gateway listens on {host}: anyone who reaches it with its key can use your keys"
         ]
 
 
