@@ -1,5 +1,5 @@
-"""Programs that speak to OpenAI's API, and the SDKs: with a model of every dialect each calls a
-tool and prints what the model says of its result.
+"""Programs that speak to OpenAI's API, and Anthropic's SDK: with a model of every dialect each
+calls a tool and prints what the model says of its result.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
-import openai
 import pytest
 
 from tests.clients import client_env, codex, opencode
@@ -156,55 +155,6 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name, value in {**OWN, **NO_WAY_OUT, "NO_PROXY": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
-
-
-@pytest.mark.usefixtures("shell")
-@some("anthropic", "messages")
-def test_openai_sdk_chat_completions(house: House, model: str) -> None:
-    """OpenAI's SDK, streamed, with a tool."""
-    calling(house, model, BASH)
-    function: Any = {"name": "Bash", "description": "runs it", "parameters": SCHEMA}
-    messages: list[Any] = [{"role": "user", "content": "hi"}]
-    said = []
-    with openai.OpenAI(base_url=f"{house.gateway.url}/v1", api_key=house.gateway.key) as client:
-        for _ in range(2):
-            with client.chat.completions.stream(
-                model=model, messages=messages, tools=[{"type": "function", "function": function}]
-            ) as stream:
-                message = stream.get_final_completion().choices[0].message
-            said.append(message)
-            messages.append(message.model_dump(exclude_none=True))
-            messages += [
-                {"role": "tool", "tool_call_id": call.id, "content": "a-file"}
-                for call in message.tool_calls or []
-            ]
-    [call] = said[0].tool_calls or []
-    assert (call.function.name, json.loads(call.function.arguments)) == (BASH.name, BASH.input)
-    assert (said[1].content or "").endswith("and the tool said: a-file")
-    check_all(house, model)
-
-
-@pytest.mark.usefixtures("shell")
-@some("messages", "responses")
-def test_openai_sdk_responses(house: House, model: str) -> None:
-    """The same by the Responses API."""
-    calling(house, model, BASH)
-    tool: Any = {
-        "type": "function", "name": "Bash", "description": "runs it", "parameters": SCHEMA,
-        "strict": False,
-    }  # fmt: skip
-    items: list[Any] = [{"role": "user", "content": "hi"}]
-    with openai.OpenAI(base_url=f"{house.gateway.url}/v1", api_key=house.gateway.key) as client:
-        with client.responses.stream(model=model, input=items, tools=[tool], store=False) as stream:
-            first = stream.get_final_response()
-        [call] = [item for item in first.output if item.type == "function_call"]
-        assert (call.name, json.loads(call.arguments)) == (BASH.name, BASH.input)
-        items += [item.model_dump(exclude_none=True) for item in first.output]
-        items.append({"type": "function_call_output", "call_id": call.call_id, "output": "a-file"})
-        with client.responses.stream(model=model, input=items, tools=[tool], store=False) as stream:
-            second = stream.get_final_response()
-    assert second.output_text.endswith("and the tool said: a-file")
-    check_all(house, model)
 
 
 @pytest.mark.usefixtures("shell")
