@@ -302,7 +302,9 @@ def test_signals_reach_the_client(shell: Shell, number: signal.Signals) -> None:
     with start_waiting(shell, [str(shell.wrapper)]) as process:
         assert list((shell.user.state / "sessions").glob("*.json"))
         process.send_signal(number)
-        said, _ = process.communicate(timeout=60)
+        assert process.stdout is not None
+        said = process.stdout.read()  # before stdin is closed, which would end it too
+        process.wait(60)
         assert (said, process.returncode) == (f"{int(number)}\n", 40 + number)
     assert not list((shell.user.state / "sessions").glob("*.json"))
 
