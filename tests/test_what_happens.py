@@ -47,7 +47,8 @@ HELD = {
         "gateway/test_break_machine::test_a_full_disk"
     ),
     "the disk is full": "gateway/test_break_machine::test_a_full_disk",
-    "its state, configuration or folder `workers/` is deleted or damaged": (
+    "its state file is deleted": ("gateway/test_trouble::test_state_files_that_cannot_be_believed"),
+    "its folder `workers/` is deleted": (
         "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs"
     ),
     "`keys.json` is damaged": "gateway/test_break_files::test_a_file_that_is_lost_while_it_runs",
@@ -58,7 +59,7 @@ HELD = {
         "engine/test_gate_bodies::test_a_model_is_a_name_of_the_profile_and_nothing_else"
     ),
     "the last session ends": "gateway/test_on_demand::test_it_goes_after_the_last_session",
-    "the wrapper is killed": "gateway/test_on_demand::test_a_session_that_crashed_does_not_keep_it",
+    "the wrapper is killed": "gateway/test_on_demand::test_it_goes_after_the_last_session",
     "you run `claude-multi` while the gateway is stopping": (
         "gateway/test_on_demand::test_a_session_in_the_moment_of_going"
     ),
@@ -66,7 +67,7 @@ HELD = {
         "gateway/test_on_demand::test_the_next_start_is_not_waited_for"
     ),
     "a gateway that was not waited for does not start": (
-        "gateway/test_on_demand::test_a_start_that_fails_behind_the_clients_back"
+        "gateway/test_on_demand::test_the_next_start_is_not_waited_for"
     ),
     "Ctrl-C during `up`": "gateway/test_trouble::test_interrupted",
     "two `up` at once": "gateway/test_trouble::test_two_at_once",

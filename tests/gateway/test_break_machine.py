@@ -31,7 +31,7 @@ from tests.gateways import Gateway, Reply, running_below, timed, wait_for, worke
 from tests.ledgers import CALM
 from tests.upstream import Behaviour, FakeUpstream
 
-pytestmark = [pytest.mark.xdist_group("break-machine"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.soak, pytest.mark.xdist_group("break-machine"), pytest.mark.timeout(300)]
 
 PROFILE = """
 models:

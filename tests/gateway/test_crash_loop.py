@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import User, free_port
 from tests.gateways import wait_for, worker_pids
 
-pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.soak, pytest.mark.xdist_group("crash"), pytest.mark.timeout(300)]
 REASON = "3 workers died within 30 seconds"
 
 

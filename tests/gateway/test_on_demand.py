@@ -21,8 +21,10 @@ import pytest
 from llmswitch.engine.idle import Use
 from llmswitch.gateway import lease
 from tests.conftest import CHECKOUT, Mission
+from tests.fake_claude import install
 from tests.gateways import Gateway, running_below, wait_for, worker_pids
 from tests.shell import Shell, take_shell
+from tests.soak import size
 from tests.upstream import Behaviour
 
 pytestmark = [pytest.mark.xdist_group("on-demand"), pytest.mark.timeout(300)]
@@ -94,8 +96,8 @@ def master(shell: Shell) -> int:
 
 def test_it_goes_after_the_last_session(shell: Shell, mission: Mission) -> None:
     """While one of two sessions is open it stays, however long nothing is asked; when the last has
-    ended it goes after the grace time, not before, leaves nothing behind, and is told to be as
-    after `down`. The next session starts it anew.
+    ended, or was killed, it stops after the grace time, not before, leaves nothing behind, and is
+    told to be as after `down`. The next session starts it anew.
     """
     with session(shell) as first, session(shell) as second:
         pid = master(shell)
@@ -107,12 +109,12 @@ def test_it_goes_after_the_last_session(shell: Shell, mission: Mission) -> None:
         time.sleep(GRACE + 3)
         assert master(shell) == pid
         assert not is_gone(shell)
+        os.kill(second.process.pid, signal.SIGKILL)
         ended = time.monotonic()
         second.end()
     time.sleep(max(0.0, ended + GRACE - 0.5 - time.monotonic()))
     assert not is_gone(shell), "before its time"
-    wait_for(lambda: is_gone(shell), 20)
-    assert time.monotonic() - ended < GRACE + 8
+    wait_for(lambda: is_gone(shell))
     assert shell.user.gateway_state()["pid"] is None
     assert (shell.user.run_folder() / "state.json").stat().st_mode & 0o777 == 0o600
     assert shell.user.run("status").stdout.startswith("not running (profile work)")
@@ -125,14 +127,6 @@ def test_it_goes_after_the_last_session(shell: Shell, mission: Mission) -> None:
     with session(shell):
         assert master(shell) != pid
         assert Gateway(mission.url, shell.user.gateway_key()).ask("glm-4.7").status == 200
-
-
-def test_a_session_that_crashed_does_not_keep_it(shell: Shell) -> None:
-    """The system takes the lease back from a wrapper that was killed."""
-    with session(shell) as one:
-        os.kill(one.process.pid, signal.SIGKILL)
-        one.end()
-    wait_for(lambda: is_gone(shell), GRACE + 15)
 
 
 def test_what_the_user_started_or_confirmed_stays(shell: Shell) -> None:
@@ -164,7 +158,7 @@ def test_a_reload_by_a_session_leaves_it_on_demand(shell: Shell, mission: Missio
     assert shell.user.json("status")["goes_after"] == 0
     grace(mission, 1)
     assert "reloaded" in shell.run().stderr
-    wait_for(lambda: is_gone(shell), 20)
+    wait_for(lambda: is_gone(shell))
 
 
 def test_an_open_request_keeps_it(shell: Shell, mission: Mission) -> None:
@@ -183,10 +177,11 @@ def test_an_open_request_keeps_it(shell: Shell, mission: Mission) -> None:
     assert gateway.ask("glm-4.7").status == 200, "by the only worker now"
     ended = time.monotonic()
     assert master(shell) == pid
-    wait_for(lambda: is_gone(shell), 20)
+    wait_for(lambda: is_gone(shell))
     assert time.monotonic() - ended > GRACE - 0.5
 
 
+@pytest.mark.soak
 def test_a_machine_that_slept_cuts_nobody(shell: Shell, mission: Mission) -> None:
     """After a sleep the grace time begins anew: a request that is on its way is answered."""
     assert shell.run().returncode == 0
@@ -203,6 +198,7 @@ def test_a_machine_that_slept_cuts_nobody(shell: Shell, mission: Mission) -> Non
         assert asked.result().status == 200
 
 
+@pytest.mark.soak
 def test_a_session_in_the_moment_of_going(shell: Shell, mission: Mission) -> None:
     """It has a gateway that answers: the old one, or a new one."""
     grace(mission, 1)
@@ -234,12 +230,13 @@ Path("ended").touch()
 """
 
 
+@pytest.mark.soak
 def test_a_lease_in_the_moment_of_going(tmp_path: Path) -> None:
     """Many times, with all that is tight: whoever got a lease has a gateway that has not decided to
     go and does not while it is held, or one that has done its last act.
     """
     outcomes: Counter[bool] = Counter()
-    for number in range(60):
+    for number in range(size(60, 20)):
         run = tmp_path / str(number)
         run.mkdir()
         process = subprocess.Popen(
@@ -258,7 +255,7 @@ def test_a_lease_in_the_moment_of_going(tmp_path: Path) -> None:
             assert (run / "workers" / "idle").exists() == went
         process.communicate(timeout=20)
         outcomes[went] += 1
-    assert min(outcomes[True], outcomes[False]) > 5, outcomes
+    assert min(outcomes[True], outcomes[False]) > 1, outcomes
 
 
 def test_a_lease_file_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,13 +283,15 @@ def test_a_lease_file_that_was_removed(tmp_path: Path, monkeypatch: pytest.Monke
 # ------------------------------------------------------------------ the next start
 
 
+@pytest.mark.timeout(900)  # five starts
 def test_the_next_start_is_not_waited_for(shell: Shell, mission: Mission) -> None:
     """Where the same configuration has served before, the client starts as soon as the port is
     held, and its first request waits for its answer. A client that asks for its menu only when it
-    starts is still given a gateway that answers, and so is everyone after a change.
+    starts is still given a gateway that answers, and so is everyone after a change. A start that
+    fails behind a client's back is told when that has ended, and the next session says why.
     """
     assert shell.run().stderr.startswith("started work on ")
-    wait_for(lambda: is_gone(shell), 20)
+    wait_for(lambda: is_gone(shell))
     done = shell.run()
     pid = master(shell)
     where = f"127.0.0.1:{mission.port}, pid {pid}"
@@ -300,18 +299,14 @@ def test_the_next_start_is_not_waited_for(shell: Shell, mission: Mission) -> Non
     assert done.stdout == "out\n"
     assert not (shell.user.run_folder() / "workers" / "served").exists(), "it was not waited for"
     assert Gateway(mission.url, shell.user.gateway_key()).ask("glm-4.7").status == 200
-    wait_for(lambda: is_gone(shell), 20)
-    grace(mission, 1)
-    assert shell.run().stderr.startswith("started work on ")
-
-
-def test_a_start_that_fails_behind_the_clients_back(shell: Shell) -> None:
-    """It is told when the client has ended, and the next session waits and says why."""
-    assert shell.run().returncode == 0
-    wait_for(lambda: is_gone(shell), 20)
+    wait_for(lambda: is_gone(shell))
+    install(shell.claude, "2.1.197 (Claude Code)")
+    assert shell.run().stderr == f"started work on 127.0.0.1:{mission.port}, pid {master(shell)}\n"
+    wait_for(lambda: is_gone(shell))
+    install(shell.claude)
     broken = {"SSL_CERT_FILE": "/nowhere"}
     with session(shell, broken) as one:
-        wait_for(lambda: is_gone(shell), 30)
+        wait_for(lambda: is_gone(shell), 120)
         one.end()
     assert one.said.endswith(
         "llmswitch: the gateway stopped while it started\n"
@@ -320,3 +315,5 @@ def test_a_start_that_fails_behind_the_clients_back(shell: Shell) -> None:
     done = shell.run(env=broken)
     assert done.returncode == 1
     assert done.stderr.startswith("the gateway stopped while it started: ")
+    grace(mission, 1)
+    assert shell.run().stderr.startswith("started work on ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import socket
@@ -79,30 +78,10 @@ def test_never_started(user: User) -> None:
     assert not user.state.exists()  # looking makes nothing
 
 
-def test_after_the_last_run(user: User) -> None:
-    """After a run, `status` shows the models of that run as this shell could serve them now, while
-    the profile is the same; else those of the profile.
-    """
-    file = user.write_profile(PROFILE.format(port=free_port()))
-    rows = user.json("status")["models"]
-    run = user.run_folder()
-    write_state(run, a_state(models=rows, profile_sha256=sha256(file), port=4711))
-    found = user.json("status", env={"ZAI_API_KEY": "", "FIRST": "set"})
-    assert found["url"] == "http://127.0.0.1:4711"
-    assert {row["name"]: (row["reason"], row["missing"]) for row in found["models"]} == {
-        "opus": (None, []),
-        "two": ("ZAI_API_KEY and SECOND are not set", ["ZAI_API_KEY", "SECOND"]),
-        "none": (None, ["SECOND"]),
-        "local": (None, []),
-    }
-    file.write_text("models: {other: ollama/x}\n")
-    assert [row["name"] for row in user.json("status")["models"]] == ["other"]
-
-
 def test_models_that_retire(user: User) -> None:
-    """Are told with the day and what to write instead, from the profile and from the last run."""
+    """Are told with the day and what to write instead."""
     known = "{id: old, retires: 2027-01-22, instead: new}"
-    file = user.write_profile(
+    user.write_profile(
         "models: {old: mine/old, a: demo/parrot}\n"
         f"providers: {{mine: {{dialect: chat, base_url: 'http://h', models: [{known}]}}}}\n"
     )
@@ -124,8 +103,6 @@ def test_models_that_retire(user: User) -> None:
 
     assert on("2026-10-23") == []
     assert on("2026-10-24") == [said]
-    rows = find(ref, home, user.env, 0)["models"]
-    write_state(user.run_folder(), a_state(models=rows, profile_sha256=sha256(file)))
     assert on("2027-01-21") == [said]
     assert on("2027-01-22") == [said | {"retired": True}]
 
@@ -143,11 +120,6 @@ def test_does_not_wait_for_a_stranger_on_the_port(user: User) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         user.write_profile(PROFILE.format(port=server.getsockname()[1]))
         assert user.json("status")["running"] is False
-
-
-def sha256(file: Path) -> str:
-    """The digest that a state has of its profile."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def a_state(**changes: Any) -> State:
@@ -255,9 +227,7 @@ def test_no_answer() -> None:
     """A closed port and one that only accepts are no answer, the latter after the time given."""
     assert not health.answers("127.0.0.1", free_port())
     with socket.create_server(("127.0.0.1", 0)) as server:
-        began = time.monotonic()
         assert not health.answers("127.0.0.1", server.getsockname()[1], 0.2)
-        assert time.monotonic() - began < 10
 
 
 def test_any_address_is_reached_on_loopback() -> None:

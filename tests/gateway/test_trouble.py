@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,17 +50,14 @@ def test_busy_port(user: User) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         user.write_profile(PROFILE.format(port=port))
-        began = time.monotonic()
-        said = refused(user, "up")
-        took = time.monotonic() - began
-        print(f"a taken port: {took:.2f} s")
+        with timed("a taken port"):
+            said = refused(user, "up")
         assert refused(user, "up", "--foreground") == said
     name = psutil.Process().name()
     assert said == (
         f"127.0.0.1:{port} is in use by {name} (pid {os.getpid()})\n"
         "-> stop it, or set another `gateway: {port: ...}` in the profile\n"
     )
-    assert took < 5  # and not the seconds that LiteLLM takes to find out
 
 
 def test_address_of_another_machine(user: User) -> None:
@@ -176,14 +172,17 @@ def test_interrupted(mission: Mission) -> None:
 )
 def test_broken_engine_configuration(user: User, engine: str, sentence: str) -> None:
     """What LiteLLM says when it cannot start with the `litellm:` part is shown in one sentence. A
-    model that LiteLLM would leave out in silence is such an error too.
+    model that LiteLLM would leave out in silence is such an error too. The cure names a profile by
+    its path, where it is found by that alone.
     """
-    user.write_profile(PROFILE.format(port=free_port()) + f"\nlitellm:\n  {engine}\n")
-    said = refused(user, "up")
+    file = user.root / "a profile.yaml"
+    file.write_text(PROFILE.format(port=free_port()) + f"\nlitellm:\n  {engine}\n")
+    said = refused(user, "up", "--profile", str(file))
     assert said == (
-        f"the gateway stopped while it started: {sentence}\n-> llmswitch logs --profile work\n"
+        f"the gateway stopped while it started: {sentence}\n-> llmswitch logs --profile '{file}'\n"
     )
-    log = user.run("logs")
+    assert not list(user.state.rglob("state.json"))
+    log = user.run("logs", "--profile", str(file))
     assert log.returncode == 0
     assert sentence in log.stdout
 
@@ -246,23 +245,6 @@ def test_port_taken_between_the_look_and_the_start(
     assert not (user.run_folder("late") / "state.json").exists()
 
 
-def test_named_by_its_path(running_mission: Mission) -> None:
-    """The cure names a profile by its path where it was named so: by its name it is not found."""
-    user = running_mission.user
-    file = user.root / "a profile.yaml"
-    broken = "litellm: {litellm_settings: {callbacks: [no_such_module.hook]}}\n"
-    file.write_text(PROFILE.format(port=free_port()) + broken)
-    done = user.run("up", "--profile", str(file))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "the gateway stopped while it started: ImportError: Could not import hook from "
-        f"no_such_module\n-> llmswitch logs --profile '{file}'\n"
-    )
-    (run,) = (path for path in (user.state / "run").iterdir() if path.name.startswith("a_profile@"))
-    assert not (run / "state.json").exists()
-    assert user.run("logs", "--profile", str(file)).returncode == 0
-
-
 def test_missing_key_leaves_the_model_out(mission: Mission) -> None:
     """A model whose key is not set is left out and named with the variable, by `up` and `status`;
     the others are served, and a killed `up` does not matter: the next finds what it started.
@@ -292,15 +274,20 @@ def test_missing_key_leaves_the_model_out(mission: Mission) -> None:
     assert gateway.ask("qwen").status == 200
 
 
-def test_a_gateway_whose_state_was_lost_is_named(mission: Mission) -> None:
-    """It is not taken for another program's, nor ended: `up` and `doctor` say what it is."""
-    user = mission.user
+def test_state_files_that_cannot_be_believed(user: User) -> None:
+    """A gateway whose state file is lost is named by `up`, `restart` and `doctor`, and not ended. A
+    file that names a process which is not ours, or is damaged: no process is taken for the
+    gateway, none is killed, and `up` writes it anew.
+    """
+    port = free_port()
+    user.write_profile(f"models: {{a: demo/parrot}}\ngateway: {{port: {port}}}\n")
     assert user.run("up").returncode == 0
-    master = user.gateway_state()["pid"]
-    (user.run_folder() / "state.json").unlink()
+    state, file = user.gateway_state(), user.run_folder() / "state.json"
+    kept = file.read_text()
+    file.unlink()
     said = (
-        f"127.0.0.1:{mission.port} is in use by a gateway of llmswitch whose state file was lost "
-        f"(pid {master})"
+        f"127.0.0.1:{port} is in use by a gateway of llmswitch whose state file was lost "
+        f"(pid {state['pid']})"
     )
     cure = "stop it, or set another `gateway: {port: ...}` in the profile"
     assert user.run("status").stdout.startswith("not running (profile work)")
@@ -310,20 +297,9 @@ def test_a_gateway_whose_state_was_lost_is_named(mission: Mission) -> None:
     rows = json.loads(user.run("doctor", "--json").stdout)["checks"]
     [row] = [row for row in rows if row["name"] == "port"]
     assert (row["level"], row["message"], row["hint"]) == ("error", said, cure)
-    os.kill(master, signal.SIGTERM)
+    os.kill(state["pid"], signal.SIGTERM)
     wait_for(lambda: running_below(user.root) == [])
-    assert user.run("up").stdout.startswith("started work on ")
 
-
-def test_state_files_that_cannot_be_believed(user: User) -> None:
-    """A state file that is damaged, or names a process that is not ours: none is taken for the
-    gateway, none is killed, and `up` writes it anew.
-    """
-    user.write_profile(f"models: {{a: demo/parrot}}\ngateway: {{port: {free_port()}}}\n")
-    assert user.run("up").returncode == 0
-    state, file = user.gateway_state(), user.run_folder() / "state.json"
-    kept = file.read_text()
-    user.run("down")
     with subprocess.Popen(["sleep", "100"]) as other:
         for started in (state["started"], "", "someone else's", None):
             file.write_text(json.dumps({**state, "pid": other.pid, "started": started}))
@@ -331,14 +307,11 @@ def test_state_files_that_cannot_be_believed(user: User) -> None:
             assert user.run("down").stdout == "not running\n"
         assert other.poll() is None
         other.kill()
-    for damage in ("", "{", kept[: len(kept) // 2]):  # the others: test_damaged_state
-        file.write_text(damage)
-        for command in ("status", "down"):
-            done = user.run(command)
-            assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr == (
-                f"the state file {file} is damaged\n-> llmswitch up    (writes it anew)\n"
-            )
+    file.write_text(kept[: len(kept) // 2])  # how else it may be damaged: test_damaged_state
+    for command in ("status", "down"):
+        assert user.run(command).stderr == (
+            f"the state file {file} is damaged\n-> llmswitch up    (writes it anew)\n"
+        )
     done = user.run("up")
     assert done.stdout.startswith("started work on "), done.stderr
     assert user.run("status").stdout.startswith("running")
