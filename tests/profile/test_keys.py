@@ -84,11 +84,8 @@ def test_a_key_is_kept_in_a_private_file(user: User) -> None:
     user.keys = {}
     file = user.root / "llmswitch" / "keys.json"
     done = key_set(user, "zai", SECRET)
-    assert (done.returncode, done.stdout, done.stderr) == (
-        0,
-        f"stored ZAI_API_KEY in {file}\n",
-        "",
-    )
+    said = f"stored ZAI_API_KEY in {file}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
     assert key_set(user, "MY_KEY", "mine-own").returncode == 0
     assert key_set(user, "ZAI_API_KEY", OTHER).returncode == 0
     assert json.loads(file.read_text()) == {"ZAI_API_KEY": OTHER, "MY_KEY": "mine-own"}
@@ -103,7 +100,8 @@ def test_a_key_is_kept_in_a_private_file(user: User) -> None:
         f"removed ZAI_API_KEY from {file}\na running gateway keeps it until: llmswitch restart\n"
     )
     assert json.loads(file.read_text()) == {"MY_KEY": "mine-own"}
-    assert run_here(user, "key", "remove", "zai").stdout == "`key set` has not stored ZAI_API_KEY\n"
+    done = run_here(user, "key", "remove", "zai")
+    assert done.stdout == "`key set` has not stored ZAI_API_KEY\n"
 
 
 def test_the_environment_comes_first(user: User) -> None:

@@ -10,6 +10,7 @@ from llmswitch.errors import ProfileError
 from llmswitch.profile.load import parse_profile
 from llmswitch.profile.providers import catalogue_data
 from llmswitch.profile.yaml_lines import read_document
+from tests.command import run_here
 from tests.conftest import User
 
 OK = "models: {a: zai/glm-4.7, b: zai/glm-4.6}\n"
@@ -191,8 +192,7 @@ def test_a_key_pasted_where_its_name_belongs_is_refused_and_never_shown(text: st
     assert "Pasted" not in said[0]
 
 
-@pytest.mark.parametrize("command", ["validate", "render", "up", "status"])
-def test_no_command_shows_a_pasted_key(user: User, command: str) -> None:
+def test_no_command_shows_a_pasted_key(user: User) -> None:
     """Whatever reads the profile refuses it with the same sentences, on stderr, without the key."""
     user.write_profile(
         f"""\
@@ -203,19 +203,20 @@ providers:
 litellm: {{general_settings: {{master_key: {SECRET}}}}}
 """
     )
-    done = user.run(command)
     shown = user.root / "llmswitch" / "profiles" / "work.yaml"
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == [
-        f"{shown}:2: models.a.keys[0] {KEY_RULE}",
-        (
-            f"{shown}:4: providers.mine.base_url must be a plain URL, "
-            "without user, password, space, `?` or `#`"
-        ),
-        f"{shown}:4: providers.mine.key {KEY_RULE}",
-        f"{shown}:5: litellm.general_settings.master_key is set by llmswitch; remove it",
-        f"-> edit {shown}, then: llmswitch validate {shown}",
-    ]
+    for command in ("validate", "render", "up", "status"):
+        done = run_here(user, command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines() == [
+            f"{shown}:2: models.a.keys[0] {KEY_RULE}",
+            (
+                f"{shown}:4: providers.mine.base_url must be a plain URL, "
+                "without user, password, space, `?` or `#`"
+            ),
+            f"{shown}:4: providers.mine.key {KEY_RULE}",
+            f"{shown}:5: litellm.general_settings.master_key is set by llmswitch; remove it",
+            f"-> edit {shown}, then: llmswitch validate {shown}",
+        ]
 
 
 def test_all_refusals_come_at_once_each_on_its_line() -> None:

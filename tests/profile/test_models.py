@@ -87,28 +87,17 @@ SHAPES: dict[str, tuple[Any, list[dict[str, Any]]]] = {
     ),
     "Together's": ([{"id": "zai-org/GLM", "context_length": 0}], [{"id": "zai-org/GLM"}]),
     "OpenRouter's": (
-        {
-            "data": [
-                {
-                    "id": "a/b",
-                    "context_length": 131072,
-                    "pricing": {
-                        "prompt": "0.00000027",
-                        "completion": "0.0000011",
-                        "input_cache_read": "0.00000003",
-                        "image": "0",
-                    },
-                },
-                {"id": "auto", "pricing": {"prompt": "-1", "completion": "-1"}},
-                {"id": "odd", "pricing": {"prompt": "free", "completion": None}},
-            ]
-        },
+        {"data": [
+            {"id": "a/b", "context_length": 131072, "pricing": {
+                "prompt": "0.00000027", "completion": "0.0000011",
+                "input_cache_read": "0.00000003", "image": "0",
+            }},
+            {"id": "auto", "pricing": {"prompt": "-1", "completion": "-1"}},
+            {"id": "odd", "pricing": {"prompt": "free", "completion": None}},
+        ]},
         [
-            {
-                "id": "a/b",
-                "context": 131072,
-                "price": {"input": 0.27, "output": 1.1, "cache_read": 0.03},
-            },
+            {"id": "a/b", "context": 131072,
+             "price": {"input": 0.27, "output": 1.1, "cache_read": 0.03}},
             {"id": "auto"},
             {"id": "odd"},
         ],
@@ -118,7 +107,7 @@ SHAPES: dict[str, tuple[Any, list[dict[str, Any]]]] = {
         {"data": [{"id": "a b"}, {"id": "\u001b[2J"}, {"id": 5}, {"id": ""}, {"id": "ok"}]},
         [{"id": "ok"}],
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("said", "models"), SHAPES.values(), ids=SHAPES)

@@ -222,18 +222,14 @@ def test_no_two_providers_share_a_key() -> None:
         ("chat", "http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000/v1"),
         ("responses", "https://h/v1", "https://h/v1"),
         ("litellm", "https://h/v1/", "https://h/v1"),
+        ("litellm", None, None),  # LiteLLM knows the hosts of its own
     ],
 )
 def test_a_base_url_is_brought_into_the_form_that_litellm_wants(
-    dialect: Dialect, base_url: str, expected: str
+    dialect: Dialect, base_url: str | None, expected: str | None
 ) -> None:
     """LiteLLM appends /v1/messages, so neither `/` nor `/v1` may stand there twice."""
     assert api_base(Provider(dialect=dialect, base_url=base_url)) == expected
-
-
-def test_a_provider_of_litellms_own_needs_no_base_url() -> None:
-    """LiteLLM knows the hosts of the providers that it has by prefix."""
-    assert api_base(Provider(dialect="litellm", prefix="gemini")) is None
 
 
 def test_a_provider_cannot_be_changed_or_hold_more_than_it_has_fields() -> None:

@@ -64,19 +64,16 @@ def test_it_is_asked_first(user: User) -> None:
     assert rows(file) == ["old", "new"]
 
 
-@pytest.mark.parametrize("when", ["31d", "24h", "today"])
-def test_what_budgets_count_is_kept(user: User, when: str) -> None:
+def test_what_budgets_count_is_kept(user: User) -> None:
     """The running month, which is 31 days at most."""
     file = old_and_new(user)
-    done = run_here(user, "usage", "prune", "--older-than", when, "--yes")
-    assert (done.returncode, done.stderr) == (
-        1,
-        (
+    for when in ("31d", "24h", "today"):
+        done = run_here(user, "usage", "prune", "--older-than", when, "--yes")
+        assert (done.returncode, done.stderr) == (1, (
             "budgets count this month, so the last 32 days are kept\n"
             f"-> --older-than 32d    (or llmswitch down, and delete {file})\n"
-        ),
-    )
-    assert rows(file) == ["old", "new"]
+        ))  # fmt: skip
+        assert rows(file) == ["old", "new"]
 
 
 def test_the_profile_may_stand_before_the_command(user: User) -> None:
@@ -115,24 +112,24 @@ print(number, slowest)
 """
 
 
-def many_old(file: Path) -> Path:
-    """A ledger with 100,000 old rows."""
-    old = (PLAIN._replace(request=f"o{number}", ended=float(number)) for number in range(10**5))
+def many_old(file: Path, rows: int) -> Path:
+    """A ledger with so many old rows."""
+    old = (PLAIN._replace(request=f"o{number}", ended=float(number)) for number in range(rows))
     return write(file, list(old))
 
 
 def test_between_any_two_thousand_rows_the_gateway_can_write(tmp_path: Path) -> None:
     """Nothing is locked while it pauses, and it pauses often."""
-    file = many_old(tmp_path / "l.db")
+    file = many_old(tmp_path / "l.db", 20_000)
     gateway = ledger.open_to_write(file)
     gateway.execute("PRAGMA busy_timeout = 0")
 
     def meanwhile(_: float) -> None:
         ledger.insert(gateway, [PLAIN])
 
-    assert prune.delete(file, 10.0**6, meanwhile) == 10**5
+    assert prune.delete(file, 10.0**6, meanwhile) == 20_000
     gateway.close()
-    assert rows(file) == ["r1"] * 50
+    assert rows(file) == ["r1"] * 10
 
 
 @pytest.mark.soak
@@ -140,7 +137,7 @@ def test_the_gateway_writes_on_meanwhile(tmp_path: Path) -> None:
     """While 100,000 rows are deleted, a row of the gateway waits less than a second, and none is
     lost.
     """
-    file, stop = many_old(tmp_path / "l.db"), tmp_path / "stop"
+    file, stop = many_old(tmp_path / "l.db", 10**5), tmp_path / "stop"
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(file), str(stop)],
         cwd=CHECKOUT,
