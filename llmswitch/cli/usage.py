@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmswitch.cli.common import JsonOption, ProfileOption, chosen, confirm, show
+from llmswitch.cli.common import Commands, JsonOption, ProfileOption, chosen, confirm, show
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, cls=Commands)
 By = Literal["model", "provider", "day", "session", "client", "agent", "key"]
 
 
