@@ -94,7 +94,7 @@ def test_every_output_of_the_manual_is_checked_by_a_test_here() -> None:
         "llmswitch status",
         "llmswitch client add laptop",
         "llmswitch client list",
-        "llmswitch logs --model sonnet",
+        "llmswitch usage --requests --since 2026-11-02",
         "llmswitch doctor",
         "llmswitch doctor --all",
         "llmswitch doctor --live glm-4.7 glm-4.5 --yes",  # held by tests/doctor/test_live.py
