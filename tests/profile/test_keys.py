@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ def key_set_apart(user: User, which: str, key: str) -> subprocess.CompletedProce
     )
 
 
-def places(user: User) -> dict[str, str]:
+def places(user: User, ask: Callable[..., Any] = json_here) -> dict[str, str]:
     """Where `key list` says that each key comes from, those that are nowhere left out."""
-    rows = json_here(user, "key", "list")["keys"]
+    rows = ask(user, "key", "list")["keys"]
     return {row["name"]: row["place"] for row in rows if row["place"]}
 
 
@@ -355,7 +355,7 @@ def test_a_key_in_the_keyring_stays_there(mission: Mission, ring: Path) -> None:
         return len((ring / "asked").read_text())
 
     before = asked()
-    assert places(user) == {"ZAI_API_KEY": "keyring"}
+    assert places(user, User.json) == {"ZAI_API_KEY": "keyring"}
     rows = {row["name"]: row["available"] for row in user.json("status")["models"]}
     assert rows["glm-4.7"]
     assert "ZAI_API_KEY" in user.run("render").stdout
@@ -388,7 +388,7 @@ def test_a_key_in_the_keyring_stays_there(mission: Mission, ring: Path) -> None:
         "removed ZAI_API_KEY from the system's keyring\n"
     )
     assert json.loads((ring / "ring.json").read_text()) == {}
-    assert places(user) == {}
+    assert places(user, User.json) == {}
 
 
 def test_a_new_gateway_key_does_not_make_a_key_of_the_keyring_another(
@@ -433,14 +433,15 @@ def test_a_locked_keyring_does_not_lose_the_key(mission: Mission, ring: Path) ->
     user = mission.user
     (ring / "locked").touch()
     file = user.root / "llmswitch" / "keys.json"
-    assert key_set_apart(user, "zai", SECRET).stdout == f"stored ZAI_API_KEY in {file}\n"
-    assert places(user) == {"ZAI_API_KEY": "file"}
+    assert key_set_apart(user, "zai", SECRET).stdout == f"stored ZAI_API_KEY in {file}
+"
+    assert places(user, User.json) == {"ZAI_API_KEY": "file"}
     (ring / "locked").unlink()
     key_set_apart(user, "zai", OTHER)
-    assert places(user) == {"ZAI_API_KEY": "keyring"}
+    assert places(user, User.json) == {"ZAI_API_KEY": "keyring"}
     assert SECRET not in file.read_text()
     user.keys = {"ZAI_API_KEY": "from-the-shell"}
-    assert places(user) == {"ZAI_API_KEY": "environment"}
+    assert places(user, User.json) == {"ZAI_API_KEY": "environment"}
 
 
 def test_without_the_library_nothing_is_missed(user: User) -> None:
