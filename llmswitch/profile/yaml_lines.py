@@ -16,6 +16,7 @@ _TAG = "tag:yaml.org,2002:"
 # A date has no place in a profile: what YAML would make one of stays text.
 _TEXT = ("str", "timestamp")
 _NUMBERS = ("bool", "float", "int", "null")
+_DEEPEST = 100  # levels; libyaml ends the process with a segmentation fault at some 25,000
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -43,6 +44,8 @@ class Document(NamedTuple):
 def read_document(text: str) -> Document:
     """Parse a YAML text; a text that is not YAML gives a document with one problem."""
     try:
+        if line := _too_deep(text):
+            return Document(None, {}, [Problem(line, f"is nested deeper than {_DEEPEST} levels")])
         loader = LOADER(text)
         try:
             root = loader.get_single_node()
@@ -60,10 +63,19 @@ def read_document(text: str) -> Document:
     except yaml.YAMLError as error:
         return Document(None, {}, [Problem(1, f"is not YAML: {str(error).splitlines()[0]}")])
     except RecursionError:
-        return Document(
-            None, {}, [Problem(1, "an alias contains itself, or the nesting is too deep")]
-        )
+        return Document(None, {}, [Problem(1, "an alias contains itself")])
     return Document(data, walk.lines, walk.problems)
+
+
+def _too_deep(text: str) -> int | None:
+    """The line at which a text is nested too deep: of somebody else's file, anything may come."""
+    depth = 0
+    for event in yaml.parse(text, LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return int(event.start_mark.line) + 1
+    return None
 
 
 class _Walk:
