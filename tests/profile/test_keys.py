@@ -433,8 +433,7 @@ def test_a_locked_keyring_does_not_lose_the_key(mission: Mission, ring: Path) ->
     user = mission.user
     (ring / "locked").touch()
     file = user.root / "llmswitch" / "keys.json"
-    assert key_set_apart(user, "zai", SECRET).stdout == f"stored ZAI_API_KEY in {file}
-"
+    assert key_set_apart(user, "zai", SECRET).stdout == f"stored ZAI_API_KEY in {file}\n"
     assert places(user, User.json) == {"ZAI_API_KEY": "file"}
     (ring / "locked").unlink()
     key_set_apart(user, "zai", OTHER)
