@@ -43,8 +43,8 @@ from llmswitch.run_files import CONFIG, GUNICORN, HANDOVER, LOG, PROVEN
 
 
 class Outcome(NamedTuple):
-    """What `up` did, and the gateway as it runs now. "starting" is one that holds its port and has
-    not answered yet; `stays` means that it would have gone by itself until now.
+    """What `up` did, and the gateway as it runs now. "starting": it holds its port and has not
+    answered yet. `stays`: until now it would have stopped by itself.
     """
 
     did: Literal["started", "starting", "reloaded", "restarted", "nothing"]
@@ -63,11 +63,10 @@ def up(
 ) -> Outcome:
     """Make the gateway run with the profile as it stands: start it, reload it, or do nothing.
 
-    Returns when it has answered. Two at once start one gateway. What is started `on_demand` goes
-    when nobody uses it any more, and its start is not waited for where this very configuration has
-    served before: the port is held, and requests wait for their answer. Without that, one that runs
-    stays from now on. `verbose` is of a process that is started; one that runs keeps
-    what it was started with.
+    Returns when it has answered. Two calls at once start one gateway. A gateway that is started
+    `on_demand` stops when nobody uses it any more, and where this configuration has served before,
+    this returns as soon as the port is held, and requests wait; without it, one that runs stays
+    from now on. `verbose` makes LiteLLM log everything, in a process that this starts.
     """
     run = home.run(ref)
     service = managed(ref, home, environ)
@@ -128,7 +127,7 @@ def restart(
     *,
     verbose: bool = False,
 ) -> Outcome:
-    """Stop the gateway and start it anew, with the keys that are set now alone.
+    """Stop the gateway and start it with the keys that are set now.
 
     A profile that cannot be used, or a port that is taken, leaves the old one running.
     """
@@ -176,7 +175,7 @@ def run_in_foreground(
 def _start_anew(
     plan: Plan, state: State, environ: Mapping[str, str], progress: Progress, verbose: bool
 ) -> State:
-    """Start another process in place of the one that runs, which stays where that cannot be."""
+    """Replace the process that runs; where the new one could not start, the old one stays."""
     check_port(plan, state.port)
     check_room(plan)
     stop(plan.run, state, progress)
@@ -185,7 +184,7 @@ def _start_anew(
 
 def _not_of_a_service(service: Service, ref: ProfileRef) -> LlmswitchError:
     return LlmswitchError(
-        f"the service {service.name} starts this gateway, and it takes no -v",
+        f"-v does not work with the service {service.name}",
         f"llmswitch down --profile {ref.typed}, then: "
         f"llmswitch up --foreground -v --profile {ref.typed}",
     )
@@ -195,7 +194,7 @@ def _wake(service: Service, ref: ProfileRef, home: Home, progress: Progress) -> 
     """Have the service start its gateway, if none runs; without the lock, which that one takes."""
     if _running_or_damaged(service.run) is not None:
         return False
-    # What keeps it from starting would else stand in the journal alone.
+    # Otherwise only the journal would say what keeps it from starting.
     check_port(Plan(render(ref, kept_keys(home)), home, own_key=""))
     progress("starting the service")
     service.start()
@@ -267,9 +266,9 @@ def _reload(plan: Plan, state: State, progress: Progress) -> State:
         workers.settle()
     if not served:
         said = (
-            "the new configuration does not start, so the gateway goes on with the old one"
+            "the new configuration does not start, so the gateway keeps the old one"
             if is_ours(state)
-            else "the gateway stopped while it was reloaded"
+            else "the gateway stopped during the reload"
         )
         raise LlmswitchError(
             f"{said}: {reason}",

@@ -27,7 +27,7 @@ def failure_reason(log: Path, offset: int) -> str:
     lines = [_ANSI.sub("", line).strip() for line in text.splitlines()]
     exceptions = [line for line in lines if _EXCEPTION.fullmatch(line)]
     said = exceptions or [line for line in lines if line]
-    return _OUR_CLASS.sub("", said[-1])[:400] if said else "it said nothing"
+    return _OUR_CLASS.sub("", said[-1])[:400] if said else "its log is empty"
 
 
 def tail(log: Path, lines: int) -> list[str]:

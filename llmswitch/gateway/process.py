@@ -1,6 +1,4 @@
-"""The process behind a gateway: its files, its start, its end. Who may do so when is `gateway`'s to
-say.
-"""
+"""The process of a gateway: its files, its start and its end. `lifecycle` decides when."""
 
 from __future__ import annotations
 
@@ -73,7 +71,7 @@ def state_of(plan: Plan, pid: int, keys: dict[str, str]) -> State:
 
 
 def write_files(plan: Plan) -> None:
-    """Write the configuration, and take away what a process before has left."""
+    """Write the configuration, and remove what an earlier process left."""
     make_private_folder(plan.run)
     workers = plan.run / WORKERS
     # Compiled from gunicorn.conf.py: one that was rewritten within a second would not be noticed.
@@ -89,7 +87,7 @@ def write_files(plan: Plan) -> None:
 
 
 def proof(plan: Plan) -> str:
-    """What must be the same for a start to go as one that went well."""
+    """What identifies a configuration that has served."""
     return f"{plan.rendered.config_sha256} {identity(plan)}"
 
 
@@ -167,8 +165,8 @@ def _describe(pid: int, runs: Path) -> str:
 
 
 def check_room(plan: Plan) -> None:
-    """Raise OSError where the disk has no room for what a start writes; a gateway that is to make
-    place for it still runs.
+    """Raise OSError where the disk has no room for what a start writes, before the gateway that
+    runs is stopped.
     """
     trial = plan.run / ".room"
     try:
@@ -188,9 +186,9 @@ def start(
     verbose: bool = False,
 ) -> State:
     """Start a process and wait until it answers, or, if `early`, until it holds the port.
-    `verbose`: all that LiteLLM has to say comes into its log.
+    `verbose`: LiteLLM logs everything.
 
-    Raises LlmswitchError where it does not come up; then nothing of it is left.
+    Raises LlmswitchError where it does not start; then nothing of it is left.
     """
     check_port(plan)
     check_room(plan)
@@ -226,7 +224,7 @@ def start(
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """What would end us waits until we know the process that we start: it would be left over."""
+    """Hold signals back until the started process is known: it would be left running."""
     came: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _frame: came.append(number))
@@ -250,8 +248,8 @@ def wait_for_answer(
     early: bool = False,
     offset: int | None = None,
 ) -> None:
-    """Wait until the gateway answers; `early`: until it holds its port. What stands in its log
-    after `offset` bytes, or else from now on, tells why it does not.
+    """Wait until the gateway answers; `early`: until it holds its port. The reason why it does not
+    is read from its log, after `offset` bytes or from now on.
     """
     gateway = plan.listens
     log = plan.run / LOG
@@ -290,7 +288,7 @@ def wait_for_answer(
 
 
 def stop(run: Path, state: State, progress: Progress) -> None:
-    """End a gateway that is ours: open streams are given time, then it is killed."""
+    """Stop a gateway of ours: open streams get time, then it is killed."""
     master = state.pid or 0
     with suppress(ProcessLookupError):
         os.kill(master, signal.SIGTERM)
@@ -306,9 +304,8 @@ def stop(run: Path, state: State, progress: Progress) -> None:
 
 
 def _kill(pid: int) -> None:
-    """End a gateway at once, workers and all: it leads its own process group.
-
-    One in the foreground may not; its workers leave when it is gone.
+    """Kill a gateway and its workers, whose process group it leads. In the foreground it may lead
+    none, and its workers leave when it is gone.
     """
     with suppress(ProcessLookupError, PermissionError):  # macOS: the latter of a group of zombies
         if os.getpgid(pid) == pid:

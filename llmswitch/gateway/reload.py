@@ -13,9 +13,9 @@ from llmswitch import health
 from llmswitch.gateway.state import State, is_ours
 from llmswitch.run_files import CONFIG, CRASHED, FAILED, FORKED, WANTED, WORKERS, dismissed
 
-_SECONDS_TO_CLOSE = 2.0  # a worker that is told to leave looks up every 0.1 s
+_SECONDS_TO_CLOSE = 2.0  # a worker notices within 0.1 s that it is to stop
 _SECONDS_TO_SHOW = 5.0  # a worker looks for its file every second
-START_SECONDS = 120.0  # a worker is there in a quarter of a second, on a machine that has air
+START_SECONDS = 120.0  # a worker needs a quarter of a second on an idle machine
 
 
 def gave_up(run: Path) -> str | None:
@@ -29,8 +29,8 @@ def gave_up(run: Path) -> str | None:
 class Workers:
     """The workers behind a master, seen through the files that its hooks leave in its run folder.
 
-    New are those that have started with the configuration as it is now. One that died by itself
-    may be replaced at any time, and its successor may have read what was there before.
+    A worker is new if it has started with the configuration as it is now. One that died by itself
+    may be replaced at any time, and its successor may have read the old configuration.
     """
 
     def __init__(self, run: Path, state: State, progress: Callable[[str], None]) -> None:
@@ -43,7 +43,7 @@ class Workers:
         self.before = self._serving()
 
     def replace(self) -> bool:
-        """Start one more worker; tells whether it came to serve.
+        """Start one more worker; returns whether it serves.
 
         A worker that still finishes old requests counts for the master, so it is told to keep one
         more until it has really forked one.
@@ -62,7 +62,7 @@ class Workers:
 
         with suppress(psutil.NoSuchProcess):
             children = psutil.Process(self.state.pid).children() if self._alive() else []
-            # These start with the wrong configuration, or hang in it.
+            # These started with the wrong configuration, or hang in it.
             lost = [child for child in children if str(child.pid) not in self._serving()]
             for child in lost:
                 (self.run / dismissed(child.pid)).touch(mode=0o600)
@@ -91,7 +91,7 @@ class Workers:
         return hashlib.sha256((self.run / CONFIG).read_bytes()).hexdigest()
 
     def settle(self) -> None:
-        """Back to one worker: the master lets the oldest go, which finish what they have.
+        """Back to one worker: the master stops the oldest, which finish their requests.
 
         Where no new one serves, the old ones stay: they are all there is.
         """

@@ -1,4 +1,4 @@
-"""What runs: one JSON file for each profile's gateway, and whether its process is still ours.
+"""The state of a profile's gateway: one JSON file, and whether its process still runs.
 
 Standard library only: the wrapper reads it on every start.
 """
@@ -19,7 +19,7 @@ from llmswitch.run_files import GUNICORN, STATE
 
 
 def command() -> list[str]:
-    """How gunicorn is run, in the folder of its files."""
+    """The command line of gunicorn, for the folder of its files."""
     return [sys.executable, "-E", "-P", "-m", "gunicorn", "-c", str(GUNICORN)]
 
 
@@ -67,7 +67,7 @@ def read_state(run: Path) -> State | None:
         return None
     except (ValueError, TypeError, RecursionError) as error:
         raise LlmswitchError(
-            f"the state file {file} is damaged", "llmswitch up    (writes it anew)"
+            f"the state file {file} is damaged", "llmswitch up    (writes a new one)"
         ) from error
     except OSError as error:
         raise LlmswitchError(

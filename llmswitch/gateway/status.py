@@ -16,7 +16,7 @@ from llmswitch.gateway.reload import gave_up
 from llmswitch.gateway.state import State, is_ours, read_state
 from llmswitch.ledger import NewerError, reading
 from llmswitch.paths import Home, ProfileRef
-from llmswitch.profile.secrets import known_keys, missing_reason, read_gateway_key
+from llmswitch.profile.secrets import known_keys, read_gateway_key
 from llmswitch.render.retirement import retirements
 from llmswitch.run_files import SERVED
 
@@ -39,7 +39,7 @@ def find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) ->
 
 
 def _find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) -> dict[str, Any]:
-    """All but what the day makes of the models.
+    """The same without `retiring`.
 
     `running` means that the gateway has answered just now; one that has a `pid` alone does not, and
     `starting` says that it has not yet. `current` is that it has the profile as the file stands.
@@ -75,7 +75,7 @@ def _find(ref: ProfileRef, home: Home, environ: Mapping[str, str], now: float) -
             "log": here.log,
         }
     set_names = known_keys(environ, home).names
-    rows, url = _of_last_run(state, set_names) if state and same else _of_profile(ref, set_names)
+    rows, url = _of_profile(ref, set_names)
     return result | {
         "url": here.url if here else url,
         "models": rows,
@@ -131,18 +131,8 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _of_last_run(state: State, set_names: Container[str]) -> tuple[list[dict[str, Any]], str]:
-    """The rows of the last run of the same profile, which saves reading it again (0.2 s)."""
-    rows = []
-    for row in state.models:
-        missing = [name for name in row["keys"] if name not in set_names]
-        lacks = bool(row["keys"]) and len(missing) == len(row["keys"])
-        reason = missing_reason(missing) if lacks else None
-        rows.append({**row, "missing": missing, "available": not lacks, "reason": reason})
-    return rows, state.url
-
-
 def _of_profile(ref: ProfileRef, set_names: Container[str]) -> tuple[list[dict[str, Any]], str]:
+    """The models as this shell could serve them, and where."""
     from llmswitch.profile.load import load_profile
     from llmswitch.render.menu import make_rows, row_data
     from llmswitch.render.plan import shown_path

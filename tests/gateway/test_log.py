@@ -121,8 +121,8 @@ Traceback (most recent call last):
         ("one\ntwo\n\n", "two"),
         ("an Error in a sentence\n", "an Error in a sentence"),
         ("ValueError: " + "x" * 1000, "ValueError: " + "x" * 388),
-        ("", "it said nothing"),
-        ("\n \n", "it said nothing"),
+        ("", "its log is empty"),
+        ("\n \n", "its log is empty"),
     ],
 )
 def test_failure_reason(tmp_path: Path, text: str, reason: str) -> None:
@@ -139,7 +139,7 @@ def test_reason_of_this_time(tmp_path: Path) -> None:
     assert failure_reason(log, 0) == "its log cannot be read"
     log.write_text("ValueError: of before\n")
     before = size(log)
-    assert failure_reason(log, before) == "it said nothing"
+    assert failure_reason(log, before) == "its log is empty"
     with log.open("ab") as more:
         more.write(b"\xff\nTypeError: of now\n")
     assert failure_reason(log, before) == "TypeError: of now"

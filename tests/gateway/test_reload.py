@@ -287,7 +287,7 @@ def test_configuration_that_does_not_start(running: Mission) -> None:
             done = user.run("up")
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
-            "the new configuration does not start, so the gateway goes on with the old one: "
+            "the new configuration does not start, so the gateway keeps the old one: "
             "ValueError: 'health_check_interval' is NOT a valid router_settings parameter. Please "
             "move it to 'general_settings'.\n"
             "-> correct the profile, then: llmswitch up --profile work\n"

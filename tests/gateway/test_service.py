@@ -151,7 +151,7 @@ def test_a_service_from_install_to_uninstall(user: User, systemd: FakeSystemd) -
     )
     for command in ("up", "restart"):
         assert user.run(command, "-v").stderr == (
-            f"the service {NAME} starts this gateway, and it takes no -v\n"
+            f"-v does not work with the service {NAME}\n"
             "-> llmswitch down --profile work, then: llmswitch up --foreground -v --profile work\n"
         )
 

@@ -167,7 +167,7 @@ def test_damaged_state(tmp_path: Path, text: str) -> None:
     with pytest.raises(LlmswitchError) as caught:
         read_state(tmp_path)
     assert caught.value.message == f"the state file {tmp_path / 'state.json'} is damaged"
-    assert caught.value.hint == "llmswitch up    (writes it anew)"
+    assert caught.value.hint == "llmswitch up    (writes a new one)"
 
 
 def test_process_start() -> None:

@@ -310,7 +310,7 @@ def test_state_files_that_cannot_be_believed(user: User) -> None:
     file.write_text(kept[: len(kept) // 2])  # how else it may be damaged: test_damaged_state
     for command in ("status", "down"):
         assert user.run(command).stderr == (
-            f"the state file {file} is damaged\n-> llmswitch up    (writes it anew)\n"
+            f"the state file {file} is damaged\n-> llmswitch up    (writes a new one)\n"
         )
     done = user.run("up")
     assert done.stdout.startswith("started work on "), done.stderr
