@@ -15,21 +15,21 @@ _ENDED = "end of input: continuing as with --yes"
 class Screen:
     """Plain lines, so that it is the same over SSH, without colours, and with piped answers.
 
-    `asks` ends where the input does; from then on nobody answers.
+    `asks` becomes False at the end of the input.
     """
 
     asks: bool
     silent: bool
 
     def tell(self, lines: Sequence[str]) -> None:
-        """Show lines, but beside --json."""
+        """Show lines, unless with --json."""
         if not self.silent:
             show(lines, None, as_json=False)
 
     def line(self, prompt: str) -> str | None:
-        """An answer; None where nobody answers. Raises EOFError for Ctrl-D on a terminal.
+        """An answer; None after the end of the input. Raises EOFError for Ctrl-D on a terminal.
 
-        One that is piped is not seen before `took` shows it: it may be a key in the wrong place.
+        A piped answer is not shown before `took`: it may be a key in the wrong place.
         """
         if not self.asks:
             return None
@@ -38,12 +38,12 @@ class Screen:
         return self._read()
 
     def took(self, answer: str) -> None:
-        """Show an answer that was understood as it would look on a terminal."""
+        """Show a piped answer that was understood as a terminal would."""
         if self.asks and not _is_terminal():
             self.tell([answer])
 
     def secret(self, prompt: str) -> str | None:
-        """The same, and what is typed or piped is not shown."""
+        """The same, never shown."""
         from getpass import getpass
 
         if not self.asks:

@@ -1,4 +1,4 @@
-"""Tells on a terminal what is going on; says nothing in a pipe."""
+"""Progress on a terminal; nothing in a pipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def shown() -> Iterator[Callable[[str], None]]:
-    """A function that shows what is done now and for how many seconds, on standard error."""
+    """A function that shows the current step and the seconds so far on standard error."""
     if not sys.stderr.isatty():
         yield lambda _text: None
         return

@@ -1,1 +1,1 @@
-"""What makes an installation and takes it away: init, the demo, uninstall."""
+"""What installs and uninstalls: init, the demo, uninstall."""

@@ -1,6 +1,4 @@
-"""What `init` puts together: which models there are to choose from, and the profile of those that
-were chosen. Reads and writes no file.
-"""
+"""The models that `init` offers, and the profile of the chosen ones. Reads and writes no file."""
 
 from __future__ import annotations
 
@@ -18,16 +16,15 @@ from llmswitch.profile.rules import RESERVED, SUBSCRIPTION
 from llmswitch.profile.schema import Gateway, Price, Profile
 
 _MOST = 12  # models of one provider that are shown: OpenRouter lists hundreds
-_TAKEN = 3  # of those of one provider that stand there unasked
+_TAKEN = 3  # of one provider, marked by default
 _FAMILY = re.compile(r"claude-(opus|sonnet|haiku|fable)-(\d+)-(\d{1,2})(?:-\d{8})?")
 _SMALL = re.compile(r"(?<![a-z])(haiku|flash|air|mini|nano|lite|small)(?![a-z])", re.IGNORECASE)
 _HEAD = "# Written by `llmswitch init`, and yours from now on.\n"
 
 
 class Candidate(NamedTuple):
-    """A model that can be chosen. `value` is how a profile writes it, `context` is in tokens,
-    `by_login` that the user's Claude subscription pays for it, `marked` that it is taken where
-    nobody says otherwise.
+    """A model that can be chosen. `value` is how a profile writes it, `context` is in tokens;
+    `by_login`: the user's Claude subscription pays for it; `marked`: it is chosen by default.
     """
 
     provider: str
@@ -51,8 +48,8 @@ def candidates(
     """The models of the wanted providers that a profile does not have yet.
 
     `unsure` are providers whose models are marked only where no others are. `listed` are the ids
-    that a provider has just said that it serves: they come first. `by_login` are providers that
-    a Claude login opens.
+    that a provider has just listed: they come first. `by_login` are providers that a Claude login
+    opens.
     """
     names = {*RESERVED, *(name.lower() for name in (profile.models if profile else ()))}
     rows: list[tuple[str, dict[str, Any], bool]] = []
@@ -84,7 +81,7 @@ def _id(row: Mapping[str, Any]) -> str:
 def _value(
     profile: Profile | None, said: catalogue.Said, provider: str, row: Mapping[str, Any]
 ) -> tuple[Any, Price | None]:
-    """How a profile writes a model, and its price. What runs on this machine costs nothing."""
+    """How a profile writes a model, and its price; a model on this machine is free."""
     _, value, _ = catalogue.entry(profile, said, row["model"])
     long = dict(value) if isinstance(value, dict) else {"model": value}
     price = Price(**row["price"]) if row["price"] else None
@@ -116,7 +113,7 @@ def _unique(names: Iterator[str], provider: str, taken: Collection[str]) -> str:
 
 
 def profile_text(chosen: Sequence[Candidate], port: int) -> str:
-    """The profile of the chosen models, the first of which sessions begin with. It is valid."""
+    """The profile of the chosen models; the first is the default. It is valid."""
     text = _HEAD
     for one in chosen:
         text = with_model(text, one.name, one.value)
@@ -135,8 +132,8 @@ def profile_text(chosen: Sequence[Candidate], port: int) -> str:
 
 
 def choose(answer: str, there: Sequence[Candidate]) -> list[Candidate] | None:
-    """The models that an answer names, by number, by name or by provider; None where a word of it
-    names none, or there is no word.
+    """The models in an answer, by number, name or provider; None for an empty answer, and for one
+    with an unknown word.
     """
     numbers = {str(at): [one] for at, one in enumerate(there, 1)}
     chosen: list[Candidate] = []

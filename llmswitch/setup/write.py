@@ -49,10 +49,10 @@ class Source(NamedTuple):
 
 
 def own_profile(home: Home, environ: Mapping[str, str]) -> ProfileRef | None:
-    """The profile that a second run edits: the one that LLMSWITCH_PROFILE names, else the default
-    one, else one that `init` has composed. None where it is still to be made.
+    """The profile that a second run edits: that of LLMSWITCH_PROFILE, else the default one, else
+    one that `init` composed. None where there is none yet.
 
-    Raises LlmswitchError where LLMSWITCH_PROFILE names what cannot be edited, nor made.
+    Raises LlmswitchError where LLMSWITCH_PROFILE names what can neither be edited nor created.
     """
     if environ.get("LLMSWITCH_PROFILE"):
         if _is_new(home, environ["LLMSWITCH_PROFILE"]):
@@ -76,20 +76,20 @@ def _default(home: Home) -> ProfileRef | None:
 
 
 def _is_new(home: Home, name: str) -> bool:
-    """Whether this is a name, and not a file, and no profile has it yet."""
+    """Whether this is a name, not a file, that no profile has yet."""
     is_name = PROFILE_NAME.fullmatch(name) and not name.endswith((".yaml", ".yml"))
     return bool(is_name) and name not in profile_names(home)
 
 
 def new_file(home: Home, usual: str, environ: Mapping[str, str]) -> Path:
-    """Where a profile goes that `own_profile` did not find: by the name that LLMSWITCH_PROFILE
-    gives it, else by the usual one.
+    """The file of a profile that `own_profile` did not find: named by LLMSWITCH_PROFILE, else by
+    the usual name.
     """
     return home.profiles / f"{environ.get('LLMSWITCH_PROFILE') or usual}.yaml"
 
 
 def ready_made() -> tuple[str, str]:
-    """The name and the text of the profile that is taken where nothing was found."""
+    """The name and the text of the profile that is used when nothing was found."""
     file = data_folder("profiles") / f"{READY_MADE}.yaml"
     return READY_MADE, file.read_text(encoding="utf-8")
 
@@ -137,8 +137,8 @@ def write(home: Home, file: Path, content: bytes, environ: Mapping[str, str]) ->
 
 
 def _make_default(home: Home, ref: ProfileRef, environ: Mapping[str, str]) -> str | None:
-    """Make a profile the default one; where LLMSWITCH_PROFILE picked it beside another, that one
-    stays and is returned.
+    """Make a profile the default one. Where LLMSWITCH_PROFILE picked it and another is the default,
+    that one stays and is returned.
     """
     there = _default(home)
     if there == ref:
@@ -152,7 +152,7 @@ def _make_default(home: Home, ref: ProfileRef, environ: Mapping[str, str]) -> st
 def extend(
     home: Home, ref: ProfileRef, models: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Done:
-    """Add models to a profile of the user's, all or none, and no other byte of it changes."""
+    """Add models to a profile of the user's, all or none; no other byte of it changes."""
     added = edit.add_all(home, ref, shown_path(ref.file), models) if models else ()
     default = _make_default(home, ref, environ)
     return Done(ref, was_there=True, added=tuple(added), default=default)
