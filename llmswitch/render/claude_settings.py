@@ -84,25 +84,20 @@ def compaction_window(menu: Menu, support: MenuSupport) -> Row | None:
     The client can be told 200k or 1M for one model. A smaller window holds for the session, but
     for windows under 100k in the picker: those it can be told apart (see max_context).
     """
-    smallest_told = _SMALLEST_COMPACTION if support == "picker" else 0
-    limiting = [
-        row
-        for row in menu.served
-        if row.context is not None and smallest_told <= row.context < _KNOWN_WINDOW
-    ]
-    return min(limiting, key=lambda row: row.context or 0, default=None)
+    return _smallest(menu, _SMALLEST_COMPACTION if support == "picker" else 0, _KNOWN_WINDOW)
 
 
 def max_context(menu: Menu) -> Row | None:
     """The row with the smallest window under 100k: the client takes one such number for all
     models that it does not know (CLAUDE_CODE_MAX_CONTEXT_TOKENS).
     """
-    small = [row for row in menu.served if row.context is not None and _is_small(row)]
-    return min(small, key=lambda row: row.context or 0, default=None)
+    return _smallest(menu, 0, _SMALLEST_COMPACTION)
 
 
-def _is_small(row: Row) -> bool:
-    return row.context is not None and row.context < _SMALLEST_COMPACTION
+def _smallest(menu: Menu, least: int, below: int) -> Row | None:
+    """The row with the smallest context window of those in a range of tokens."""
+    found = [row for row in menu.served if row.context is not None and least <= row.context < below]
+    return min(found, key=lambda row: row.context or 0, default=None)
 
 
 def make_client(menu: Menu, support: MenuSupport, url: str) -> dict[str, Any]:
@@ -219,4 +214,5 @@ def behaves_as(row: Row) -> str | None:
         return row.model.behaves_as
     if row.provider.dialect == "anthropic":
         return row.model.id
-    return None if _is_small(row) else PLAIN_BEHAVIOUR  # it would tell the client 200k
+    small = row.context is not None and row.context < _SMALLEST_COMPACTION
+    return None if small else PLAIN_BEHAVIOUR  # it would tell the client 200k

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -208,14 +209,5 @@ def named_variables(profile: Profile, menu: Menu) -> set[str]:
 
 def named_in_engine(profile: Profile) -> set[str]:
     """Every NAME that the `litellm:` part of a profile refers to as os.environ/NAME."""
-    names: set[str] = set()
-    waiting: list[Any] = [profile.litellm]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, str) and value.startswith(ENVIRON):
-            names.add(value.removeprefix(ENVIRON))
-    return names
+    text = json.dumps(profile.litellm, ensure_ascii=False, default=str)
+    return set(re.findall(rf'"{re.escape(ENVIRON)}([^"]*)"', text))
