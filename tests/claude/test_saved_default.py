@@ -216,59 +216,49 @@ def test_a_folder_that_cannot_be_written(file: Path, records: Path) -> None:
 # ------------------------------------------------------------------ several sessions
 
 
-@pytest.fixture
-def other(file: Path, records: Path) -> Iterator[Callable[[str], str]]:
-    """Another session in a process of its own: tell it to `pick NAME`, to `end`, or to `die`."""
-    script = """
+OTHER = """
 import sys
 from pathlib import Path
 from llmswitch.claude import saved_default
 from tests.claude.test_saved_default import NAMES, client_saves
 file, records = map(Path, sys.argv[1:])
-before = saved_default.note(file, records, NAMES)
-print(before.left, flush=True)
 for line in sys.stdin:
     word, _, name = line.strip().partition(" ")
-    if word == "pick":
+    if word == "begin":
+        before = saved_default.note(file, records, NAMES)
+    elif word == "pick":
         client_saves(file, {"model": name or None})
-    else:
-        print(saved_default.put_back(before), flush=True)
-        break
-    print("done", flush=True)
+    print(saved_default.put_back(before) if word == "end" else "done", flush=True)
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(file), str(records)],
+
+
+@pytest.fixture
+def other(file: Path, records: Path) -> Iterator[Callable[[str], str]]:
+    """Another session in a process of its own: tell it to `begin`, to `pick NAME`, to `end` or to
+    `die`.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER, str(file), str(records)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=CHECKOUT,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    began = False
-
-    def tell(what: str) -> str:
-        nonlocal began
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        if not began:
-            process.stdout.readline()
-            began = True
-        if what == "die":
-            process.kill()
-            process.wait()
-            return ""
-        if what == "begin":
-            return ""
-        process.stdin.write(f"{what}\n")
-        process.stdin.flush()
-        return process.stdout.readline().strip()
+        say, hear = process.stdin, process.stdout
 
-    yield tell
-    process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
+        def tell(what: str) -> str:
+            if what == "die":
+                process.kill()
+                process.wait()
+                return ""
+            say.write(f"{what}\n")
+            say.flush()
+            return hear.readline().strip()
+
+        yield tell
+        process.kill()
 
 
 Other = Callable[[str], str]
