@@ -103,6 +103,7 @@ def test_a_session_that_is_killed(newest_seat: Seat) -> None:
     assert seat.settings.read_text() == OWN
 
 
+@pytest.mark.soak
 def test_two_sessions_at_once(newest_seat: Seat, running_mission: Mission) -> None:
     """Two open sessions each keep the model that was picked in them; the last pick is kept, and
     after both settings.json is what it was.
@@ -177,6 +178,7 @@ def test_a_background_session(newest_seat: Seat, running_mission: Mission) -> No
     assert stopped.returncode == 0, stopped.stderr
 
 
+@pytest.mark.soak
 def test_the_view_of_agents(newest_seat: Seat, running_mission: Mission) -> None:
     """A session that is started in the view of `claude-multi agents` goes to the gateway; attached
     to, its menu is the profile's, and a pick made there is kept for `claude-multi` alone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 from llmswitch.claude import statusline
 from llmswitch.ledger import insert, open_to_write
 from tests import clients
-from tests.conftest import Mission, start_mission
+from tests.conftest import Mission, free_port, start_mission
 from tests.engine.test_ledger import ROW
 from tests.ready_made import OPUS
 from tests.seat import ask, take_seat
@@ -98,11 +99,13 @@ def test_it_never_fails(mission: Mission) -> None:
             assert said.startswith(line)
 
 
-def test_without_a_gateway(mission: Mission) -> None:
-    """It says what it knows."""
-    assert mission.user.run("down").returncode == 0
-    assert shown(mission, model("opus")) == f"{OPUS.label} · Anthropic · $0.50\n"
-    assert mission.user.run("up").returncode == 0
+def test_without_a_gateway(mission: Mission, tmp_path: Path) -> None:
+    """It says what it knows: here the files are, and nothing listens."""
+    shutil.copytree(mission.user.root / "llmswitch", tmp_path / "moved")
+    file = tmp_path / "moved" / "state" / "run" / "work" / "state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"port": free_port()}))
+    moved = mission.user.env | {"LLMSWITCH_HOME": str(tmp_path / "moved")}
+    assert statusline.line(model("opus"), None, moved) == [OPUS.label, "Anthropic", "$0.50"]
 
 
 def test_it_loads_little(mission: Mission) -> None:
