@@ -14,6 +14,7 @@ from llmswitch.doctor import checks_installation as installation
 from llmswitch.doctor import checks_profile as profile
 from llmswitch.doctor.checks_engine import check_engine
 from llmswitch.doctor.context import LEVELS, Context, Level, NotAskedError, Verdict
+from llmswitch.errors import LlmswitchError
 from llmswitch.profile import trust
 from llmswitch.redact import with_tilde
 
@@ -74,11 +75,13 @@ def examine(context: Context) -> list[Result]:
 
 
 def run(name: str, check: Check, context: Context) -> Result | None:
-    """Run one check; None where it has nothing to say."""
+    """Run one check; None where it has nothing to say. What it raises is what it has found."""
     try:
         found = check(context)
     except NotAskedError as reason:
         found = Verdict("skipped", str(reason))
+    except LlmswitchError as error:
+        found = Verdict("error", error.message, error.hint)
     except Exception as error:  # noqa: BLE001 - whatever is broken, the doctor reports the rest
         found = Verdict("failed", f"this check broke: {type(error).__name__}: {error}")
     if found is None:

@@ -31,12 +31,9 @@ _USUAL = "claude-multi"
 
 def check_client(context: Context) -> Verdict:
     """The real Claude Code is there, and how much of the menu its version can show."""
-    try:
-        claude = find_claude(context.environ)
-        version = ask_version(claude, _SECONDS)
-        managed_settings.check()
-    except LlmswitchError as error:
-        return Verdict("error", error.message, error.hint)
+    claude = find_claude(context.environ)
+    version = ask_version(claude, _SECONDS)
+    managed_settings.check()
     this, newer = f"Claude Code {shown(version)}, {claude}", f"{shown(PICKER_FROM)} and newer"
     if version >= PICKER_FROM:
         return Verdict("ok", f"{this}: /model shows exactly the profile's models")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from llmswitch import __version__
 from llmswitch.doctor.context import Context, Verdict, first_of
-from llmswitch.errors import LlmswitchError
 from llmswitch.profile.secrets import read_gateway_key, stored_keys
 
 _MEGABYTE = 1_000_000
@@ -26,11 +25,8 @@ def check_versions(_context: Context) -> Verdict:
 def check_files(context: Context) -> Verdict:
     """Nobody else can read what we generate, or write the profiles that we read."""
     state, keys, config = context.home.state, context.home.keys, context.home.config
-    try:
-        read_gateway_key(context.home)
-        stored_keys(context.home)
-    except LlmswitchError as error:
-        return Verdict("error", error.message, error.hint)
+    read_gateway_key(context.home)
+    stored_keys(context.home)
     if readable := _open_to_others([state, *sorted(state.rglob("*"))], 0o077):
         cure = f"chmod -R go= {shlex.quote(str(state))}"
         return Verdict("warning", f"{first_of(readable)} can be read by others", cure)

@@ -15,7 +15,7 @@ from llmswitch.render.litellm_config import named_in_engine
 def check_profile(context: Context) -> Verdict:
     """There is a profile, and it has no mistakes."""
     if isinstance(context.named, LlmswitchError):
-        return Verdict("error", context.named.message, context.named.hint)
+        raise context.named
     if isinstance(context.loaded, LlmswitchError):
         mistakes = context.loaded.message.splitlines()
         return Verdict("error", first_of(mistakes), f"llmswitch validate {context.ref.typed}")
@@ -97,13 +97,9 @@ def _provider_of(context: Context, name: str) -> Provider:
     )
 
 
-def check_kept_keys(context: Context) -> Verdict | None:
+def check_kept_keys(context: Context) -> None:
     """What `key set` has kept can be read."""
-    try:
-        stored_keys(context.home)
-    except LlmswitchError as error:
-        return Verdict("error", error.message, error.hint)
-    return None
+    stored_keys(context.home)
 
 
 def check_variables(context: Context) -> Verdict:

@@ -1,4 +1,4 @@
-"""What the doctor looks at, each thing found once, whatever state the rest is in."""
+"""What the doctor looks at: each thing is read once, whatever state the rest is in."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Context:
 
     @property
     def profile(self) -> Profile:
-        """The profile, where it has no mistakes."""
+        """The profile, if it has no mistakes."""
         if isinstance(self.loaded, LlmswitchError):
             raise NotAskedError("the profile has mistakes")
         return self.loaded
@@ -167,9 +167,8 @@ class Context:
 
     @cached_property
     def running(self) -> State | None:
-        """The gateway, where its process is alive and ours."""
-        state = self.noted
-        return state if isinstance(state, State) and is_ours(state) else None
+        """The gateway, if its process is alive and the one that was started."""
+        return self.noted if isinstance(self.noted, State) and is_ours(self.noted) else None
 
     @cached_property
     def answers(self) -> bool:
@@ -179,7 +178,7 @@ class Context:
 
     @property
     def gateway(self) -> State:
-        """The gateway, where it runs and answers."""
+        """The gateway, if it runs and answers."""
         if self.running is None:
             raise NotAskedError("the gateway is not running")
         if not self.answers:
@@ -202,7 +201,7 @@ class Context:
 
     @cached_property
     def own_key(self) -> str:
-        """The gateway's own key; a look makes none."""
+        """The gateway's own key, if it has been made."""
         try:
             key = read_gateway_key(self.home)
         except (LlmswitchError, OSError) as error:

@@ -22,29 +22,16 @@ _LOG_LINES = 40
 
 def markdown(context: Context, results: Sequence[Result]) -> str:
     """What `--report` prints: system, checks, configuration, end of the log; all of it redacted."""
-    rows = [
-        f"| {r.level} | {r.name} | {_cell(r.message)} | {_cell(r.hint or '')} |" for r in results
+    lines = [
+        *("### llmswitch doctor", "", f"{platform.platform()}, {platform.machine()}", ""),
+        *("| result | check | message | cure |", "|---|---|---|---|"),
+        *(f"| {r.level} | {r.name} | {_cell(r.message)} | {_cell(r.hint)} |" for r in results),
+        *("", "### litellm_config.yaml, as it would be written now", ""),
+        *_fenced("yaml", _config(context)),
+        *("", f"### The last {_LOG_LINES} lines of the gateway's log", ""),
+        *_fenced("text", _log(context)),
     ]
-    text = "\n".join(
-        [
-            "### llmswitch doctor",
-            "",
-            f"{platform.platform()}, {platform.machine()}",
-            "",
-            "| result | check | message | cure |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            "### litellm_config.yaml, as it would be written now",
-            "",
-            *_fenced("yaml", _config(context)),
-            "",
-            f"### The last {_LOG_LINES} lines of the gateway's log",
-            "",
-            *_fenced("text", _log(context)),
-        ]
-    )
-    return redact(text, _secrets(context), context.user_home, _who(context))
+    return redact("\n".join(lines), _secrets(context), context.user_home, _who(context))
 
 
 def _secrets(context: Context) -> list[str]:
@@ -92,8 +79,9 @@ def _log(context: Context) -> str:
     return "\n".join(tail(log, _LOG_LINES)) or "empty"
 
 
-def _cell(text: str) -> str:
+def _cell(text: str | None) -> str:
     """Text that ends no cell, names no one and makes no tag on the page where it is posted."""
+    text = text or ""
     for live in ("\\", "|", "<", "@", "#"):
         text = text.replace(live, f"\\{live}")
     return text

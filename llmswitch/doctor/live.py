@@ -113,7 +113,7 @@ def _driven(live: Live, claude: Path, client: dict[str, Any], result: Result) ->
 
 
 def _unasked(model: str) -> Result:
-    """No check has been made: the login is the client's, and llmswitch does not take it."""
+    """A model that was not asked: the login is the client's, and llmswitch does not take it."""
     cells = {name: Cell("skipped", NO_ANSWER) for name, _ in PROBES}
     note = f"your Claude login pays for it, which only Claude Code has; {_TRY.format(model)}"
     return Result(model, cells | {"answer": Cell("skipped", note)})

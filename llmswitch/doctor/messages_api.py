@@ -1,4 +1,4 @@
-"""Questions to a model through a running gateway, as Claude Code puts them, and what comes back.
+"""Questions to a model through a running gateway, as Claude Code asks them, and the answers.
 
 Standard library only. Nothing here decides whether an answer is good.
 """
@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from llmswitch.health import connect_host, url_of
@@ -77,23 +78,23 @@ class Message(NamedTuple):
         return [block for block in self.content if block.get("type") == "tool_use"]
 
 
+@dataclass
 class AnswerError(Exception):
     """There is no answer. `status` is HTTP's, None where there was none; `words` are those of the
     upstream. `gateway` means that it is the gateway that does not answer.
     """
 
-    def __init__(
-        self, note: str, words: str | None = None, status: int | None = None, gateway: bool = False
-    ) -> None:
-        super().__init__(note)
-        self.note = note
-        self.words = words
-        self.status = status
-        self.gateway = gateway
+    note: str
+    words: str | None = None
+    status: int | None = None
+    gateway: bool = False
+
+    def __str__(self) -> str:
+        return self.note
 
 
 def ask(endpoint: Endpoint, body: Json) -> Message:
-    """Put one question. Raises AnswerError."""
+    """Ask one question. Raises AnswerError."""
     with _exchange(endpoint, MESSAGES, body) as (response, began):
         start = response.readline()
         # LiteLLM passes an answer in one piece on as a stream without events.
@@ -118,8 +119,8 @@ def count(endpoint: Endpoint, body: Json) -> tuple[Json, bool]:
 def _exchange(
     endpoint: Endpoint, path: str, body: Json
 ) -> Iterator[tuple[http.client.HTTPResponse, float]]:
-    """The response to a question, and when it was put. Whatever goes wrong with it, also while it
-    is read, is an AnswerError.
+    """The response to a question, and when it was asked. Whatever goes wrong, also while the
+    response is read, is an AnswerError.
     """
     headers = {**_HEADERS, "Authorization": f"Bearer {endpoint.key}"}
     host, port, _, timeout, _ = endpoint

@@ -424,7 +424,7 @@ IDLE = [
           "mv {state}/ledger/work.db {state}/ledger/work.db.old    (a new one is started)",
           lambda scene: scene.write_state("ledger/work.db", "not a database" * 100)),
     Fault("damaged keys of clients", "clients", "error",
-          "the file {state}/clients.json is damaged: every client is refused",
+          "the file {state}/clients.json is damaged",
           "move it away and add the clients again: "
           "mv {state}/clients.json {state}/clients.json.old",
           lambda scene: scene.write_state("clients.json", "{"),

@@ -10,8 +10,13 @@ from urllib.parse import quote
 
 import pytest
 
+from llmswitch.doctor.checks import examine
+from llmswitch.doctor.context import Context
+from llmswitch.doctor.issue_report import markdown
+from llmswitch.paths import find_home
 from llmswitch.redact import HIDDEN, redact
 from tests.conftest import User, free_port
+from tests.doctor.faults import NOW
 
 # Twenty-six kinds of secret: a key of every provider that a user expects, in its own form, and what
 # else people have in their environment, their configuration and their logs. All made up.
@@ -97,6 +102,12 @@ def poster(user: User) -> User:
     return user
 
 
+def report(user: User) -> str:
+    """What a user would post."""
+    context = Context(user.env, find_home(user.env), None, user.root / "bin", NOW)
+    return markdown(context, examine(context))
+
+
 def test_nothing_secret_is_in_a_report(poster: User) -> None:
     """None of the secrets, of the home folder, of the user's name; and what helps is there."""
     said = poster.run("doctor", "--report")
@@ -125,7 +136,7 @@ def test_nothing_secret_is_in_a_report(poster: User) -> None:
 
 def test_a_report_without_a_profile(user: User) -> None:
     """What is not there is said, and the rest is told."""
-    text = user.run("doctor", "--report").stdout
+    text = report(user)
     assert text.count("not there: there is no profile") == 2
     assert "| error | profile | no profile is chosen and no default is set |" in text
 
@@ -204,4 +215,4 @@ def test_what_a_broken_profile_and_addresses_tell(user: User) -> None:
     run = user.run_folder()
     run.mkdir(parents=True)
     (run / "gateway.log").write_text("key abc9zz77q bad, ppw12345 bad\n")
-    assert "key REDACTED bad, REDACTED bad" in user.run("doctor", "--report").stdout
+    assert "key REDACTED bad, REDACTED bad" in report(user)
