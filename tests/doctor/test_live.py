@@ -36,6 +36,7 @@ def live(running: Mission) -> Iterator[Mission]:
     for upstream in running.upstreams:
         upstream.clear()
         upstream.behave(HEALTHY)
+    running.zai.behave(HEALTHY, "glm-4.7")
     yield running
     for upstream in running.upstreams:
         upstream.behave(Behaviour())
