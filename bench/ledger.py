@@ -24,7 +24,7 @@ from bench.lines import Line
 from bench.stage import Recipe, Stage, stop
 from bench.wire import NotMeasuredError, Target, free_ports, send
 
-_CALLBACK = "llmswitch.engine.key_rotation.failures"
+_CALLBACK = "llmswitch.engine.hooks.hooks"
 _SWITCH = Path(__file__).with_name("ledger_switch.py")  # not imported: it imports LiteLLM
 _SAYS = "bench: the ledger is"  # what the switch listens for
 _AT_ONCE = 20  # requests in flight

@@ -80,29 +80,29 @@ class Try(NamedTuple):
 
     ended: float
     request: str
-    session: str | None
-    agent: str | None
-    client: str
-    asked: str
-    model: str
-    provider: str | None
-    upstream: str | None
-    key: str | None
-    streamed: bool
-    input: int
-    output: int
-    cache_read: int
-    cache_write: int
-    cost: float | None
-    prompt_saved: float | None
-    first_byte: float | None
-    seconds: float
-    status: int
-    error: str | None
-    cache_hit: bool
-    saved: float | None
-    fallback_from: str | None
-    worker: str
+    session: str | None = None
+    agent: str | None = None
+    client: str = OWN_CLIENT
+    asked: str = ""
+    model: str = ""
+    provider: str | None = None
+    upstream: str | None = None
+    key: str | None = None
+    streamed: bool = False
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cost: float | None = 0.0
+    prompt_saved: float | None = None
+    first_byte: float | None = None
+    seconds: float = 0.0
+    status: int = 200
+    error: str | None = None
+    cache_hit: bool = False
+    saved: float | None = None
+    fallback_from: str | None = None
+    worker: str = ""
     estimated: bool = False
 
 

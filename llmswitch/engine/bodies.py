@@ -5,20 +5,59 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+from collections import deque
 from typing import Any
 
 import orjson
 
 from llmswitch.engine.asgi import GoneError, Headers, Message, Receive, RefusedError
-from llmswitch.engine.room import Room
 
 LARGEST = 32_000_000  # bytes; Anthropic's own limit
 MOST_PARTS = 100_000  # JSON values; 32 MB of `[],` would take 893 MB once they are parsed
 LARGE = 2_000_000  # bytes; of larger ones only one is read and worked on at a time
-ROOM = 100_000_000  # bytes that all bodies may weigh together until they are answered (room.py)
+ROOM = 100_000_000  # bytes that all bodies may weigh together until they are answered
+_OF_A_PART = 300  # bytes that LiteLLM takes for a JSON value beside its text, about
 _SILENCE = 30.0  # seconds between two pieces of a body
 _WHOLE = 300.0  # seconds for all of it
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
+
+
+class Room:
+    """A number of bytes that requests take and give back; who finds too few waits, in turn."""
+
+    def __init__(self, size: int) -> None:
+        self.size = self.free = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, length: int, parts: int) -> int:
+        """Wait for the room of a body (bytes, JSON values); what is to be given back."""
+        weight = min(length + parts * _OF_A_PART, self.size)
+        if self._waiting or weight > self.free:
+            turn = asyncio.get_running_loop().create_future()
+            entry = (weight, turn)
+            self._waiting.append(entry)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self.give(weight)
+                else:
+                    self._waiting.remove(entry)
+                    self.give(0)
+                raise
+        else:
+            self.free -= weight
+        return weight
+
+    def give(self, weight: int) -> None:
+        """Give back what was taken."""
+        self.free += weight
+        while self._waiting and self._waiting[0][0] <= self.free:
+            needed, turn = self._waiting.popleft()
+            self.free -= needed
+            turn.set_result(None)
+
+
 _large_ones = asyncio.Lock()
 _room = Room(ROOM)
 _uncollected = 0  # bytes of bodies since the last time

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmswitch.engine.asgi import RefusedError
-from llmswitch.engine.settings import settings
+from llmswitch.engine.request import settings
 from llmswitch.engine.shapes import check, kinds
 from llmswitch.engine.steering import steering
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from fastapi import HTTPException, Request
+from litellm.proxy._types import UserAPIKeyAuth
 
 from llmswitch.engine import fields, keys, model_list, routes, token_counts
 from llmswitch.engine.answers import answer, error_body, error_kind, watched
@@ -68,7 +70,7 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
     context.no_fallbacks = (_NO_FALLBACKS, b"off") in headers
     body, completion = Body(headers), Completion(send)
     send = completion.send
-    use.requests += 1
+    use.open_request()
     try:
         data = await _accepted(scope, receive, body, context)
         content = None if data is None else _written(data)
@@ -85,7 +87,7 @@ async def _pass_on(app: App, scope: Message, receive: Receive, send: Send) -> No
         return
     finally:
         body.close()
-        use.ended()
+        use.close_request()
         completion.end(context)
 
 
@@ -153,3 +155,15 @@ async def _refuse(
     record_refusal(context, refusal.status, error_kind(refusal.status))
     said = error_body(scope["path"], refusal.status, f"llmswitch: {refusal.message}")
     await answer(send, refusal.status, said)
+
+
+async def authenticate(request: Request, api_key: str | None) -> UserAPIKeyAuth:
+    """LiteLLM's `custom_auth`: ask for the key once more, and take it off the request, so that no
+    credential reaches what LiteLLM sends on. Without it LiteLLM answers 400 "No connected db." to a
+    wrong key and 500 to a missing one.
+    """
+    headers = request.scope["headers"]
+    if keys.sender(headers) is None:
+        raise HTTPException(401, keys.refusal(headers))
+    headers[:] = [header for header in headers if header[0] != b"x-litellm-api-key"]
+    return UserAPIKeyAuth(api_key="llmswitch")

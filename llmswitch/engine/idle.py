@@ -31,12 +31,16 @@ class Use:
         """In the master: a lock that a worker takes by this file is held until both have ended."""
         self.lease = FileIO(os.open(LEASES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
 
-    def begin(self) -> None:
+    def start_clock(self) -> None:
         """In a worker that begins to serve: the time runs from now on."""
         self.requests = 0
         self.last = self.looked = time.monotonic()
 
-    def ended(self) -> None:
+    def open_request(self) -> None:
+        """A request has come."""
+        self.requests += 1
+
+    def close_request(self) -> None:
         """A request was answered, or given up."""
         self.requests -= 1
         self.last = time.monotonic()

@@ -8,7 +8,7 @@ import re
 from functools import cache
 from typing import Any
 
-from llmswitch.engine.settings import config, settings
+from llmswitch.engine.request import config, settings
 
 _CLAUDE_CODES = re.compile(r"claude-router-((?:[0-9a-f]{2})+)")
 

@@ -1,4 +1,4 @@
-"""/v1/chat/completions and /v1/responses for a model of any dialect (a LiteLLM hook).
+"""/v1/chat/completions and /v1/responses for a model of any dialect.
 
 LiteLLM asks an `openai/` deployment at the path of the route that the client has used, which one of
 the dialect `messages` does not have. Here such a call goes to /v1/messages, to which LiteLLM's
@@ -11,7 +11,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from litellm.integrations.custom_logger import CustomLogger
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 from litellm.types.utils import CallTypes
 
@@ -25,24 +24,19 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 _OPENAI = "openai/"
 
 
-class OpenAIRoutes(CustomLogger):
-    """Sends each call of these routes to the path that the model's provider has."""
-
-    async def async_pre_call_deployment_hook(
-        self, kwargs: dict[str, Any], call_type: CallTypes | None
-    ) -> dict[str, Any] | None:
-        """Called when a deployment is chosen; again, where LiteLLM makes a chat completion of a
-        call of Responses. Returns the changed arguments of the call, None for no change.
-        """
-        info = kwargs.get("model_info") or {}
-        is_messages = "llmswitch_provider" in info and "supported_endpoints" in info
-        if call_type is CallTypes.aresponses and is_messages:
-            return _as_anthropic(_without_openais_own(kwargs))
-        if call_type is CallTypes.aresponses and kwargs.get("use_chat_completions_api"):
-            return _without_openais_own(kwargs)
-        if call_type is CallTypes.acompletion and is_messages:
-            return _as_anthropic(kwargs) | _way_to_a_host(kwargs)
-        return None
+def rerouted(kwargs: dict[str, Any], call_type: CallTypes | None) -> dict[str, Any] | None:
+    """The changed arguments of a call that LiteLLM is about to send, None for no change. Called
+    again where LiteLLM makes a chat completion of a call of Responses.
+    """
+    info = kwargs.get("model_info") or {}
+    is_messages = "llmswitch_provider" in info and "supported_endpoints" in info
+    if call_type is CallTypes.aresponses and is_messages:
+        return _as_anthropic(_without_openais_own(kwargs))
+    if call_type is CallTypes.aresponses and kwargs.get("use_chat_completions_api"):
+        return _without_openais_own(kwargs)
+    if call_type is CallTypes.acompletion and is_messages:
+        return _as_anthropic(kwargs) | _way_to_a_host(kwargs)
+    return None
 
 
 def _without_openais_own(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +86,3 @@ async def _one_credential(request: httpx.Request) -> None:
     """LiteLLM adds the key as x-api-key beside the header that we give it."""
     if "authorization" in request.headers:
         request.headers.pop("x-api-key", None)
-
-
-routes = OpenAIRoutes()

@@ -5,24 +5,19 @@ from __future__ import annotations
 import os
 
 from llmswitch.engine.patches import mask_log
+from llmswitch.redact import without_keys
 
 _SECRET = ("_KEY", "_SECRET", "_TOKEN", "_PASSWORD")  # in the names of variables, ours too
 _SHORTEST = 6  # characters; what is shorter would be taken out of words
-_MASK = "[a key]"
 
 
 def mask_keys() -> None:
-    """Mask them in all that is logged from now on. Called in each worker, which has the keys that
-    are set by then.
+    """Mask them, and what looks like one, in all that is logged from now on. Called in each worker,
+    which has the keys that are set by then.
     """
-    hidden = sorted(secrets(), key=len, reverse=True)
-
-    def masked(text: str) -> str:
-        for secret in hidden:
-            text = text.replace(secret, _MASK)
-        return text.replace("\n", "\n  ")  # what someone else has written begins no line of ours
-
-    mask_log(masked)
+    hidden = secrets()
+    # What someone else has written begins no line of ours.
+    mask_log(lambda text: without_keys(text, hidden).replace("\n", "\n  "))
 
 
 def secrets() -> set[str]:

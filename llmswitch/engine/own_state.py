@@ -7,7 +7,7 @@ from typing import Any
 from llmswitch.engine.budget import spending
 from llmswitch.engine.fields import left_out
 from llmswitch.engine.recorder import writer
-from llmswitch.engine.settings import settings
+from llmswitch.engine.request import settings
 from llmswitch.ledger import OWN_CLIENT
 from llmswitch.run_files import ON_DEMAND
 

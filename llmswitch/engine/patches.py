@@ -1,10 +1,9 @@
 """Everything of ours that reaches into LiteLLM, httpx, gunicorn or uvicorn beyond their documents.
 
-Each patch is one function: its docstring says why it is needed, it makes sure that what it changes
-is there and does what it is changed for, and raises `Unfit` where that is not so. `apply` then
-refuses to start: the sentence goes to `llmswitch up` by the log and to `llmswitch doctor` by
-workers/crashed. The master imports this module before it holds the port, so nothing here imports
-LiteLLM before it is called.
+Each patch is one function that makes sure that what it changes is there and does what it is changed
+for, and raises `Unfit` otherwise: then the gateway does not start, and `up` and `doctor` say why.
+The master imports this module before it holds the port, so nothing here imports LiteLLM before it
+is called.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -34,8 +33,8 @@ _LONGEST = 64_000_000  # bytes of an answer, unpacked: 200,000 tokens, each with
 _LONGEST_ERROR = 100_000  # bytes
 _REDIRECT = 307
 _ROUTERS = ("anthropic_endpoints.endpoints", "proxy_server", "response_api_endpoints.endpoints")
-# LiteLLM's own, and the one that the openai package takes where it is given no client. The first
-# carries every route of the gate, over LiteLLM's transport for aiohttp (1.108.7 and 1.110.2).
+# LiteLLM's own, which carries every route of the gate over a transport for aiohttp (1.108.7 and
+# 1.110.2), and the one that the openai package takes where it is given no client.
 _HTTP_LIBRARIES = ("httpx", "httpx2")
 
 
@@ -58,8 +57,7 @@ class Patch(NamedTuple):
 
 
 def apply() -> None:
-    """Apply all of them. Called once in the master, after LiteLLM was imported and before a worker
-    is forked.
+    """Apply all of them in the master, after LiteLLM was imported and before a worker is forked.
 
     Raises PatchError for the first one that does not fit.
     """
@@ -237,11 +235,9 @@ def bill_what_came() -> None:
 
 def _cache_writer() -> Any:
     for folder in ("messages.native", "pass_through.messages"):  # from 1.110 on, and before
-        try:
+        with suppress(ModuleNotFoundError):
             module = import_module(f"litellm.llms.anthropic.{folder}.response_cache")
-        except ModuleNotFoundError:
-            continue
-        return module.AnthropicMessagesStreamCacheWriter
+            return module.AnthropicMessagesStreamCacheWriter
     raise Unfit("its module is gone")
 
 

@@ -1,4 +1,4 @@
-"""What each try of a request got in place of an answer (a LiteLLM hook).
+"""What each try of a request got in place of an answer.
 
 LiteLLM puts a status and words of its own around an upstream's error. What the upstream sent stands
 in the chain of its exception: from there it is noted, and answers.py tells it to the client.
@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 import httpx
 import httpx2
-from litellm.integrations.custom_logger import CustomLogger
 from litellm.litellm_core_utils.exception_mapping_utils import ExceptionCheckers
 
 from llmswitch.engine.error_words import (
@@ -29,7 +28,7 @@ from llmswitch.engine.error_words import (
 from llmswitch.engine.key_rotation import failures as keys
 from llmswitch.engine.outgoing import secrets
 from llmswitch.engine.patches import LONGER, TOO_LONG
-from llmswitch.engine.request import Failure, RequestContext, current
+from llmswitch.engine.request import Failure, RequestContext
 from llmswitch.redact import without_keys
 
 _OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _SILENT = 200, 400, 401, 403, 504
@@ -42,64 +41,25 @@ _TIMEOUTS = (httpx.TimeoutException, httpx2.TimeoutException, TimeoutError)
 _BROKEN = (httpx.RequestError, httpx2.RequestError, aiohttp.ClientError, OSError)
 _NOT_CONNECTED = (httpx.ConnectError, httpx2.ConnectError, aiohttp.ClientConnectorError)
 _WAITED = re.compile(r"Timeout passed=([\d.]+)")
-_OF_A_TRY = ("original_response", "api_call_start_time")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-class ProviderErrors(CustomLogger):
-    """Notes which deployment is tried, and what a try that failed has got."""
-
-    async def async_pre_call_check(self, deployment: dict[str, Any], parent_otel_span: Any) -> None:
-        """A deployment was chosen for a try."""
-        if context := current.get():
-            context.deployment = deployment
-
-    async def async_filter_deployments(
-        self,
-        model: str,
-        healthy_deployments: list[Any],
-        messages: Any,
-        request_kwargs: dict[str, Any] | None = None,
-        parent_otel_span: Any = None,
-    ) -> list[Any]:
-        """A new try begins: LiteLLM would still know the answer to the one before it."""
-        if logged := (request_kwargs or {}).get("litellm_logging_obj"):
-            for name in _OF_A_TRY:
-                logged.model_call_details.pop(name, None)
-        return healthy_deployments
-
-    async def async_log_failure_event(
-        self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
-    ) -> None:
-        """A try has failed."""
-        if context := current.get():
-            _note(kwargs.get("exception"), kwargs, context)
-
-    async def async_post_call_failure_hook(
-        self,
-        request_data: dict[str, Any],
-        original_exception: Exception,
-        user_api_key_dict: Any,
-        traceback_str: str | None = None,
-    ) -> None:
-        """A request has failed. LiteLLM may tell of its last try when the client has its answer."""
-        context = current.get()
-        if context and context.deployment:
-            known = {
-                "litellm_params": context.deployment,
-                "standard_logging_object": {"model_group": context.deployment["model_name"]},
-                "api_call_start_time": context.arrived,
-            }
-            _note(original_exception, known, context)
+def note_last(exception: Exception, context: RequestContext) -> None:
+    """A request has failed; its last try may not be noted yet."""
+    if context.deployment:
+        known = {
+            "litellm_params": context.deployment,
+            "standard_logging_object": {"model_group": context.deployment["model_name"]},
+            "api_call_start_time": context.arrived,
+        }
+        note(exception, known, context)
 
 
-provider_errors = ProviderErrors()
-
-
-def _note(
+def note(
     exception: BaseException | None, kwargs: Mapping[str, Any], context: RequestContext
 ) -> None:
+    """A try has failed, as LiteLLM tells of it."""
     chain = [*_chain(exception, context.exceptions)]
     if chain:
         context.failures.append(_failure(chain, kwargs, context))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -27,22 +26,6 @@ _RATES = {
 
 class Ledger(CustomLogger):
     """One row for each try, success or failure, streamed or not."""
-
-    async def async_filter_deployments(
-        self,
-        model: str,
-        healthy_deployments: list[Any],
-        messages: Any,
-        request_kwargs: dict[str, Any] | None = None,
-        parent_otel_span: Any = None,
-    ) -> list[Any]:
-        """A new try begins: LiteLLM would note the first failure of a request and no other. What it
-        says of a refusal for a budget is a task of its own, which is let go first.
-        """
-        await asyncio.sleep(0)
-        if logged := (request_kwargs or {}).get("litellm_logging_obj"):
-            logged.model_call_details.pop("has_logged_async_failure", None)
-        return healthy_deployments
 
     async def async_pre_call_check(self, deployment: dict[str, Any], parent_otel_span: Any) -> None:
         """A deployment was chosen, and is asked now."""

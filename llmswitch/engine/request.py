@@ -1,4 +1,5 @@
-"""One request on its way through the gateway: who sent it, and what is learned of it on the way.
+"""One request on its way through the gateway: who sent it, what is learned of it on the way, and
+what the configuration says to those who handle it.
 
 LiteLLM runs its hooks in the context of the request, also those that come after the answer; what
 the gate knows reaches them by a context variable.
@@ -6,10 +7,13 @@ the gate knows reaches them by a context variable.
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from llmswitch.engine.streams import Observer, UsageWatch
@@ -108,3 +112,21 @@ def in_context() -> RequestContext:
     if context is None:
         raise LookupError("no request has begun")
     return context
+
+
+@cache
+def config() -> dict[str, Any]:
+    """litellm_config.yaml as this worker started with it."""
+    import yaml  # only in a worker: the master loads this module before it holds the port
+
+    text = Path(os.environ["CONFIG_FILE_PATH"]).read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def settings() -> dict[str, Any]:
+    """Our part: `budgets`; `cached`, the models whose answers are cached (None: all);
+    `idle_timeout` in seconds.
+    """
+    part: dict[str, Any] = config().get("llmswitch") or {}
+    return part

@@ -12,8 +12,8 @@ from llmswitch.engine.completion import finish
 from llmswitch.engine.fields import steering_extensions
 from llmswitch.engine.logging import be_quiet
 from llmswitch.engine.recorder import writer
+from llmswitch.engine.request import config
 from llmswitch.engine.routes import POSTED
-from llmswitch.engine.settings import config
 from llmswitch.engine.shapes import kinds
 
 

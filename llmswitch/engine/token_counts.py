@@ -20,9 +20,8 @@ from litellm.types.utils import LlmProviders
 from llmswitch.engine.answers import failure_body
 from llmswitch.engine.asgi import Headers
 from llmswitch.engine.provider_errors import of_response
-from llmswitch.engine.request import RequestContext
+from llmswitch.engine.request import RequestContext, settings
 from llmswitch.engine.routes import COUNT_TOKENS
-from llmswitch.engine.settings import settings
 
 ESTIMATED = (b"x-llmswitch-estimated", b"true")
 

@@ -108,10 +108,10 @@ class Worker(UvicornWorker):
             gc.enable()
             with suppress(OSError):  # of a worker that is not the first
                 PROVING.replace(PROVEN)
-            from llmswitch.engine.settings import settings
+            from llmswitch.engine.request import settings
 
             self.idle_timeout = settings().get("idle_timeout", 0)
-            use.begin()
+            use.start_clock()
         if os.getppid() != self.ppid:
             self.log.error("the gunicorn master is gone; leaving")
             self._write_down()

@@ -24,15 +24,7 @@ from llmswitch.run_files import EXIT_SECONDS, GRACEFUL_SECONDS
 
 GATEWAY_KEY = "LLMSWITCH_GATEWAY_KEY"
 DEMO_PREFIX = "llmswitch-demo"
-_CALLBACKS = (
-    "llmswitch.engine.provider_errors.provider_errors",
-    "llmswitch.engine.model_names.names",
-    "llmswitch.engine.recorder.ledger",
-    "llmswitch.engine.budget.budgets",
-    "llmswitch.engine.key_rotation.failures",
-    "llmswitch.engine.openai_routes.routes",
-)
-_LOGIN = "llmswitch.engine.subscription.logins"
+_CALLBACKS = ("llmswitch.engine.hooks.hooks", "llmswitch.engine.recorder.ledger")
 _ADDED_TO = ("model_list", "callbacks", "custom_provider_map")
 
 
@@ -47,7 +39,7 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
     config: dict[str, Any] = {
         "model_list": deployments,
         "litellm_settings": {
-            "callbacks": [*_CALLBACKS, *([_LOGIN] if logins else [])],
+            "callbacks": [*_CALLBACKS],
             # Else it adds advice on its own settings to the provider's words.
             "expose_router_debug_in_errors": False,
             # Else a client's `no-log` keeps its requests out of the ledger and the budgets.
@@ -56,7 +48,7 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
         },
         "general_settings": {
             "master_key": ENVIRON + GATEWAY_KEY,
-            "custom_auth": "llmswitch.engine.auth.authenticate",
+            "custom_auth": "llmswitch.engine.gate.authenticate",
             # Else it asks every provider for its models, with your key, every five minutes.
             "disable_model_info_refresh": True,
         },
@@ -70,7 +62,7 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
                 {row.name: row.model.fallbacks} for row in menu.served if row.model.fallbacks
             ],
         },
-        # Ours: read by llmswitch.engine.settings.
+        # Ours: read by llmswitch.engine.request.
         "llmswitch": {
             "budgets": [budget.data() for budget in profile.all_budgets],
             "cached": profile.cache.models if profile.cache else [],

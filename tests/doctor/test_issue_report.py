@@ -148,7 +148,7 @@ def test_a_report_without_a_profile(user: User) -> None:
         "api_key: none",
         "ZAI_API_KEY is not set",
         "master_key: os.environ/LLMSWITCH_GATEWAY_KEY",
-        "custom_auth: llmswitch.engine.auth.authenticate",
+        "custom_auth: llmswitch.engine.gate.authenticate",
         "anthropic/claude-sonnet-4-5-20250929 at https://api.z.ai/api/anthropic",
         "/usr/lib/python3.11/site-packages/litellm/proxy/proxy_server.py:1234",
     ],

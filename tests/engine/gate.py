@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from llmswitch.engine import client_keys, gate, model_list, settings, token_counts
+from llmswitch.engine import client_keys, gate, model_list, request, token_counts
 from llmswitch.engine.asgi import Message, Receive, Send
 from llmswitch.engine.request import RequestContext, in_context
 
@@ -116,7 +116,7 @@ def in_this_process(folder: Path) -> Iterator[Gate]:
     """The gate of a worker whose configuration has MODELS, for as long as this is open."""
     file = folder / "litellm_config.yaml"
     file.write_text(_CONFIG)
-    caches = (settings.config, model_list.names, model_list._patterns, model_list.shown)
+    caches = (request.config, model_list.names, model_list._patterns, model_list.shown)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMSWITCH_GATEWAY_KEY", KEY)
         patch.setenv("CONFIG_FILE_PATH", str(file))

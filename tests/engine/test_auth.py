@@ -11,7 +11,7 @@ import pytest
 from fastapi import HTTPException, Request
 
 from llmswitch.engine import client_keys
-from llmswitch.engine.auth import authenticate
+from llmswitch.engine.gate import authenticate
 from tests.engine.forms import error_body
 from tests.engine.gate import CHAT, KEY, MESSAGES, RESPONSES, ROUTES, Gate, body
 from tests.gateways import SERVED

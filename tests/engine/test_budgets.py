@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmswitch.budgets import Account, Budget, Per, dollars, look_up, period
-from llmswitch.engine.spending import Open, Spending
+from llmswitch.engine.budget import Open, Spending
 from llmswitch.ledger import insert, open_to_write
 from tests.conftest import User
 from tests.engine.test_ledger import ROW

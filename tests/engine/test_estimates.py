@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llmswitch.budgets import Budget
+from llmswitch.engine.budget import Open, Spending
 from llmswitch.engine.estimates import ANSWERS, GUESS, Estimates, prompt_tokens
-from llmswitch.engine.spending import Open, Spending
 from llmswitch.ledger import insert, open_to_write
 from tests.engine.test_ledger import ROW
 

@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 
 from llmswitch.engine import bodies, connections, worker
 from llmswitch.engine.asgi import GoneError, Message, Receive, RefusedError, Send
-from llmswitch.engine.bodies import LARGE, LARGEST, MOST_PARTS, Body, Parts
-from llmswitch.engine.room import Room
+from llmswitch.engine.bodies import LARGE, LARGEST, MOST_PARTS, Body, Parts, Room
 from tests.engine.forms import error_body
 from tests.engine.gate import ROUTES
 from tests.gateways import CLIENT, wait_for, worker_pids

@@ -12,10 +12,10 @@ import pytest
 
 from llmswitch.budgets import Budget
 from llmswitch.engine import pending_rows, refusals
+from llmswitch.engine.budget import Open, Spending
 from llmswitch.engine.ledger_writer import Writer
 from llmswitch.engine.refusals import Strangers, record_refusal
 from llmswitch.engine.request import RequestContext
-from llmswitch.engine.spending import Open, Spending
 from llmswitch.engine.streams import Observer
 from llmswitch.ledger import NO_CLIENT, Try
 from tests.engine.test_ledger import ROW

@@ -221,7 +221,7 @@ WORKERS.mkdir()
 ON_DEMAND.touch()
 use.every = 0
 use.open_lease()
-use.begin()
+use.start_clock()
 print("up", flush=True)
 while not use.is_over(0.02):
     pass

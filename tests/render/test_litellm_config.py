@@ -34,14 +34,7 @@ from llmswitch.render.menu import make_menu
 from llmswitch.render.plan import render
 from tests.conftest import CHECKOUT
 
-CALLBACKS = [
-    "llmswitch.engine.provider_errors.provider_errors",
-    "llmswitch.engine.model_names.names",
-    "llmswitch.engine.recorder.ledger",
-    "llmswitch.engine.budget.budgets",
-    "llmswitch.engine.key_rotation.failures",
-    "llmswitch.engine.openai_routes.routes",
-]
+CALLBACKS = ["llmswitch.engine.hooks.hooks", "llmswitch.engine.recorder.ledger"]
 GOLDEN = CHECKOUT / "tests" / "golden"
 PROFILES = sorted(file.stem for file in data_folder("profiles").glob("*.yaml"))
 VALUES = {
@@ -391,7 +384,7 @@ def test_the_gateway_is_locked_and_asks_nobody_for_models() -> None:
     loaded = config("models: {a: ollama/x}\n")
     assert loaded["general_settings"] == {
         "master_key": "os.environ/LLMSWITCH_GATEWAY_KEY",
-        "custom_auth": "llmswitch.engine.auth.authenticate",
+        "custom_auth": "llmswitch.engine.gate.authenticate",
         "disable_model_info_refresh": True,
     }
     assert loaded["litellm_settings"] == {
@@ -457,7 +450,7 @@ litellm:
         "cache_params": {"type": "local"},
     }
     assert loaded["general_settings"]["max_parallel_requests"] == 5
-    assert loaded["general_settings"]["custom_auth"] == "llmswitch.engine.auth.authenticate"
+    assert loaded["general_settings"]["custom_auth"] == "llmswitch.engine.gate.authenticate"
     assert [item["model_name"] for item in loaded["model_list"]] == ["a", "b", "c"]
     assert loaded["model_list"][2] == {
         "model_name": "c",
