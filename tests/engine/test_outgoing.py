@@ -84,21 +84,22 @@ def test_no_redirect_is_followed(led: House, upstream: MisbehavingUpstream) -> N
     """
     with MisbehavingUpstream() as thief:
         thief.fault = right
-        for to in (f"http://localhost:{thief.port}", f"{upstream.url}/elsewhere"):
-            for status in (301, 302, 307, 308):
-                asked: list[str] = []
+        another = f"http://localhost:{thief.port}"
+        ways = [(301, another), (307, another), (308, another), (307, f"{upstream.url}/elsewhere")]
+        for status, to in ways:
+            asked: list[str] = []
 
-                async def lead(wire: Wire, to: str = to, status: int = status) -> None:
-                    asked.append(wire.path)  # noqa: B023 - of this round
-                    headers = {"location": to + wire.path}
-                    await says(b"", status=f"{status} Elsewhere", headers=headers)(wire)
+            async def lead(wire: Wire, to: str = to, status: int = status) -> None:
+                asked.append(wire.path)  # noqa: B023 - of this round
+                headers = {"location": to + wire.path}
+                await says(b"", status=f"{status} Elsewhere", headers=headers)(wire)
 
-                upstream.fault = lead
-                # An estimate of tokens needs no upstream.
-                answered = [way for way, is_answer in everywhere(led) if is_answer]
-                assert [way for way in answered if way[1] != COUNT] == []
-                assert len(asked) >= len(MODELS) * 6
-                assert [path for path in asked if "/elsewhere" in path] == []
+            upstream.fault = lead
+            # An estimate of tokens needs no upstream.
+            answered = [way for way, is_answer in everywhere(led) if is_answer]
+            assert [way for way in answered if way[1] != COUNT] == []
+            assert len(asked) >= len(MODELS) * 6
+            assert [path for path in asked if "/elsewhere" in path] == []
         assert thief.answered == 0
 
 
