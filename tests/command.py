@@ -16,6 +16,7 @@ from unittest.mock import patch
 from typer.testing import CliRunner
 
 from llmswitch.cli.app import app
+from llmswitch.cli.common import short
 from llmswitch.errors import LlmswitchError, as_text
 from tests.conftest import User
 
@@ -26,11 +27,11 @@ def inside(
     """The answer of a command, with an environment of nothing but `env`."""
     with patch.dict(os.environ, env, clear=True), contextlib.chdir(cwd):
         done = CliRunner().invoke(app, arguments, input=stdin, prog_name="llmswitch")
-    stderr = done.stderr
-    if isinstance(done.exception, LlmswitchError | OSError):
-        stderr += as_text(done.exception)
-    elif done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
+        error, stderr = done.exception, done.stderr
+        if isinstance(error, LlmswitchError | OSError):
+            stderr += short(as_text(error))  # as `main` does
+        elif error and not isinstance(error, SystemExit):
+            raise error
     return CompletedProcess(list(arguments), done.exit_code, done.stdout, stderr)
 
 

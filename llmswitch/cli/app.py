@@ -325,5 +325,5 @@ def main() -> None:
     try:
         app(prog_name="llmswitch")
     except (LlmswitchError, OSError) as error:
-        sys.stderr.write(as_text(error))
+        sys.stderr.write(short(as_text(error)))
         sys.exit(1)

@@ -121,7 +121,7 @@ def show(lines: Sequence[str], data: Any = None, as_json: bool = False) -> None:
 
 
 def short(path: object) -> str:
-    """A path as every screen shows it: with `~` for the home folder."""
+    """A path, or a text with some, as every screen shows it: with `~` for the home folder."""
     return with_tilde(str(path), Path.home())
 
 

@@ -111,7 +111,7 @@ def data(requests: Sequence[Request], period: Period) -> list[dict[str, Any]]:
 def table(requests: Sequence[Request], period: Period) -> list[str]:
     """A line for each request; a session of the gateway's own client by the beginning of its id."""
     if not requests:
-        return ["there is no such request"]
+        return ["no requests found"]
     head = ("ENDED", "CLIENT", "MODEL", "PROVIDER", "STATUS", "TOKENS", "COST", "TOOK", "ERROR")
     return columns([head, *(_cells(one, period.at(one.ended)) for one in requests)])
 

@@ -90,6 +90,6 @@ def test_the_command(user: User, file: Path) -> None:
     found = user.json("usage", "--requests", "-n", "1", "-m", "opus", "--errors", *since)
     assert [one["error"] for one in found["requests"]] == ["RateLimitError"]
     file.unlink()
-    assert user.run("usage", "--requests").stdout == "there is no such request\n"
+    assert user.run("usage", "--requests").stdout == "no requests found\n"
     for wrong in (["--requests", "--csv"], ["--errors"], ["-m", "opus"]):
         assert user.run("usage", *wrong).returncode == 2
