@@ -2,7 +2,8 @@
 # target that needs .venv makes it first, once per change of the lock.
 
 PYTHON ?= python3
-WORKERS ?= 2
+# Tests wait more than they compute: two workers for each of two cores.
+WORKERS ?= 4
 PYTEST_ARGS ?=
 SOAK ?= full
 
@@ -65,7 +66,7 @@ docs: $(SYNCED) ## build the manual into build/docs; a broken link fails
 	@# Without --clean, which would empty .cache, where the clients of the tests are.
 	$(BIN)/zensical build --strict
 
-unit: $(SYNCED) ## pytest with branch coverage (WORKERS=2, PYTEST_ARGS=...)
+unit: $(SYNCED) ## pytest with branch coverage (WORKERS=4, PYTEST_ARGS=...)
 	$(RUN_TESTS) --cov -m 'not soak' $(PYTEST_ARGS)
 
 wheel-test: $(SYNCED) ## build the wheel and use it in a clean environment, far from the checkout

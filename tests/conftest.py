@@ -27,8 +27,10 @@ from tests.upstream import FakeUpstream
 hypothesis.settings.register_profile("calm", hypothesis.settings.default, deadline=None)
 hypothesis.settings.load_profile("calm")
 
-# A runner that was put in the background leaves Ctrl-C ignored, and every child would inherit that.
+# A runner in the background leaves Ctrl-C ignored, and `nohup` the end of the terminal; every child
+# would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHECKOUT = Path(__file__).parent.parent
 LABELS = {"glm-4.7: zai/glm-4.7": "GLM-4.7", "glm-4.5: zai/GLM-4.5-Air": "GLM-4.5 Air"}

@@ -424,7 +424,7 @@ def test_a_name_that_no_budget_has(user: User) -> None:
         assert (done.returncode, done.stderr) == (
             1,
             (
-                f"a budget cannot be raised by {float(usd)}\n"
+                f"invalid amount {float(usd):g} for a budget raise: up to 1,000,000 USD\n"
                 "-> llmswitch budget raise total/month 10\n"
             ),
         )

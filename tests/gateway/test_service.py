@@ -261,7 +261,7 @@ def test_the_service_of_another_installation_is_left_alone(
     other = {"LLMSWITCH_HOME": str(user.root / "other")}
     shutil.copytree(user.root / "llmswitch/profiles", user.root / "other/profiles")
     refused = (
-        f"{file} was not written by this installation\n"
+        f"~/{file.relative_to(user.home)} was not written by this installation\n"
         "-> move it away, or set LLMSWITCH_HOME as it was when that service was installed\n"
     )
     done = user.run("service", "install", "--profile", "work", env=other)

@@ -61,8 +61,8 @@ def test_the_catalogue_says_where_it_was_read_and_where_to_get_a_key() -> None:
 def test_what_is_unverified_is_said_of_a_profile_that_uses_it() -> None:
     """Unless the profile says it better; and the page of a key, where a key is missing."""
     said = (
-        "kimi-code has an unverified key_page, https://www.kimi.com/code/console; a better one "
-        "goes under `providers:`"
+        "kimi-code has an unverified key_page, https://www.kimi.com/code/console; correct it "
+        "under `providers:`"
     )
     profile = parse_profile("models: {kimi: kimi-code/kimi-for-coding}", "p")
     assert said in notes(profile, [])

@@ -167,7 +167,7 @@ def test_a_file_that_is_no_page_of_ours_stays(user: User) -> None:
         done = run_here(user, "usage", "--html", str(page))
         assert (done.returncode, done.stderr) == (
             1,
-            f"{page} already exists and is not a page of llmswitch\n-> choose another file\n",
+            "~/usage.html already exists and is not a page of llmswitch\n-> choose another file\n",
         )
         assert page.read_text() == text
     page.unlink()
@@ -177,7 +177,7 @@ def test_a_file_that_is_no_page_of_ours_stays(user: User) -> None:
     page.symlink_to("elsewhere")
     assert run_here(user, "usage", "--html", str(page)).returncode == 1
     done = run_here(user, "usage", "--html", str(user.home))
-    assert done.stderr.startswith(f"{user.home} already exists")
+    assert done.stderr.startswith("~ already exists")
 
 
 def test_days_without_usage_have_their_place(tmp_path: Path) -> None:
