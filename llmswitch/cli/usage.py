@@ -6,11 +6,15 @@ import json
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from llmswitch.cli.common import Commands, JsonOption, ProfileOption, chosen, confirm, show
+from llmswitch.paths import ProfileRef
+
+if TYPE_CHECKING:
+    from llmswitch.usage.summary import Period
 
 app = typer.Typer(rich_markup_mode=None, cls=Commands)
 By = Literal["model", "provider", "day", "session", "client", "agent", "key"]
@@ -57,31 +61,45 @@ def usage(
     if not requests and (model or errors):
         raise typer.BadParameter("--model and --errors need --requests")
     from llmswitch.usage import summary as ledger_of
-    from llmswitch.usage import tables
 
     home, ref = chosen(profile)
     period = ledger_of.period(since, until, time.time(), None)
     if requests:
-        from llmswitch.usage import requests as last_ones
+        _requests(home.ledger(ref), ref.name, period, (number, model, errors), as_json=as_json)
+    elif as_csv or (by and not as_json and not page):
+        from llmswitch.usage import tables
 
-        found_ones = last_ones.last(home.ledger(ref), period, number, model, errors)
-        ones = {"profile": ref.name, "requests": last_ones.data(found_ones, period)}
-        shown = [json.dumps(ones, indent=2)] if as_json else last_ones.table(found_ones, period)
-        show(shown, None, as_json=False)
-        return
-    kind = by or "model"
-    alone = as_csv or bool(by and not as_json and not page)
-    overview = tuple(dict.fromkeys(("model", "day", "key", kind)))
-    wanted = (kind,) if alone else ledger_of.BY if page else overview
-    found = ledger_of.read(home.ledger(ref), period, wanted)
-    if as_csv:
-        show(tables.as_csv(found, kind).splitlines(), None, as_json=False)
-        return
-    if alone:
-        show(tables.one_kind(found, ref.name, kind), None, as_json=False)
-        return
+        kind = by or "model"
+        found = ledger_of.read(home.ledger(ref), period, (kind,))
+        csv = tables.as_csv(found, kind).splitlines() if as_csv else None
+        show(tables.one_kind(found, ref.name, kind) if csv is None else csv)
+    else:
+        _overview(home.ledger(ref), ref, period, by or "model", page, as_json=as_json)
+
+
+def _requests(
+    ledger: Path,
+    name: str,
+    period: Period,
+    wanted: tuple[int, str | None, bool],
+    *,
+    as_json: bool,
+) -> None:
+    from llmswitch.usage import requests
+
+    found = requests.last(ledger, period, *wanted)
+    data = {"profile": name, "requests": requests.data(found, period)}
+    show([json.dumps(data, indent=2)] if as_json else requests.table(found, period))
+
+
+def _overview(
+    ledger: Path, ref: ProfileRef, period: Period, kind: By, page: Path | None, *, as_json: bool
+) -> None:
+    from llmswitch.usage import summary, tables
     from llmswitch.usage.what_if import prices_of, what_if
 
+    kinds = summary.BY if page else tuple(dict.fromkeys(("model", "day", "key", kind)))
+    found = summary.read(ledger, period, kinds)
     prices, note = prices_of(ref.file)
     others = what_if(found.total, prices)
     notes = [*tables.warnings(found), *([note] if note else [])]
@@ -89,14 +107,12 @@ def usage(
         from llmswitch.usage.page import render, write
 
         write(page.expanduser(), render(found, ref.name, others, notes))
-        show([f"wrote {page}"], None, as_json=False)
-        return
-    if as_json:  # in ASCII: a name may hold what steers a terminal
-        data = tables.data(found, ref.name, kind, others, notes)
-        show([json.dumps(data, indent=2)], None, as_json=False)
-        return
-    width = shutil.get_terminal_size().columns
-    show(tables.usage(found, ref.name, others, notes, width), None, as_json=False)
+        show([f"wrote {page}"])
+    elif as_json:  # in ASCII: a name may hold what steers a terminal
+        show([json.dumps(tables.data(found, ref.name, kind, others, notes), indent=2)])
+    else:
+        width = shutil.get_terminal_size().columns
+        show(tables.usage(found, ref.name, others, notes, width))
 
 
 @app.command()

@@ -96,16 +96,22 @@ def up(
                 )
             fresh = _start_anew(plan, state, environ, progress, verbose)
             return Outcome("restarted", fresh, stays)
-        changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
-        if state.config_sha256 == plan.rendered.config_sha256 and not changed:
-            wait_for_answer(plan, state.pid, progress)
-            fresh = state_of(plan, state.pid or 0, state.keys)
-            if fresh != state:  # a comment in the profile, a role: nothing of the engine's
-                write_state(run, fresh)
-            return Outcome("started" if woken else "nothing", fresh, stays)
-        check_room(plan)
-        fresh = _reload(plan, state, progress)
-        return Outcome("started" if woken else "reloaded", fresh, stays)
+        did, fresh = _brought_up_to_date(plan, state, progress)
+        return Outcome("started" if woken else did, fresh, stays)
+
+
+def _brought_up_to_date(
+    plan: Plan, state: State, progress: Progress
+) -> tuple[Literal["nothing", "reloaded"], State]:
+    changed = {k: v for k, v in plan.fingerprints().items() if state.keys.get(k) != v}
+    if state.config_sha256 == plan.rendered.config_sha256 and not changed:
+        wait_for_answer(plan, state.pid, progress)
+        fresh = state_of(plan, state.pid or 0, state.keys)
+        if fresh != state:  # a comment in the profile, a role: nothing of the engine's
+            write_state(plan.run, fresh)
+        return "nothing", fresh
+    check_room(plan)
+    return "reloaded", _reload(plan, state, progress)
 
 
 def down(run: Path, progress: Progress) -> State | None:

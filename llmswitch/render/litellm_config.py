@@ -33,62 +33,70 @@ def engine_config(profile: Profile, menu: Menu) -> dict[str, Any]:
 
     Mappings are merged; lists of the profile replace ours, but those of _ADDED_TO.
     """
-    deployments = [item for row in menu.served for item in deployments_of(profile, row)]
-    served = {row.name for row in menu.served}
-    logins = [row.name for row in menu.served if row.needs_login]
     config: dict[str, Any] = {
-        "model_list": deployments,
-        "litellm_settings": {
-            "callbacks": [*_CALLBACKS],
-            # Else it adds advice on its own settings to the provider's words.
-            "expose_router_debug_in_errors": False,
-            # Else a client's `no-log` keeps its requests out of the ledger and the budgets.
-            "global_disable_no_log_param": True,
-            **_cache(profile),
-        },
+        "model_list": [item for row in menu.served for item in deployments_of(profile, row)],
+        "litellm_settings": _litellm_settings(profile, menu),
         "general_settings": {
             "master_key": ENVIRON + GATEWAY_KEY,
             "custom_auth": "llmswitch.engine.gate.authenticate",
             # Else it asks every provider for its models, with your key, every five minutes.
             "disable_model_info_refresh": True,
         },
-        "router_settings": {
-            # Claude Code retries by itself, ten times. Here a try goes to another key or nowhere.
-            "num_retries": 0,
-            # A model whose deployments are all cooled down answers 429 and hides the real error.
-            # llmswitch.engine.key_rotation lets a key rest that has failed.
-            "disable_cooldowns": True,
-            "fallbacks": [
-                {row.name: row.model.fallbacks} for row in menu.served if row.model.fallbacks
-            ],
-        },
-        # Ours: read by llmswitch.engine.request.
-        "llmswitch": {
-            "budgets": [budget.data() for budget in profile.all_budgets],
-            "cached": profile.cache.models if profile.cache else [],
-            "idle_timeout": profile.gateway.idle_timeout,
-            "menu": [menu_row(row) for row in menu.served],
-            "pass": {row.name: row.model.extensions for row in menu.served if row.model.extensions},
-            # Served with the client's own login; see llmswitch.engine.subscription.
-            **({"logins": logins} if logins else {}),
-        },
+        "router_settings": _router_settings(menu),
+        "llmswitch": _own_settings(profile, menu),
     }
-    if rules := [
-        {row.name: row.model.context_fallbacks}
-        for row in menu.served
-        if row.model.context_fallbacks
-    ]:
-        config["router_settings"]["context_window_fallbacks"] = rules
-    if any(row.provider.prefix == DEMO_PREFIX for row in menu.served):
-        handler = {"provider": DEMO_PREFIX, "custom_handler": "llmswitch.engine.demo_models.demo"}
-        config["litellm_settings"]["custom_provider_map"] = [handler]
     merged = _merge(config, profile.litellm)
+    served = {row.name for row in menu.served}
     left_out = [row.name for row in menu.rows if row.name not in served]
     for section in ("litellm_settings", "router_settings"):
         for field in FALLBACKS:
             if rules := merged[section].get(field):
                 merged[section][field] = _without(rules, left_out)
     return merged
+
+
+def _litellm_settings(profile: Profile, menu: Menu) -> dict[str, Any]:
+    settings = {
+        "callbacks": [*_CALLBACKS],
+        # Else it adds advice on its own settings to the provider's words.
+        "expose_router_debug_in_errors": False,
+        # Else a client's `no-log` keeps its requests out of the ledger and the budgets.
+        "global_disable_no_log_param": True,
+        **_cache(profile),
+    }
+    if any(row.provider.prefix == DEMO_PREFIX for row in menu.served):
+        handler = {"provider": DEMO_PREFIX, "custom_handler": "llmswitch.engine.demo_models.demo"}
+        settings["custom_provider_map"] = [handler]
+    return settings
+
+
+def _router_settings(menu: Menu) -> dict[str, Any]:
+    models = [(row.name, row.model) for row in menu.served]
+    settings = {
+        # Claude Code retries by itself, ten times. Here a try goes to another key or nowhere.
+        "num_retries": 0,
+        # A model whose deployments are all cooled down answers 429 and hides the real error.
+        # llmswitch.engine.key_rotation lets a key rest that has failed.
+        "disable_cooldowns": True,
+        "fallbacks": [{name: model.fallbacks} for name, model in models if model.fallbacks],
+    }
+    if rules := [{name: one.context_fallbacks} for name, one in models if one.context_fallbacks]:
+        settings["context_window_fallbacks"] = rules
+    return settings
+
+
+def _own_settings(profile: Profile, menu: Menu) -> dict[str, Any]:
+    """Read by llmswitch.engine.request."""
+    logins = [row.name for row in menu.served if row.needs_login]
+    return {
+        "budgets": [budget.data() for budget in profile.all_budgets],
+        "cached": profile.cache.models if profile.cache else [],
+        "idle_timeout": profile.gateway.idle_timeout,
+        "menu": [menu_row(row) for row in menu.served],
+        "pass": {row.name: row.model.extensions for row in menu.served if row.model.extensions},
+        # Served with the client's own login; see llmswitch.engine.subscription.
+        **({"logins": logins} if logins else {}),
+    }
 
 
 def _cache(profile: Profile) -> dict[str, Any]:
