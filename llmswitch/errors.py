@@ -40,5 +40,5 @@ def of_file(error: OSError) -> LlmswitchError:
     cure = "make room on that disk" if full else "make it writable"
     return LlmswitchError(
         f"{error.filename} cannot be used: {error.strerror}",
-        f"{cure}, or move llmswitch's files with LLMSWITCH_HOME",
+        f"{cure}, or set LLMSWITCH_HOME to another folder",
     )

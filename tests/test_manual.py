@@ -24,7 +24,7 @@ GROUP = typer.main.get_command(app)
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 OF_ALL = {"-p", "-h", "--help"}  # said once, at the top of the page of commands
-NOT_A_COMMAND = "wrote"  # `... is as llmswitch wrote it`, in the output of the doctor
+NOT_A_COMMAND = "wrote"  # `... has not been edited by hand`, in the output of the doctor
 INSIDE = {  # variables by which the parts of llmswitch speak to each other, and its tests to it
     "LLMSWITCH_CLIENTS",
     "LLMSWITCH_GATEWAY_KEY",

@@ -34,7 +34,7 @@ class Used(NamedTuple):
         if (self.run / SERVED).exists() or is_ours(self.state):
             return None
         return (
-            "llmswitch: the gateway stopped while it started\n"
+            "llmswitch: the gateway failed to start\n"
             f"-> llmswitch up --profile {self.ref.typed}    (says why)\n"
         )
 

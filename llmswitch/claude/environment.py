@@ -89,7 +89,7 @@ def run_code(
     program = shutil.which("code", path=environ.get("PATH"))
     if program is None:
         raise LlmswitchError(
-            "there is no `code` on PATH",
+            "VS Code's command `code` is not on PATH",
             "llmswitch env --format vscode    (what to put into VS Code's settings.json)",
         )
     clean = {name: value for name, value in environ.items() if name != _NO_OTHER_KEY}

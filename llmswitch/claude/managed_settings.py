@@ -31,9 +31,9 @@ def check() -> None:
     for file in _files():
         for name in _leading(settings_in(file)):
             raise LlmswitchError(
-                f"{file} sets {name}, which overrides what llmswitch tells Claude Code, so a "
-                "credential would reach a host that it does not belong to",
-                "ask whoever manages this machine to remove it; plain `claude` works as they want",
+                f"{file} sets {name}, which overrides llmswitch, so Claude Code would send a "
+                "credential to the wrong host",
+                "ask your administrator to remove it; plain `claude` still works",
             )
 
 

@@ -55,9 +55,9 @@ def usage(
     if context.invoked_subcommand:
         return
     if (as_csv, as_json, page is not None).count(True) > 1:
-        raise typer.BadParameter("choose one of --json, --csv and --html")
+        raise typer.BadParameter("use only one of --json, --csv and --html")
     if requests and (by or as_csv or page):
-        raise typer.BadParameter("--requests takes no --by, --csv or --html")
+        raise typer.BadParameter("--requests cannot be combined with --by, --csv or --html")
     if not requests and (model or errors):
         raise typer.BadParameter("--model and --errors need --requests")
     from llmswitch.usage import summary as ledger_of

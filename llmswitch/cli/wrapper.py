@@ -42,7 +42,7 @@ def _direct_providers() -> list[str]:
 def _not_empty(provider: str | None) -> str | None:
     """Refuse the empty `--direct` that an unset shell variable leaves."""
     if provider == "":
-        raise LlmswitchError("--direct is empty and names no provider", "llmswitch providers")
+        raise LlmswitchError("--direct needs a provider", "llmswitch providers")
     return provider
 
 

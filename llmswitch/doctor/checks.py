@@ -83,7 +83,7 @@ def run(name: str, check: Check, context: Context) -> Result | None:
     except LlmswitchError as error:
         found = Verdict("error", error.message, error.hint)
     except Exception as error:  # noqa: BLE001 - whatever is broken, the doctor reports the rest
-        found = Verdict("failed", f"this check broke: {type(error).__name__}: {error}")
+        found = Verdict("failed", f"this check crashed: {type(error).__name__}: {error}")
     if found is None:
         return None
     hint = found.hint and _line(found.hint, context)

@@ -173,7 +173,7 @@ def check_saved_default(context: Context) -> Verdict:
         return Verdict("warning", said, f'remove "model" from {file}')
     names = [one.name for one in list_installed(context.bin, context.environ)]
     wrapper = names[0] if names and _USUAL not in names else _USUAL
-    return Verdict("warning", said, f"{wrapper} -p hi    (restores your own)")
+    return Verdict("warning", said, f"{wrapper} -p hi    (restores your own default model)")
 
 
 def _settings(file: Path) -> dict[str, Any] | None:

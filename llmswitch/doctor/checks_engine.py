@@ -63,8 +63,8 @@ def _malicious(context: Context) -> Verdict | None:
     rebuild = "end the processes that it started (ps ax), rebuild this Python environment, and "
     return Verdict(
         "error",
-        f"{first_of(found)} comes from a malicious LiteLLM, which {gone} keys and files of this "
-        "machine elsewhere",
+        f"{first_of(found)} is part of a malicious LiteLLM release, which {gone} keys and files "
+        "of this machine to an attacker",
         f"{deleted}    (type it in a shell: the malware runs whenever Python starts; then "
         f"{rebuild if left else ''}change every key that is on this machine)",
     )

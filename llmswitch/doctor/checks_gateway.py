@@ -36,19 +36,19 @@ def check_files_generated(context: Context) -> Verdict:
     """The generated files are as they were written."""
     state = _noted(context)
     if state is None or not (context.run / CONFIG).exists():
-        raise NotAskedError("nothing was generated yet")
+        raise NotAskedError("no configuration has been generated yet")
     restart = context.command("restart")
     try:
         texts = [(context.run / name).read_text(encoding="utf-8") for name in (CONFIG, GUNICORN)]
     except (OSError, UnicodeDecodeError) as error:
         return Verdict("warning", f"the generated files cannot be read: {error}", restart)
     if hashlib.sha256("\0".join(texts).encode()).hexdigest() == state.config_sha256:
-        return Verdict("ok", f"{CONFIG} is as llmswitch wrote it")
+        return Verdict("ok", f"{CONFIG} has not been edited by hand")
     return Verdict(
         "warning",
         f"{CONFIG} or {GUNICORN} in {context.run} was edited by hand; the next change of the "
         "profile overwrites it",
-        f"{restart}    (then change the profile; `litellm:` reaches all of LiteLLM)",
+        f"{restart}    (then put the setting under `litellm:` in the profile)",
     )
 
 
@@ -81,10 +81,10 @@ def check_process(context: Context) -> Verdict:
     state = _noted(context)
     if reason := gave_up(context.run):
         cure = f"{up}    (why: {context.command('logs')})"
-        return Verdict("error", f"it stopped by itself: {reason}", cure)
+        return Verdict("error", f"the gateway stopped unexpectedly: {reason}", cure)
     if state is None or state.pid is None:
         return Verdict("info", "not running; claude-multi starts it", up)
-    return Verdict("warning", f"pid {state.pid} ended without `llmswitch down`", up)
+    return Verdict("warning", f"the gateway (pid {state.pid}) crashed or was killed", up)
 
 
 def check_port(context: Context) -> Verdict:
@@ -170,7 +170,7 @@ def check_current(context: Context) -> Verdict:
         differ = "differs" if len(others) == 1 else "differ"
         said = f"{', '.join(others)} in this shell {differ} from the gateway's"
         return Verdict("warning", said, up)
-    return Verdict("ok", "the gateway runs the profile as it is now")
+    return Verdict("ok", "the gateway has loaded the current profile")
 
 
 def check_ledger(context: Context) -> Verdict:
@@ -201,7 +201,7 @@ def check_clients(context: Context) -> Verdict:
     if lacking:
         said = f"no key yet for {', '.join(lacking)} of the profile's `clients`"
         return Verdict("warning", said, f"llmswitch client add {lacking[0]}")
-    return Verdict("ok", ", ".join(names) or "none but the gateway's own key")
+    return Verdict("ok", ", ".join(names) or "no client keys; only the gateway's own key")
 
 
 def _noted(context: Context) -> State | None:

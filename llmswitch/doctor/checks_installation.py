@@ -66,5 +66,5 @@ def disk_verdict(folder: Path, free: int) -> Verdict:
     return Verdict(
         "error" if free < _TOO_LITTLE else "warning",
         f"only {free // _MEGABYTE} MB are free for {folder}",
-        "free some space, or move the folder with LLMSWITCH_HOME",
+        "free some space, or set LLMSWITCH_HOME to a folder on another disk",
     )

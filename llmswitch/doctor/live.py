@@ -105,7 +105,10 @@ def _driven(live: Live, claude: Path, client: dict[str, Any], result: Result) ->
     """What the real client makes of a model that answers, or that a login pays for."""
     context, model = live.context, result.model
     if client["login"] and OWN_LOGIN not in context.environ:
-        return Cell("skipped", f"it is asked without your login; {_TRY.format(model)}")
+        return Cell(
+            "skipped",
+            f"not tested, because the doctor cannot send your Claude login; {_TRY.format(model)}",
+        )
     if not client["login"] and result.cells["answer"].level != "ok":
         return Cell("skipped", NO_ANSWER)
     with TemporaryDirectory(prefix="llmswitch-") as folder:

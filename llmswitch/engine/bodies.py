@@ -105,14 +105,17 @@ class Body:
         as soon as that is known, and GoneError.
         """
         if self._packed:
-            raise RefusedError(400, "the body is packed (content-encoding); send it as it is")
+            raise RefusedError(
+                400,
+                "compressed bodies are not supported; send it without content-encoding",
+            )
         if self._is_ambiguous:
-            raise RefusedError(400, "content-length and transfer-encoding exclude each other")
+            raise RefusedError(400, "send content-length or transfer-encoding, not both")
         try:
             async with asyncio.timeout(_WHOLE):
                 return await self._read(receive)
         except TimeoutError:
-            raise RefusedError(408, "the body of the request did not come in time") from None
+            raise RefusedError(408, "timed out while reading the request body") from None
 
     async def _read(self, receive: Receive) -> bytes:
         pieces: list[bytes] = []

@@ -173,7 +173,7 @@ def _run(
     program = shutil.which(command[0], path=environ.get("PATH"))
     if program is None:
         raise LlmswitchError(
-            f"`{command[0]}` is not on PATH, so there is no service manager",
+            f"`{command[0]}` is not on PATH, so llmswitch cannot manage a service",
             "llmswitch up    (or `llmswitch up --foreground` under a supervisor of your own)",
         )
     said = " ".join(command)
@@ -195,7 +195,7 @@ def _run(
     lines = done.stderr.strip().splitlines() or ["no message"]
     if unreachable := [line for line in lines if "connect to bus" in line]:
         raise LlmswitchError(
-            f"no systemd runs for your user: {unreachable[0]}",
+            f"systemd is not running for your user: {unreachable[0]}",
             "loginctl enable-linger, then log in again    (without one: llmswitch up)",
         )
     raise LlmswitchError(f"`{said}` failed: {lines[0]}", f"{said}    (try it by hand)")

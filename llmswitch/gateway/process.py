@@ -111,7 +111,7 @@ def check_port(plan: Plan, ours: int | None = None) -> None:
             probe.bind((gateway.host, gateway.port))
         except PermissionError as error:
             raise LlmswitchError(
-                f"port {gateway.port} may not be used: {error.strerror}",
+                f"cannot listen on port {gateway.port}: {error.strerror}",
                 "set `gateway: {port: 4000}` in the profile (any port from 1024 on)",
             ) from error
         except OSError as error:
@@ -276,7 +276,7 @@ def wait_for_answer(
     )
     if ended():
         raise LlmswitchError(
-            f"the gateway stopped while it started: {failure_reason(log, offset)}",
+            f"the gateway failed to start: {failure_reason(log, offset)}",
             f"llmswitch logs --profile {plan.rendered.ref.typed}",
         )
     if not answered:

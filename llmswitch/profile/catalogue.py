@@ -228,7 +228,7 @@ def _refuse_login(provider: Provider, name: str) -> None:
     """Raises LlmswitchError for a provider that only the client's login opens."""
     if provider.auth == "subscription":
         raise LlmswitchError(
-            f"{name} uses your Claude login, which only Claude Code has; it has no key",
+            f"{name} uses your Claude login and needs no key",
             "claude    (and in it: /status, or /login)",
         )
 

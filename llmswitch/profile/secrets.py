@@ -72,7 +72,7 @@ def stored_keys(home: Home) -> Keys:
         return Keys({}, {})
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise LlmswitchError(
-            f"the file of your keys, {home.keys}, is damaged",
+            f"the key file {home.keys} is damaged",
             f"move it away (mv {shlex.quote(str(home.keys))} ~/keys.old), then: llmswitch key set",
         ) from error
 
@@ -137,7 +137,7 @@ def read_gateway_key(home: Home) -> str | None:
         keep = shlex.join(["chmod", "600", str(file)])
         raise LlmswitchError(
             f"other users may have read the gateway's key: {file} has the mode {mode:o}",
-            f"{RENEW}    (or, if nobody has: {keep})",
+            f"{RENEW}    (makes a new key; to keep the old one: {keep})",
         )
     if not _FORM.fullmatch(key):
         raise LlmswitchError(f"{file} does not hold a key made by llmswitch", RENEW)

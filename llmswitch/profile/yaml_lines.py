@@ -45,7 +45,9 @@ def read_document(text: str) -> Document:
     """Parse a YAML text; a text that is not YAML gives a document with one problem."""
     try:
         if line := _too_deep(text):
-            return Document(None, {}, [Problem(line, f"is nested deeper than {_DEEPEST} levels")])
+            return Document(
+                None, {}, [Problem(line, f"the YAML is nested deeper than {_DEEPEST} levels")]
+            )
         loader = LOADER(text)
         try:
             root = loader.get_single_node()
@@ -59,9 +61,9 @@ def read_document(text: str) -> Document:
         reason = ", ".join(part for part in (error.context, error.problem) if part)
         if mark and text[mark.index : mark.index + 1] == "\t":
             reason = "indent with spaces, not with a tab"
-        return Document(None, {}, [Problem(line, f"is not YAML: {reason}")])
+        return Document(None, {}, [Problem(line, f"invalid YAML: {reason}")])
     except yaml.YAMLError as error:
-        return Document(None, {}, [Problem(1, f"is not YAML: {str(error).splitlines()[0]}")])
+        return Document(None, {}, [Problem(1, f"invalid YAML: {str(error).splitlines()[0]}")])
     except RecursionError:
         return Document(None, {}, [Problem(1, "an alias contains itself")])
     return Document(data, walk.lines, walk.problems)

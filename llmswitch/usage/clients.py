@@ -49,7 +49,7 @@ def add(home: Home, name: str, now: float) -> str:
         ) from error
     if name == OWN_CLIENT:
         raise LlmswitchError(
-            f"{OWN_CLIENT!r} is the name of the gateway's own key", "choose another name"
+            f"{OWN_CLIENT!r} is reserved for the gateway's own key", "choose another name"
         )
     with locked(_lock(home)):
         found = _read(home.client_keys)

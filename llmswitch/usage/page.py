@@ -33,7 +33,7 @@ def write(file: Path, page: str) -> None:
                 start = stream.read(512)
         if f"<!-- {MARK}".encode() not in start:
             raise LlmswitchError(
-                f"{file} already exists and is not a page of llmswitch", "choose another file"
+                f"{file} already exists and was not written by llmswitch", "choose another file"
             )
     write_private(file, page)
 

@@ -19,7 +19,7 @@ def check(before: float, now: float, file: Path) -> None:
     """Refuse to delete what budgets still count. Both moments are in seconds since 1970."""
     if before > now - KEPT_DAYS * 86400:
         raise LlmswitchError(
-            f"budgets count this month, so the last {KEPT_DAYS} days are kept",
+            f"cannot delete the last {KEPT_DAYS} days: monthly budgets need them",
             f"--older-than {KEPT_DAYS}d    (or llmswitch down, and delete {file})",
         )
 

@@ -609,7 +609,7 @@ def test_an_empty_provider_is_not_the_gateway(name: tuple[str, ...], someone: Us
     for command in ("install", "uninstall"):
         done = someone.run("wrapper", command, "--direct", "", *name)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "--direct is empty and names no provider\n-> llmswitch providers\n"
+        assert done.stderr == "--direct needs a provider\n-> llmswitch providers\n"
     assert files_below(someone.root) == before
 
 
@@ -692,7 +692,7 @@ def test_what_a_killed_session_left_is_told_and_put_back(shell: User) -> None:
     row = next(check for check in checks if check["name"] == "saved default")
     assert row["level"] == "warning"
     assert row["message"].startswith("'glm-5.1' is the default model in ")
-    assert row["hint"] == "claude-glm -p hi    (restores your own)"
+    assert row["hint"] == "claude-glm -p hi    (restores your own default model)"
     start(shell, "claude-glm", "-p", "hi")
     assert settings.read_text() == '{"model": "opus"}'
 

@@ -96,7 +96,7 @@ def test_code_is_started_with_them(user: User, told: dict[str, str]) -> None:
     assert (done.returncode, done.stderr) == (
         1,
         (
-            "there is no `code` on PATH\n"
+            "VS Code's command `code` is not on PATH\n"
             "-> llmswitch env --format vscode    (what to put into VS Code's settings.json)\n"
         ),
     )

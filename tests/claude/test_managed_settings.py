@@ -23,8 +23,8 @@ managed_settings.FOLDERS = (Path(sys.argv[1]),)
 session.main(sys.argv[2:])
 """
 OVERRIDES = (
-    "{} sets {}, which overrides what llmswitch tells Claude Code, so a credential would reach a "
-    "host that it does not belong to"
+    "{} sets {}, which overrides llmswitch, so Claude Code would send a credential to the "
+    "wrong host"
 )
 
 
@@ -90,6 +90,6 @@ def test_a_session_is_refused_before_anything_starts(user: User, folder: Path) -
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    cure = "ask whoever manages this machine to remove it; plain `claude` works as they want"
+    cure = "ask your administrator to remove it; plain `claude` still works"
     assert done.stderr == f"{OVERRIDES.format(file, 'env.ANTHROPIC_BASE_URL')}\n-> {cure}\n"
     assert not user.state.exists() or not list(user.state.rglob("state.json"))

@@ -255,7 +255,7 @@ def test_a_state_folder_that_cannot_be_written(idle_shell: Shell, tmp_path: Path
     assert (done.stdout, done.returncode) == ("", 1)
     assert done.stderr == (
         f"{blocked} cannot be used: File exists\n"
-        "-> make it writable, or move llmswitch's files with LLMSWITCH_HOME\n"
+        "-> make it writable, or set LLMSWITCH_HOME to another folder\n"
     )
 
 

@@ -312,7 +312,10 @@ def mine(scene: Scene, hint: str | None = None) -> None:
     file.write_text(text if hint else f"{text}# mine\n")
 
 
-MALWARE = "comes from a malicious LiteLLM{}, which {} keys and files of this machine elsewhere"
+MALWARE = (
+    "is part of a malicious LiteLLM release{}, which {} keys and files of this machine to an "
+    "attacker"
+)
 REMARK = (
     "    (type it in a shell: the malware runs whenever Python starts; then {}change every key "
     "that is on this machine)"
@@ -323,12 +326,13 @@ MAY = ("may have sent", REMARK.format(REBUILD))
 RUNNING = [
     Fault("a gateway key that others can read", "files", "error",
           "other users may have read the gateway's key: {state}/gateway.key has the mode 644",
-          "llmswitch key renew-gateway    (or, if nobody has: chmod 600 {state}/gateway.key)",
+          "llmswitch key renew-gateway    (makes a new key; to keep the old one: "
+          "chmod 600 {state}/gateway.key)",
           lambda scene: (scene.user.state / "gateway.key").chmod(0o644)),
     Fault("an edit by hand", "generated files", "warning",
           "litellm_config.yaml or gunicorn.conf.py in {state}/run/work was edited by hand; the "
           "next change of the profile overwrites it",
-          RESTART + "    (then change the profile; `litellm:` reaches all of LiteLLM)",
+          RESTART + "    (then put the setting under `litellm:` in the profile)",
           mine, mine),
     Fault("a profile that has changed", "current", "warning",
           "the profile has changed since the gateway loaded it", UP,
@@ -340,7 +344,7 @@ RUNNING = [
           "the gateway was started by llmswitch 0.0.1, this is 0.1.0", UP,
           versions("0.1.0", "0.0.1"), versions("0.0.1", "0.1.0")),
     Fault("a gateway that was killed", "process", "warning",
-          "pid {pid} ended without `llmswitch down`", UP, kill_gateway),
+          "the gateway (pid {pid}) crashed or was killed", UP, kill_gateway),
     Fault("a gateway that hangs", "liveliness", "error", "the gateway does not answer",
           RESTART + "    (why: llmswitch logs --profile work)",
           lambda scene: os.killpg(scene.names["pid"], signal.SIGSTOP)),

@@ -235,7 +235,10 @@ def test_a_session_that_is_open(running: Scene) -> None:
         client.kill()
     del running.environ["FAKE_DO"]
     [row] = running.wrong()
-    assert (row.name, row.hint) == ("saved default", "claude-multi -p hi    (restores your own)")
+    assert (row.name, row.hint) == (
+        "saved default",
+        "claude-multi -p hi    (restores your own default model)",
+    )
     running.type(row.hint or "")
     assert json.loads(running.settings.read_text()) == {"model": "sonnet"}
     assert running.wrong() == []
@@ -260,7 +263,7 @@ def test_a_proxy_is_reported(scene: Scene) -> None:
 def test_room_on_the_disk(megabytes: int, level: str) -> None:
     """From half a gigabyte on there is enough."""
     verdict = checks_installation.disk_verdict(Path("/s"), megabytes * 1_000_000)
-    cure = "free some space, or move the folder with LLMSWITCH_HOME"
+    cure = "free some space, or set LLMSWITCH_HOME to a folder on another disk"
     only = Verdict(level, f"only {megabytes} MB are free for /s", cure)  # type: ignore[arg-type]
     assert verdict == (Verdict("ok", "500 MB free for /s") if level == "ok" else only)
 
@@ -273,7 +276,7 @@ def test_a_check_that_breaks_does_not_break_the_others(tmp_path: Path) -> None:
         raise ZeroDivisionError(f"in {tmp_path}/x")
 
     row = checks.run("odd", breaks, Context(env, find_home(env), None, tmp_path, NOW))
-    assert row == Result("odd", "failed", "this check broke: ZeroDivisionError: in ~/x", None)
+    assert row == Result("odd", "failed", "this check crashed: ZeroDivisionError: in ~/x", None)
     warning = Result("other", "warning", "", None)
     assert checks.worst([row, warning]) == "failed"
     assert checks.worst([row, warning, warning._replace(level="error")]) == "error"
@@ -326,7 +329,9 @@ def test_the_environment_of_the_running_gateway_is_looked_at(tmp_path: Path) -> 
     finally:
         process.kill()
         process.wait()
-    assert verdict.message.startswith(f"{site}/cook.py comes from a malicious LiteLLM, which may ")
+    assert verdict.message.startswith(
+        f"{site}/cook.py is part of a malicious LiteLLM release, which may "
+    )
 
 
 def test_a_state_file_that_cannot_be_read(scene: Scene) -> None:

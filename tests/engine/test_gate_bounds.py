@@ -139,7 +139,7 @@ def test_a_silent_or_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
         await asyncio.sleep(0.02)
         return {"type": "http.request", "body": b" ", "more_body": True}
 
-    late = (408, "the body of the request did not come in time")
+    late = (408, "timed out while reading the request body")
     monkeypatch.setattr(bodies, "_SILENCE", 0.1)
     assert refused(never) == late
     monkeypatch.setattr(bodies, "_WHOLE", 0.3)

@@ -216,12 +216,12 @@ def test_up_and_doctor_say_which_patch_does_not_fit(
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"the gateway stopped while it started: {told}",
+        f"the gateway failed to start: {told}",
         "-> llmswitch logs --profile work",
     ]
     found = json.loads(user.run("doctor", "--json").stdout)
     rows = {row["name"]: row for row in found["checks"]}
     assert (rows["process"]["level"], rows["process"]["message"]) == (
         "error",
-        f"it stopped by itself: {told}",
+        f"the gateway stopped unexpectedly: {told}",
     )

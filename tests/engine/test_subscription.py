@@ -366,7 +366,7 @@ def test_no_command_asks_for_a_key(user: User) -> None:
     done = user.run("key", "check", "anthropic")
     assert done.returncode == 1
     assert done.stderr == (
-        "anthropic uses your Claude login, which only Claude Code has; it has no key\n"
+        "anthropic uses your Claude login and needs no key\n"
         "-> claude    (and in it: /status, or /login)\n"
     )
 

@@ -34,7 +34,7 @@ UP = "already running work on {address}, pid {pid}\n"
 RELOADED = "reloaded work on {address}, pid {pid}; open requests finish as they began\n"
 NO_PROFILE = "there is no profile named 'work'; there are: "
 MISTAKE = "{root}/llmswitch/profiles/work.yaml:2: "
-KEYS = "the file of your keys, {root}/llmswitch/keys.json, is damaged\n"
+KEYS = "the key file {root}/llmswitch/keys.json is damaged\n"
 RUN = "state/run/work"
 LEDGER = "the ledger {state}/ledger/work.db is damaged: file is not a database"
 

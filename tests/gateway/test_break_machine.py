@@ -207,7 +207,7 @@ def no_room(place: Place, name: str = "") -> str:
     file = place.user.run_folder() / name
     return (
         f"{file} cannot be used: No space left on device\n"
-        "-> make room on that disk, or move llmswitch's files with LLMSWITCH_HOME\n"
+        "-> make room on that disk, or set LLMSWITCH_HOME to another folder\n"
     )
 
 
@@ -355,7 +355,7 @@ def test_a_master_that_is_killed(place: Place) -> None:
         wait_for(lambda: running_below(place.user.root) == [])
     assert place.line() == "not running (profile work)    -> llmswitch up"
     level, message = place.check("process")
-    assert (level, message) == ("warning", f"pid {pid} ended without `llmswitch down`")
+    assert (level, message) == ("warning", f"the gateway (pid {pid}) crashed or was killed")
     with socket.create_server(("127.0.0.1", place.port)):
         done = place.user.run("up")
         assert (done.returncode, done.stdout) == (1, "")

@@ -70,7 +70,10 @@ def test_a_crash_loop_stops_the_gateway(user: User) -> None:
     assert first == f"not running: it stopped by itself, {REASON}    -> llmswitch logs"
     rows = json.loads(user.run("doctor", "--json").stdout)["checks"]
     [row] = [row for row in rows if row["name"] == "process"]
-    assert (row["level"], row["message"]) == ("error", f"it stopped by itself: {REASON}")
+    assert (row["level"], row["message"]) == (
+        "error",
+        f"the gateway stopped unexpectedly: {REASON}",
+    )
     assert row["hint"] == ("llmswitch up --profile work    (why: llmswitch logs --profile work)")
     assert user.run("up").stdout.startswith("started work on ")
     assert user.json("status")["stopped"] is None

@@ -75,7 +75,7 @@ def test_a_file_that_others_may_open_is_refused(home: Home, mode: int) -> None:
     home.gateway_key.chmod(mode)
     assert both(home) == (
         f"other users may have read the gateway's key: {home.gateway_key} has the mode {mode:o}",
-        f"{RENEW}    (or, if nobody has: chmod 600 {home.gateway_key})",
+        f"{RENEW}    (makes a new key; to keep the old one: chmod 600 {home.gateway_key})",
     )
     secrets.renew_gateway_key(home)
     assert stat.S_IMODE(home.gateway_key.stat().st_mode) == 0o600
@@ -253,7 +253,7 @@ def test_the_key_is_refused_by_every_command_that_needs_it(running: Mission) -> 
     try:
         said = (
             f"other users may have read the gateway's key: {key} has the mode 644\n"
-            f"-> {RENEW}    (or, if nobody has: chmod 600 {key})\n"
+            f"-> {RENEW}    (makes a new key; to keep the old one: chmod 600 {key})\n"
         )
         for command in (["up"], ["env"], ["restart"]):
             done = user.run(*command)
@@ -262,7 +262,9 @@ def test_the_key_is_refused_by_every_command_that_needs_it(running: Mission) -> 
         rows = {row["name"]: row for row in checks}
         assert (rows["files"]["level"], rows["files"]["hint"]) == (
             "error",
-            f"{RENEW}    (or, if nobody has: chmod 600 {key})".replace(str(user.home), "~"),
+            f"{RENEW}    (makes a new key; to keep the old one: chmod 600 {key})".replace(
+                str(user.home), "~"
+            ),
         )
         assert rows["models"]["message"] == "the gateway's key cannot be used"
         assert user.json("status")["running"] is True

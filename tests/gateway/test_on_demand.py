@@ -304,11 +304,10 @@ def test_the_next_start_is_not_waited_for(shell: Shell, mission: Mission) -> Non
         wait_for(lambda: is_gone(shell), 120)
         one.end()
     assert one.said.endswith(
-        "llmswitch: the gateway stopped while it started\n"
-        "-> llmswitch up --profile work    (says why)\n"
+        "llmswitch: the gateway failed to start\n-> llmswitch up --profile work    (says why)\n"
     )
     done = shell.run(env=broken)
     assert done.returncode == 1
-    assert done.stderr.startswith("the gateway stopped while it started: ")
+    assert done.stderr.startswith("the gateway failed to start: ")
     grace(mission, 1)
     assert shell.run().stderr.startswith("started work on ")

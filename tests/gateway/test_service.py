@@ -220,11 +220,11 @@ def test_a_service_that_could_not_start_is_not_installed(user: User, systemd: Fa
 
 
 MISSING = (
-    "`systemctl` is not on PATH, so there is no service manager\n"
+    "`systemctl` is not on PATH, so llmswitch cannot manage a service\n"
     "-> llmswitch up    (or `llmswitch up --foreground` under a supervisor of your own)\n"
 )
 NO_BUS = (
-    "no systemd runs for your user: Failed to connect to bus: No medium found\n"
+    "systemd is not running for your user: Failed to connect to bus: No medium found\n"
     "-> loginctl enable-linger, then log in again    (without one: llmswitch up)\n"
 )
 FAILED = "systemctl --user --no-pager show -p ActiveState,Result,MainPID llmswitch-work.service"

@@ -126,7 +126,7 @@ def test_unwritable_folder(user: User, place: str) -> None:
     sentence, hint = done.stderr.splitlines()
     assert sentence.startswith(str(obstacle))
     assert sentence.endswith((" cannot be used: File exists", " cannot be used: Not a directory"))
-    assert hint == "-> make it writable, or move llmswitch's files with LLMSWITCH_HOME"
+    assert hint == "-> make it writable, or set LLMSWITCH_HOME to another folder"
     assert obstacle.read_text() == "mine"
     assert running_below(user.root) == []
 
@@ -179,7 +179,7 @@ def test_broken_engine_configuration(user: User, engine: str, sentence: str) -> 
     file.write_text(PROFILE.format(port=free_port()) + f"\nlitellm:\n  {engine}\n")
     said = refused(user, "up", "--profile", str(file))
     assert said == (
-        f"the gateway stopped while it started: {sentence}\n-> llmswitch logs --profile '{file}'\n"
+        f"the gateway failed to start: {sentence}\n-> llmswitch logs --profile '{file}'\n"
     )
     assert not list(user.state.rglob("state.json"))
     log = user.run("logs", "--profile", str(file))
@@ -239,7 +239,7 @@ def test_port_taken_between_the_look_and_the_start(
     home = Home(user.root / "llmswitch", user.state)
     monkeypatch.setattr(process, "check_port", lambda *_: None)
     ref = find_profile(home, "late", {})
-    with pytest.raises(LlmswitchError, match=r"the gateway stopped while it started: .*Can't conn"):
+    with pytest.raises(LlmswitchError, match=r"the gateway failed to start: .*Can't conn"):
         lifecycle.up(ref, home, user.env, lambda _text: None)
     assert len(running_below(user.root)) == 2  # those of the mission
     assert not (user.run_folder("late") / "state.json").exists()

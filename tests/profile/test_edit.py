@@ -124,7 +124,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "the end of a document": (
         "models: {b: zai/y}\n...\n# more\nx: 1\n",
-        "the profile has an error on line 4: is not YAML: ",
+        "the profile has an error on line 4: invalid YAML: ",
     ),
 }
 

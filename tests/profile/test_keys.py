@@ -185,12 +185,12 @@ def test_a_damaged_file_of_keys_is_told(mission: Mission) -> None:
     for command in (("up",), ("status",), ("validate",), ("key", "list"), ("render",)):
         done = run_here(user, *command)
         assert (done.returncode, done.stderr) == (
-            1, f"the file of your keys, {file}, is damaged\n-> {cure}\n"
+            1, f"the key file {file} is damaged\n-> {cure}\n"
         )  # fmt: skip
     rows = {
         row["name"]: row for row in json.loads(run_here(user, "doctor", "--json").stdout)["checks"]
     }
-    assert rows["files"]["message"] == f"the file of your keys, {file}, is damaged"
+    assert rows["files"]["message"] == f"the key file {file} is damaged"
     assert rows["files"]["level"] == "error"
     assert rows["ZAI_API_KEY"]["level"] == "skipped"
     assert "failed" not in {row["level"] for row in rows.values()}

@@ -72,7 +72,7 @@ def test_a_mistake_is_one_sentence_with_its_line(written: str, message: str) -> 
 @pytest.mark.parametrize("opened", ["[", "{a: ", "- ", "? "])
 def test_a_file_that_is_nested_without_end(opened: str) -> None:
     """It is a mistake like any other; libyaml's recursion would end the process without a word."""
-    assert mistakes(opened * 60_000) == ["p.yaml:1: is nested deeper than 100 levels"]
+    assert mistakes(opened * 60_000) == ["p.yaml:1: the YAML is nested deeper than 100 levels"]
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,10 @@ def last_row(mission: Mission) -> int:
     wait_for(
         lambda: not gateway(mission).send("GET", "/llmswitch/state").json()["ledger"]["waiting"]
     )
-    with closing(sqlite3.connect(mission.user.state / "ledger" / "work.db")) as ledger:
+    file = mission.user.state / "ledger" / "work.db"
+    if not file.exists():  # nothing was asked yet
+        return 0
+    with closing(sqlite3.connect(file)) as ledger:
         number: int = ledger.execute("SELECT COALESCE(MAX(id), 0) FROM tries").fetchone()[0]
     return number
 
@@ -142,7 +145,12 @@ def test_names_that_no_client_can_have_or_that_no_client_has(user: User) -> None
     """
     rule = "it must be a name of letters, digits and . _ -"
     for command, name, said, cure in (
-        ("add", "gateway", "'gateway' is the name of the gateway's own key", "choose another name"),
+        (
+            "add",
+            "gateway",
+            "'gateway' is reserved for the gateway's own key",
+            "choose another name",
+        ),
         ("add", "a b", f"invalid client name 'a b': {rule}", "llmswitch client add laptop"),
         ("remove", "laptop", "there is no client 'laptop'", "llmswitch client list"),
     ):

@@ -70,7 +70,7 @@ def test_what_budgets_count_is_kept(user: User) -> None:
     for when in ("31d", "24h", "today"):
         done = run_here(user, "usage", "prune", "--older-than", when, "--yes")
         assert (done.returncode, done.stderr) == (1, (
-            "budgets count this month, so the last 32 days are kept\n"
+            "cannot delete the last 32 days: monthly budgets need them\n"
             f"-> --older-than 32d    (or llmswitch down, and delete {file})\n"
         ))  # fmt: skip
         assert rows(file) == ["old", "new"]
