@@ -175,7 +175,7 @@ def test_tools_of_every_kind(scene: Scene, dialect: str, tmp_path: Path) -> None
 @both
 def test_a_session_at_a_terminal(client: Callable[[], Path], scene: Scene, tmp_path: Path) -> None:
     """Questions to models of three dialects in one session, titles, the counting of /context, and
-    /compact; the old client asks for the menu, and calls the models by names made for it.
+    /compact; and the client does not ask for the menu.
     """
     seat = sit_down(scene, client(), tmp_path)
     with seat.open("--mcp-config", "mcp.json") as terminal:
@@ -191,10 +191,7 @@ def test_a_session_at_a_terminal(client: Callable[[], Path], scene: Scene, tmp_p
 
     assert [one for one in scene.requests if one.path.endswith("/count_tokens")]
     assert_sent(scene, '"json_schema"', '"output_config"', '"context_management"')
-    asked = {one.body["model"] for one in scene.messages}
-    assert ("claude-router-6f707573" in asked) == (client is clients.oldest)
-    menus = [one.query for one in scene.requests if one.path == "/v1/models"]
-    assert menus == (["limit=1000"] if client is clients.oldest else [])
+    assert [one.query for one in scene.requests if one.path == "/v1/models"] == []
     assert_all_passed(scene)
     arrived = [without_model(one) for one in scene.mission.anthropic.of("/count_tokens")]
     for counted in (one for one in scene.requests if one.path.endswith("/count_tokens")):

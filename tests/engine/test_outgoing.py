@@ -11,7 +11,7 @@ import pytest
 
 from llmswitch.profile.rules import TEST_HOST
 from tests.engine.gate import COUNT, ROUTES, body
-from tests.gateways import CLIENT, worker_pids
+from tests.gateways import CLIENT, wait_for, worker_pids
 from tests.ledgers import House
 from tests.misbehaving import MB, MisbehavingUpstream, Wire, right, says
 
@@ -135,6 +135,7 @@ def test_an_answer_without_end_is_cut(led: House, upstream: MisbehavingUpstream)
         sizes.append(sent)
 
     upstream.fault = endless
+    wait_for(lambda: len(worker_pids(led.user)) == 1)  # the one before may still leave
     (worker,) = worker_pids(led.user)
     assert [way for way, is_answer in everywhere(led) if is_answer and way[1] != COUNT] == []
     assert worker_pids(led.user) == {worker}

@@ -117,7 +117,7 @@ def test_storm(user: User, capsys: pytest.CaptureFixture[str]) -> None:
             done = user.run("up")
             assert (done.returncode, done.stderr) == (0, "")
             wanted = "started" if number == 0 else "reloaded"
-            assert done.stdout.startswith(f"{wanted} on 127.0.0.1:{port}, pid {master or ''}")
+            assert done.stdout.startswith(f"{wanted} work on 127.0.0.1:{port}, pid {master or ''}")
 
         def traffic() -> Traffic:
             return Traffic(port, user.gateway_key(), WHOLE, ("native", "chat"))
