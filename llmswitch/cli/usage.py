@@ -54,27 +54,30 @@ def usage(
     """Show what was used and what it cost, by model, day and more."""
     if context.invoked_subcommand:
         return
-    if (as_csv, as_json, page is not None).count(True) > 1:
-        raise typer.BadParameter("use only one of --json, --csv and --html")
-    if requests and (by or as_csv or page):
-        raise typer.BadParameter("--requests cannot be combined with --by, --csv or --html")
+    _check((as_json, as_csv, bool(page)), sums=bool(by or as_csv or page), requests=requests)
     if not requests and (model or errors):
         raise typer.BadParameter("--model and --errors need --requests")
     from llmswitch.usage import summary as ledger_of
+    from llmswitch.usage import tables
 
     home, ref = chosen(profile)
     period = ledger_of.period(since, until, time.time(), None)
     if requests:
         _requests(home.ledger(ref), ref.name, period, (number, model, errors), as_json=as_json)
     elif as_csv or (by and not as_json and not page):
-        from llmswitch.usage import tables
-
         kind = by or "model"
         found = ledger_of.read(home.ledger(ref), period, (kind,))
         csv = tables.as_csv(found, kind).splitlines() if as_csv else None
         show(tables.one_kind(found, ref.name, kind) if csv is None else csv)
     else:
         _overview(home.ledger(ref), ref, period, by or "model", page, as_json=as_json)
+
+
+def _check(forms: tuple[bool, ...], *, sums: bool, requests: bool) -> None:
+    if forms.count(True) > 1:
+        raise typer.BadParameter("use only one of --json, --csv and --html")
+    if requests and sums:
+        raise typer.BadParameter("--requests cannot be combined with --by, --csv or --html")
 
 
 def _requests(
