@@ -1,4 +1,4 @@
-"""A table for people: cells under each other."""
+"""What people read: a table with cells under each other, and a number of things."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def columns(lines: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
+
+
+def counted(number: int, noun: str) -> str:
+    """1 model, 2 models."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -64,6 +64,11 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
+def address_of(url: str) -> str:
+    """A URL of url_of as people say it: host and port."""
+    return url.removeprefix("http://")
+
+
 def connect_host(host: str) -> str:
     """Where a client connects to reach a gateway that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not a bind

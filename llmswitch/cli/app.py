@@ -75,7 +75,7 @@ _COMPLETE = "_LLMSWITCH_COMPLETE"  # by which a shell asks for completions
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        show([f"llmswitch {__version__}"], None, as_json=False)
+        show([f"llmswitch {__version__}"])
         raise typer.Exit
 
 
@@ -218,7 +218,7 @@ def env(
     found = environment.client_environment(
         ref, home, os.environ, with_login=form in environment.EDITORS
     )
-    show(environment.FORMATS[form](found.variables), None, as_json=False)
+    show(environment.FORMATS[form](found.variables))
     sys.stderr.write(found.note)
 
 
@@ -299,7 +299,7 @@ def completion(
     from typer._completion_shared import get_completion_script
 
     script = get_completion_script(prog_name="llmswitch", complete_var=_COMPLETE, shell=shell)
-    show([script], None, as_json=False)
+    show([script])
 
 
 def _open_closed_streams() -> None:

@@ -24,7 +24,7 @@ class Screen:
     def tell(self, lines: Sequence[str]) -> None:
         """Show lines, unless with --json."""
         if not self.silent:
-            show(lines, None, as_json=False)
+            show(lines)
 
     def line(self, prompt: str) -> str | None:
         """An answer; None after the end of the input. Raises EOFError for Ctrl-D on a terminal.

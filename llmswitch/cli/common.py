@@ -144,11 +144,6 @@ def context_and_price(context: int | None, price: Price | None) -> tuple[str, st
     return window, format_price(price).removeprefix("price ")
 
 
-def counted(number: int, noun: str) -> str:
-    """1 model, 2 models."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def read_secret(question: str) -> str:
     """A secret that is typed unseen on a terminal, or all of standard input."""
     from getpass import getpass  # it asks only when the echo is off; typer's prompt asks before

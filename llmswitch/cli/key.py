@@ -162,8 +162,10 @@ def renew_gateway(as_json: JsonOption = False) -> None:
 
 def _renewed(done: Renewed) -> list[str]:
     """What `key renew-gateway` did, and who needs the new key."""
+    from llmswitch.health import address_of
+
     lines = [f"created a new gateway key: {short(done.file)}"]
-    told = [(one.profile, one.url.removeprefix("http://")) for one in done.reloaded]
+    told = [(one.profile, address_of(one.url)) for one in done.reloaded]
     lines += [f"{profile} on {address} accepts it" for profile, address in told]
     for failure in done.failed:
         lines.append(f"{failure.profile} still accepts the old key: {failure.message}")

@@ -38,4 +38,4 @@ def logs(
         raise LlmswitchError(f"there is no log yet at {log}", "llmswitch up")
     if follow:
         os.execvp("tail", ["tail", "-n", str(lines), "-F", str(log)])  # noqa: S606, S607
-    show(tail(log, lines), None, as_json=False)
+    show(tail(log, lines))

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmswitch.cli.common import counted, short
-from llmswitch.columns import columns
+from llmswitch.cli.common import short
+from llmswitch.columns import columns, counted
+from llmswitch.health import address_of
 
 if TYPE_CHECKING:
     from llmswitch.claude.wrapper import Installed
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from llmswitch.gateway.state import State
     from llmswitch.render.retirement import Retirement
     from llmswitch.setup.demo import Answer
-
-
-def address(url: str) -> str:
-    """A URL as people say it: host and port."""
-    return url.removeprefix("http://")
 
 
 def models(rows: Sequence[dict[str, Any]], default: str | None) -> list[str]:
@@ -64,7 +60,7 @@ def not_verbose(done: Outcome) -> list[str]:
 
 def _did(done: Outcome) -> str:
     state = done.state
-    where = f"{state.profile} on {address(state.url)}, pid {state.pid}"
+    where = f"{state.profile} on {address_of(state.url)}, pid {state.pid}"
     said = {
         "started": f"started {where}",
         "starting": f"starting {where}; its first answer takes a few seconds",
@@ -79,7 +75,7 @@ def stopped(state: State | None) -> list[str]:
     """What `down` did."""
     if state is None:
         return ["not running"]
-    return [f"stopped {address(state.url)}, pid {state.pid}"]
+    return [f"stopped {address_of(state.url)}, pid {state.pid}"]
 
 
 _WRONG = ("warning", "failed", "error")

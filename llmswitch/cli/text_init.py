@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from llmswitch.claude.program import shown
 from llmswitch.claude.wrapper import Installed
 from llmswitch.cli import text
-from llmswitch.cli.common import context_and_price, counted, short
+from llmswitch.cli.common import context_and_price, short
 from llmswitch.cli.key import place_name
-from llmswitch.columns import columns
+from llmswitch.columns import columns, counted
 from llmswitch.doctor.checks import Result
 from llmswitch.paths import Home, ProfileRef
 from llmswitch.profile.keys import Place

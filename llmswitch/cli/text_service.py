@@ -7,6 +7,7 @@ from typing import Any
 
 from llmswitch.gateway.manager import Service
 from llmswitch.gateway.service import Installed
+from llmswitch.health import address_of
 
 
 def installed(done: Installed) -> list[str]:
@@ -16,7 +17,7 @@ def installed(done: Installed) -> list[str]:
         "updated": f"updated the service {done.service.name}",
         "nothing": f"the service {done.service.name} is up to date",
     }[done.did]
-    said += f": its gateway runs on {done.state.url.removeprefix('http://')}, pid {done.state.pid}"
+    said += f": its gateway runs on {address_of(done.state.url)}, pid {done.state.pid}"
     lacking = [
         f"{name} is set only in this shell, which the service does not see    "
         f"-> llmswitch key set {name}"

@@ -9,6 +9,7 @@ from llmswitch.budgets import dollars
 from llmswitch.cli.text import models
 from llmswitch.columns import columns
 from llmswitch.gateway.lease import stops
+from llmswitch.health import address_of
 from llmswitch.render.retirement import Retirement
 
 
@@ -23,7 +24,7 @@ def status(found: dict[str, Any]) -> list[str]:
 
 def _running(found: dict[str, Any]) -> str:
     service = found["service"]
-    line = f"running on {found['url'].removeprefix('http://')}, pid {found['pid']}"
+    line = f"running on {address_of(found['url'])}, pid {found['pid']}"
     line += f", profile {found['profile']}"
     if service and service["pid"] == found["pid"]:
         line += f", by the service {service['name']}"
@@ -44,7 +45,7 @@ def _not_running(found: dict[str, Any]) -> str:
     if service and service["pid"] and (found["starting"] or not found["pid"]):
         return f"starting (profile {profile}), by the service {service['name']}"
     if found["pid"]:
-        where = f"on {found['url'].removeprefix('http://')}, pid {found['pid']}, profile {profile}"
+        where = f"on {address_of(found['url'])}, pid {found['pid']}, profile {profile}"
         silent = f"not answering {where}    -> llmswitch restart"
         return f"starting {where}" if found["starting"] else silent
     return f"not running (profile {profile})    -> llmswitch up"

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from llmswitch.cli.common import Commands, JsonOption, ProfileOption, chosen, confirm, show
+from llmswitch.cli.common import (
+    Commands,
+    JsonOption,
+    ProfileOption,
+    YesOption,
+    chosen,
+    confirm,
+    show,
+)
 from llmswitch.paths import ProfileRef
 
 if TYPE_CHECKING:
@@ -123,7 +131,7 @@ def prune(
     context: typer.Context,
     older_than: Annotated[str, typer.Option(help="90d, 52w, or a date.")],
     profile: ProfileOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Delete old rows; the gateway can keep running."""

@@ -14,14 +14,13 @@ from llmswitch.cli.common import (
     ProfileOption,
     chosen,
     chosen_if_any,
-    counted,
     group,
     keys_here,
     own_home,
     short,
     show,
 )
-from llmswitch.columns import columns
+from llmswitch.columns import columns, counted
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import find_profile_if_any
 

@@ -8,6 +8,7 @@ import socket
 from contextlib import suppress
 
 from llmswitch import __version__, health
+from llmswitch.columns import counted
 from llmswitch.doctor.context import Context, NotAskedError, Verdict
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import service
@@ -90,7 +91,7 @@ def check_process(context: Context) -> Verdict:
 def check_port(context: Context) -> Verdict:
     """The gateway has the port of the profile, or can have it."""
     if context.running is not None:
-        return Verdict("ok", f"{context.running.url.removeprefix('http://')} is the gateway's")
+        return Verdict("ok", f"{health.address_of(context.running.url)} is the gateway's")
     gateway = context.profile.gateway
     owner = describe_owner(gateway.port, context.home.state / "run")
     if owner is None and _can_be_reached(gateway.host, gateway.port):
@@ -149,8 +150,8 @@ def check_models(context: Context) -> Verdict:
     lacking = [name for name in served if name not in listed]
     if lacking:
         return Verdict("error", f"the gateway does not serve {', '.join(lacking)}", restart)
-    count = f"{len(served)} model" if len(served) == 1 else f"{len(served)} models"
-    return Verdict("ok", f"{count}, {len(state.roles)} roles, all in the gateway's own list")
+    models = counted(len(served), "model")
+    return Verdict("ok", f"{models}, {len(state.roles)} roles, all in the gateway's own list")
 
 
 def check_current(context: Context) -> Verdict:

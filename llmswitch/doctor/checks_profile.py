@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmswitch.columns import counted
 from llmswitch.doctor.context import Context, Level, Verdict, are, first_of
 from llmswitch.errors import LlmswitchError
 from llmswitch.profile import trust
@@ -19,8 +20,7 @@ def check_profile(context: Context) -> Verdict:
     if isinstance(context.loaded, LlmswitchError):
         mistakes = context.loaded.message.splitlines()
         return Verdict("error", first_of(mistakes), f"llmswitch validate {context.ref.typed}")
-    count = len(context.profile.models)
-    models = "1 model" if count == 1 else f"{count} models"
+    models = counted(len(context.profile.models), "model")
     return Verdict("ok", f"{models} in {context.ref.file}")
 
 

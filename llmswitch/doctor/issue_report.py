@@ -80,7 +80,7 @@ def _log(context: Context) -> str:
 
 
 def _cell(text: str | None) -> str:
-    """Text that ends no cell, names no one and makes no tag on the page where it is posted."""
+    """Text for a cell of a Markdown table, with what GitHub would read as markup escaped."""
     text = text or ""
     for live in ("\\", "|", "<", "@", "#"):
         text = text.replace(live, f"\\{live}")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from llmswitch.claude.login import OWN_LOGIN
 from llmswitch.claude.program import ask_version, find_claude, menu_support
+from llmswitch.columns import counted
 from llmswitch.doctor.context import Context, NotAskedError
 from llmswitch.doctor.messages_api import Endpoint
 from llmswitch.doctor.probe import NO_ANSWER, PROBES, Cell, Result, Target, other_of, run
@@ -40,8 +41,8 @@ class Live(NamedTuple):
         rows = [target.row for target in self.targets]
         others = [target.other for target in self.targets if target.other]
         usd, unknown = estimate(rows, others, self.claude is not None)
-        count = "1 model" if len(rows) == 1 else f"{len(rows)} models"
-        return f"this sends real requests to {count}, {cost(usd, unknown)}"
+        models = counted(len(rows), "model")
+        return f"this sends real requests to {models}, {cost(usd, unknown)}"
 
 
 def prepare(context: Context, names: Sequence[str], with_client: bool) -> Live:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from llmswitch.health import connect_host, url_of
+from llmswitch.health import address_of, connect_host, url_of
 
 Json = dict[str, Any]
 MESSAGES = "/v1/messages?beta=true"
@@ -129,7 +129,7 @@ def _exchange(
     try:
         connection.connect()
     except OSError as error:
-        where = url_of(host, port).removeprefix("http://")
+        where = address_of(url_of(host, port))
         raise AnswerError(f"the gateway does not answer on {where}", gateway=True) from error
     try:
         connection.request("POST", path, json.dumps(body), headers)

@@ -107,7 +107,7 @@ class Body:
         if self._packed:
             raise RefusedError(
                 400,
-                "compressed bodies are not supported; send it without content-encoding",
+                "a compressed body is not supported; send it without content-encoding",
             )
         if self._is_ambiguous:
             raise RefusedError(400, "send content-length or transfer-encoding, not both")

@@ -158,7 +158,7 @@ def nworkers_changed(server: Any, new: int, old: int | None) -> None:
 
 
 def on_exit(server: Any) -> None:
-    """Write that nothing runs, as `down` does, where the gateway goes by itself."""
+    """Write that nothing runs, as `down` does, where an idle gateway stops."""
     if not IDLE.exists():
         return
     with suppress(OSError, ValueError, TypeError):

@@ -147,7 +147,7 @@ def _number(value: Any) -> int:
 
 
 def _cost(said: Any, tokens: dict[str, int], info: dict[str, Any], *, is_cut: bool) -> float | None:
-    """USD; None where nobody knows: the price, or what an answer that tells no tokens took."""
+    """USD; None where the price is unknown, or the answer reported no tokens."""
     rates = _rates(info)
     if not any(tokens.values()):
         is_free = said["status"] != "success" or all(rate == 0 for rate in rates.values())

@@ -1,7 +1,7 @@
 """The fields that the API of a route has, and the JSON kind of each: from types that follow the
 APIs and move with the lock, LiteLLM's of the Messages API and those of OpenAI's library.
 
-What is of another kind is refused here: LiteLLM would answer 500, or send it on.
+A field of another kind is refused here: LiteLLM would answer 500, or send it on.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from llmswitch.gateway.process import (
 )
 from llmswitch.gateway.reload import Workers
 from llmswitch.gateway.state import State, command, is_ours, running, write_state
+from llmswitch.health import address_of
 from llmswitch.paths import Home, ProfileRef, locked, write_private
 from llmswitch.profile.keys import kept_keys, open_keys
 from llmswitch.profile.secrets import gateway_key
@@ -166,7 +167,7 @@ def run_in_foreground(
         plan = Plan(render(ref, open_keys(environ, home)), home, gateway_key(home))
         if state := _running_or_damaged(run):
             raise LlmswitchError(
-                f"already running on {state.url.removeprefix('http://')}, pid {state.pid}",
+                f"already running on {address_of(state.url)}, pid {state.pid}",
                 f"llmswitch down --profile {ref.typed}",
             )
         check_port(plan)

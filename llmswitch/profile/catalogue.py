@@ -173,7 +173,7 @@ def entry(profile: Profile | None, said: Said, target: str) -> tuple[str, Any, b
     """A model as it is written into a profile: a name for it, its short form, and whether it is
     known. In its long form, where only the provider's own list has its window and its price.
 
-    Raises LlmswitchError for what names no provider and model.
+    Raises LlmswitchError where `target` is not provider/model.
     """
     name, slash, model = target.partition("/")
     if not slash or not model.strip():

@@ -15,6 +15,7 @@ from llmswitch.claude.wrapper import is_of, list_installed
 from llmswitch.errors import LlmswitchError
 from llmswitch.gateway import lifecycle, service
 from llmswitch.gateway.manager import Service, all_installed
+from llmswitch.health import address_of
 from llmswitch.paths import Home
 from llmswitch.profile.keys import remove_key
 from llmswitch.profile.secrets import stored_keys
@@ -83,7 +84,7 @@ def remove(
     for one in found.services:
         service.remove(one)
     stopped = [state for run in found.gateways if (state := lifecycle.down(run, progress))]
-    removed = [f"stopped {one.url.removeprefix('http://')}, pid {one.pid}" for one in stopped]
+    removed = [f"stopped {address_of(one.url)}, pid {one.pid}" for one in stopped]
     removed += [f"removed the service {one.name}" for one in found.services]
     for file in found.wrappers:
         file.unlink()

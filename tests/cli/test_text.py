@@ -9,8 +9,7 @@ from typing import Any, cast
 import pytest
 
 from llmswitch.cli import text, text_status
-from llmswitch.cli.common import counted
-from llmswitch.columns import columns
+from llmswitch.columns import columns, counted
 from llmswitch.gateway import lease
 from llmswitch.render.retirement import Retirement
 

@@ -285,7 +285,7 @@ def test_a_body_is_json_whatever_it_is_called(gate: Gate, kind: str) -> None:
 def test_packed_bodies(gate: Gate, coding: str) -> None:
     """A packed body is 400 and not unpacked."""
     answer = gate.post(MESSAGES, OK, content_encoding=coding)
-    said = "llmswitch: compressed bodies are not supported; send it without content-encoding"
+    said = "llmswitch: a compressed body is not supported; send it without content-encoding"
     assert (answer.status_code, answer.json()) == (400, error_body(MESSAGES, 400, said))
 
 
