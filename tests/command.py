@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from llmswitch.cli.app import app
 from llmswitch.cli.common import short
 from llmswitch.errors import LlmswitchError, as_text
-from tests.conftest import User
+from tests.conftest import User, make_user
 
 
 def inside(
@@ -58,3 +58,11 @@ class InsideUser(User):
         """As `User.run`."""
         del timeout
         return run_here(self, *arguments, env=env)
+
+
+def inside_user(root: Path) -> Iterator[InsideUser]:
+    """A user with an empty home below `root`, for a fixture; what it started is stopped."""
+    make_user(root)
+    someone = InsideUser(root)
+    yield someone
+    someone.stop_everything()

@@ -232,6 +232,13 @@ def start_mission(root: Path) -> Iterator[Mission]:
         user.stop_everything()
 
 
+def lasting_mission(root: Path) -> Iterator[Mission]:
+    """The same, for a gateway that several tests share: at the end it is stopped by `down`."""
+    for mission in start_mission(root):
+        yield mission
+        mission.user.run("down")
+
+
 @pytest.fixture
 def mission(tmp_path: Path) -> Iterator[Mission]:
     """A mission of this test's own; its gateway is not started yet."""
@@ -241,8 +248,7 @@ def mission(tmp_path: Path) -> Iterator[Mission]:
 @pytest.fixture(scope="module")
 def running_mission(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
     """A mission whose gateway runs, shared by the tests of a module."""
-    for mission in start_mission(tmp_path_factory.mktemp("mission")):
+    for mission in lasting_mission(tmp_path_factory.mktemp("mission")):
         done = mission.user.run("up")
         assert done.returncode == 0, done.stderr
         yield mission
-        mission.user.run("down")

@@ -8,7 +8,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import httpx
 import psutil
 
-from tests.conftest import User, free_port, make_user
+from tests.conftest import User
 from tests.upstream import FakeUpstream, Json
 
 # Keys of the shell that no provider of the profile has asked for, and addresses of someone else.
@@ -279,23 +279,6 @@ class Lab:
     def received(self) -> dict[str, int]:
         """How many requests each upstream has received, those that got none left out."""
         return {n: len(u.requests) for n, u in self.upstreams.items() if u.requests}
-
-
-def open_lab(root: Path, env: Mapping[str, str] | None = None) -> Iterator[Lab]:
-    """A lab whose gateway runs, started from a shell with KEYS, STRAYS and `env`."""
-    user = make_user(root)
-    user.keys = {**STRAYS, **NO_WAY_OUT, **KEYS, **(env or {})}
-    names = ("an", "zai", "mine", "oai", "grok", "local", "lm", "lr")
-    with ExitStack() as stack:
-        upstreams = {name: stack.enter_context(FakeUpstream(name)) for name in names}
-        lab = Lab(user, upstreams, free_port())
-        urls = {name: upstream.url for name, upstream in upstreams.items()}
-        user.write_profile(PROFILE.format(port=lab.port, **urls))
-        done = user.run("up")
-        assert done.returncode == 0, done.stderr
-        yield lab
-        user.run("down")
-        user.stop_everything()
 
 
 def secrets_in(text: str, *known: str) -> list[str]:

@@ -345,20 +345,6 @@ async def big_stream(wire: Wire, number: int = 1000) -> None:
     await wire.chunk(b"")
 
 
-async def many_events(wire: Wire, number: int = 100_000) -> None:
-    """A right stream of so many events."""
-    events = wire.events(["x"])
-    (middle,) = (n for n, event in enumerate(events) if b'"x"' in event)
-    await wire.head(chunked=True)
-    for event in events[:middle]:
-        await wire.chunk(event)
-    for _ in range(number // 100):
-        await wire.chunk(events[middle] * 100)
-    for event in events[middle + 1 :]:
-        await wire.chunk(event)
-    await wire.chunk(b"")
-
-
 BOMB = gzip.compress(b" " * (100 * MB))
 HTML = b"<!doctype html><html><body>Just a moment...</body></html>"
 
@@ -371,10 +357,6 @@ def _inside(replacement: bytes) -> Fault:
 def _ended(end: bytes) -> Fault:
     """A right stream whose lines end so."""
     return made(lambda wire: wire.right().replace(b"\n", end) if wire.stream else wire.right())
-
-
-def _without(mark: bytes) -> Callable[[list[bytes]], list[bytes]]:
-    return lambda events: [event for event in events if mark not in event]
 
 
 STREAMED: dict[str, Fault] = {

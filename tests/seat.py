@@ -60,10 +60,6 @@ class Seat:
         """`claude-multi ...` in a terminal."""
         return Terminal(["claude-multi", *arguments], self.env, self.project)
 
-    def open_plain(self, env: Mapping[str, str]) -> Terminal:
-        """`claude` without llmswitch in a terminal, with `env` on top of the shell's."""
-        return Terminal([self.claude], {**self.env, **env}, self.project)
-
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """`claude-multi ...` without a terminal."""
         return self._run("claude-multi", arguments, self.env, stdin)

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Mission, start_mission
+from tests.conftest import Mission, lasting_mission
 from tests.seat import Seat, bring, take_seat
 
 
 @pytest.fixture(scope="session")
 def one_mission(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
     """The mission; whoever uses it says what its profile is."""
-    for mission in start_mission(tmp_path_factory.mktemp("mission")):
-        yield mission
-        mission.user.run("down")
+    yield from lasting_mission(tmp_path_factory.mktemp("mission"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from llmswitch.claude import wrapper
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import ProfileRef
+from tests.clients import unavailable
 from tests.conftest import User
 from tests.fake_claude import Seen, install
 from tests.seat import files_below
@@ -219,7 +220,7 @@ def test_it_works_from_any_shell_with_an_empty_environment(
     current folder are the client's and not ours: they are passed on and not imported.
     """
     if shell and not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed here")
+        unavailable(f"{shell} is not installed here")
     claude = tmp_path / "it's a folder" / "claude"
     install(claude)
     env = {"LLMSWITCH_CLAUDE": str(claude), "XDG_STATE_HOME": str(tmp_path / "x y")}

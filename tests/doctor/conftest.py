@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import KEYS, Mission, start_mission
+from tests.conftest import KEYS, Mission, lasting_mission
 
 FAKE_KEY = "fake-key-of-the-provider"
 
@@ -14,10 +14,9 @@ FAKE_KEY = "fake-key-of-the-provider"
 @pytest.fixture(scope="session")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
     """The mission, whose gateway the first `up` starts."""
-    for mission in start_mission(tmp_path_factory.mktemp("asked")):
+    for mission in lasting_mission(tmp_path_factory.mktemp("asked")):
         mission.user.keys = {**KEYS, "FAKE_KEY": FAKE_KEY}
         yield mission
-        mission.user.run("down")
 
 
 @pytest.fixture(scope="module")

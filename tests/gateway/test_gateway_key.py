@@ -14,7 +14,7 @@ from llmswitch import paths
 from llmswitch.errors import LlmswitchError
 from llmswitch.paths import Home, locked
 from llmswitch.profile import secrets
-from tests.conftest import Mission, User, start_mission
+from tests.conftest import Mission, User, lasting_mission
 from tests.gateways import Gateway, wait_for, worker_pids
 
 pytestmark = [pytest.mark.xdist_group("gateway-key"), pytest.mark.timeout(300)]
@@ -156,13 +156,12 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
     """A gateway that runs."""
-    for mission in start_mission(tmp_path_factory.mktemp("renewal")):
+    for mission in lasting_mission(tmp_path_factory.mktemp("renewal")):
         file = mission.write()
         file.write_text(file.read_text() + "clients: [laptop]\n")
         done = mission.user.run("up")
         assert done.returncode == 0, done.stderr
         yield mission
-        mission.user.run("down")
 
 
 def answers(mission: Mission, key: str) -> int:

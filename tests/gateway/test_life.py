@@ -20,7 +20,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import CHECKOUT, KEYS, Mission, User, start_mission
+from tests.conftest import CHECKOUT, KEYS, Mission, User, lasting_mission
 from tests.gateways import Gateway, running_below, secrets_in, wait_for, worker_pids
 from tests.ready_made import NAMES, table
 from tests.upstream import Behaviour
@@ -92,13 +92,12 @@ def shell(tmp_path_factory: pytest.TempPathFactory, proxy: Proxy) -> Iterator[Mi
     """The mission's gateway, started from a hostile shell without a umask to speak of."""
     before = os.umask(0)
     try:
-        for mission in start_mission(tmp_path_factory.mktemp("life")):
+        for mission in lasting_mission(tmp_path_factory.mktemp("life")):
             mission.user.keys = {**KEYS, **hostile(proxy), "SPARE_KEY": "spare-key"}
             mission.user.keys["PYTHONPATH"] = str(CHECKOUT)
             done = mission.user.run("up")
             assert done.returncode == 0, done.stderr
             yield mission
-            mission.user.run("down")
     finally:
         os.umask(before)
 

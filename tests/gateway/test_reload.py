@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import KEYS, Mission, start_mission
+from tests.conftest import KEYS, Mission, lasting_mission
 from tests.gateways import Gateway, Reply, running_below, secrets_in, timed, wait_for, worker_pids
 from tests.traffic import Traffic
 from tests.upstream import Behaviour
@@ -30,9 +30,7 @@ pytestmark = [pytest.mark.xdist_group("reload"), pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
     """A mission whose gateway runs; every test finds it as the ready-made profile says."""
-    for mission in start_mission(tmp_path_factory.mktemp("reload")):
-        yield mission
-        mission.user.run("down")
+    yield from lasting_mission(tmp_path_factory.mktemp("reload"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.command import json_here, run_here
-from tests.conftest import CHECKOUT, Mission, User, start_mission
+from tests.conftest import CHECKOUT, Mission, User, lasting_mission
 from tests.gateways import Gateway
 from tests.profile.test_models import lists
 from tests.ready_made import NAMES
@@ -56,9 +56,7 @@ def places(user: User, ask: Callable[..., Any] = json_here) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
     """A mission whose gateway, once started, goes on."""
-    for mission in start_mission(tmp_path_factory.mktemp("keys")):
-        yield mission
-        mission.user.run("down")
+    yield from lasting_mission(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture

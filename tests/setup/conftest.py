@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import InsideUser
-from tests.conftest import make_user
+from tests.command import InsideUser, inside_user
 
 
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[InsideUser]:
     """A user of this test's own, whose commands run inside this process."""
-    make_user(tmp_path)
-    someone = InsideUser(tmp_path)
-    yield someone
-    someone.stop_everything()
+    yield from inside_user(tmp_path)

@@ -19,7 +19,7 @@ from llmswitch.ledger import NO_CLIENT
 from llmswitch.paths import find_home
 from llmswitch.usage.clients import Client, add, all_clients, remove
 from tests.command import json_here, run_here
-from tests.conftest import Mission, User, start_mission
+from tests.conftest import Mission, User, lasting_mission
 from tests.gateways import Gateway, wait_for
 from tests.seat import files_below
 from tests.upstream import Behaviour, Usage
@@ -33,7 +33,7 @@ NOW = 1_764_000_000
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
     """A running gateway whose profile names two clients, one of them with a budget."""
-    for mission in start_mission(tmp_path_factory.mktemp("clients")):
+    for mission in lasting_mission(tmp_path_factory.mktemp("clients")):
         mission.write(
             "clients: [ci, tablet]\nbudgets: [{usd: 1, per: day, client: ci}]\n"
             "litellm: {router_settings: {num_retries: 0}}\n"
@@ -41,7 +41,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mission]:
         done = mission.user.run("up")
         assert done.returncode == 0, done.stderr
         yield mission
-        mission.user.run("down")
 
 
 @pytest.fixture
