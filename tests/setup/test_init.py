@@ -67,8 +67,8 @@ HEAD = "# Written by `llmswitch init`, and yours from now on.\n"
 
 
 def without_port(text: str) -> str:
-    """A profile as `init` composes it where the usual port is free."""
-    return re.sub(r"^gateway: .*\n", "", text, flags=re.MULTILINE)
+    """A profile as `init` composes it where the usual port is free, in its file or on a screen."""
+    return re.sub(r"^ *gateway: .*\n", "", text, flags=re.MULTILINE)
 
 
 def keys_of(here: Newcomer) -> object:
@@ -429,7 +429,7 @@ def test_a_claude_login_pays_where_there_is_no_key(connected: Newcomer) -> None:
         f"  {line}\n"
         "your Claude login will pay for Anthropic's models; it is sent to Anthropic only.\n"
         "Whether your plan allows that through a gateway is between you and Anthropic\n"
-    ) in done.stdout
+    ) in without_port(done.stdout)
     assert line in connected.profile.read_text()
     kept = files_below(connected.home / ".config")
     assert not any(LOGIN.encode() in content for content in kept.values())
